@@ -1,0 +1,1 @@
+//! CalDAV and the calendar on the web, over the store.

@@ -1,0 +1,1 @@
+//! What every appliance stands on: start-up, configuration, accounts, TLS, HTTP, web shell.

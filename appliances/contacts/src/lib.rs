@@ -1,0 +1,1 @@
+//! CardDAV and the address book on the web, over the store.

@@ -1,0 +1,1 @@
+//! WebDAV and the part of CalDAV and CardDAV that both share.

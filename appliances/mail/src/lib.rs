@@ -1,0 +1,1 @@
+//! A mail server for a household, over the store.

@@ -1,0 +1,1 @@
+//! Authoritative DNS whose zone is in the store: constant names for a household's devices.

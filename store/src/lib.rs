@@ -1,0 +1,1 @@
+//! A branchable, mergeable, Git-compatible store on a file or a bare disk.

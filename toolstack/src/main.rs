@@ -1,0 +1,3 @@
+//! The `nymote` command: up, build, deploy, host, look inside.
+
+fn main() {}
