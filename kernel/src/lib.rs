@@ -1,1 +1,21 @@
 //! Boots an ordinary Rust program on Xen PV, drives its devices and is its C library.
+//!
+//! An appliance's `main.rs` names this crate under the feature `hosted` or `xen`. The crate then exports the C symbols
+//! that std, tokio and their friends import, and whatever carries us (a Xen PV domain, or a Linux process reached by raw
+//! system calls) enters the program through its C `main`. Without either feature this is an ordinary library that
+//! exports nothing; its neutral parts are tested that way.
+//!
+//! The map is docs/kernel.md; the border between neutral part and carrier is [`platform`].
+
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod platform;
+
+#[cfg(any(feature = "hosted", feature = "xen"))]
+pub mod crash;
+#[cfg(any(feature = "hosted", feature = "xen"))]
+pub mod start;

@@ -1,0 +1,1 @@
+//! The carrier `xen`: a Xen PV domain.
