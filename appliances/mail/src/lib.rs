@@ -1,1 +1,4 @@
 //! A mail server for a household, over the store.
+
+pub mod limits;
+pub mod message;

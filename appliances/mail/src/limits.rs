@@ -1,0 +1,36 @@
+//! Every bound of the mail appliance, with its reason.
+
+/// MIME parts of one message; more are not shown separately (Dovecot: 10,000).
+pub const MIME_PARTS_MAX: usize = 10_000;
+/// Nested MIME parts; the message of a deeper one is a leaf (Dovecot and mail-parser: 100 and 64).
+pub const MIME_DEPTH_MAX: usize = 64;
+/// Parameters of one Content-Type or Content-Disposition.
+pub const MIME_PARAMETERS_MAX: usize = 100;
+/// Header fields looked at in one header.
+pub const HEADER_FIELDS_MAX: usize = 10_000;
+/// Addresses read from one field.
+pub const ADDRESSES_MAX: usize = 10_000;
+/// Text that is searched in one message, in bytes.
+pub const SEARCH_TEXT_MAX: usize = 16 << 20;
+
+/// A command line with its CRLF (RFC 5321 4.5.3.1.4), with room for the parameters of the extensions we offer
+/// (4.5.3.1.4 with RFC 3461, 4954, 6531: 512 and a few hundred).
+pub const SMTP_COMMAND_MAX: usize = 900;
+/// A response line of an AUTH exchange (RFC 4954 4: 12,288 octets).
+pub const SMTP_AUTH_LINE_MAX: usize = 12_288;
+/// Recipients of one message (RFC 5321 4.5.3.1.8 wants at least 100).
+pub const SMTP_RECIPIENTS_MAX: usize = 1_000;
+/// Local part (RFC 5321 4.5.3.1.1).
+pub const LOCAL_PART_MAX: usize = 64;
+/// Domain (RFC 5321 4.5.3.1.2).
+pub const DOMAIN_MAX: usize = 255;
+/// A message, in bytes, unless configured: what SIZE and APPENDLIMIT announce.
+pub const MESSAGE_BYTES_MAX: usize = 50 << 20;
+/// Received fields before a message is thought to loop (RFC 5321 6.3 wants at least 100).
+pub const RECEIVED_MAX: usize = 100;
+/// Errors of one client before the connection is closed with 421.
+pub const SMTP_ERRORS_MAX: u32 = 20;
+/// Commands that bring no mail forward, before 421.
+pub const SMTP_IDLE_COMMANDS_MAX: u32 = 200;
+/// Failed AUTH tries on one connection.
+pub const AUTH_TRIES_MAX: u32 = 3;

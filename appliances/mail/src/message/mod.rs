@@ -1,0 +1,23 @@
+//! A message as bytes: where its header ends, where its parts lie, what its addresses and parameters say.
+//!
+//! The raw bytes are the truth and are never changed; everything here is a view with offsets into them (RFC 5322,
+//! 2045 to 2047, 2231). Line ends are CRLF; a bare LF is understood, because mail that came by git or Maildir has it.
+//! Every reader is bounded: depth, number of parts and fields come from `limits`.
+
+mod address;
+mod date;
+mod encoded;
+mod envelope;
+mod header;
+mod mime;
+mod structure;
+mod text;
+
+pub use address::{Address, Entry, addresses};
+pub use date::{civil, format_rfc5322, parse_rfc5322, unix_from_civil};
+pub use encoded::{decode_words, encode_word};
+pub use envelope::{write_envelope, write_nstring, write_string};
+pub use header::{Field, Fields, fields, first_value, header_end, message_ids, unfold};
+pub use mime::{Entity, MimeType, parse, part_at};
+pub use structure::write_structure;
+pub use text::{decode_body, searchable_text};

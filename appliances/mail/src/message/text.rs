@@ -1,0 +1,118 @@
+//! The readable text of a message: bodies decoded to UTF-8, for search and for people.
+
+use super::encoded::{base64_lenient, quoted_printable, to_utf8};
+use super::header::{fields, unfold};
+use super::mime::Entity;
+use super::{decode_words, mime};
+use crate::limits;
+use std::borrow::Cow;
+
+/// The body of a part with its transfer encoding undone.
+pub fn decode_body<'a>(raw: &'a [u8], part: &Entity) -> Cow<'a, [u8]> {
+    let body = &raw[part.body.clone()];
+    match part.encoding.as_str() {
+        "base64" => Cow::Owned(base64_lenient(body)),
+        "quoted-printable" => Cow::Owned(quoted_printable(body)),
+        _ => Cow::Borrowed(body),
+    }
+}
+
+impl Entity {
+    /// The text of a text part, in UTF-8.
+    pub fn text(&self, raw: &[u8]) -> String {
+        let bytes = decode_body(raw, self);
+        match self.mime.param("charset") {
+            Some(charset) if !charset.eq_ignore_ascii_case("us-ascii") => to_utf8(charset, &bytes),
+            _ => String::from_utf8_lossy(&bytes).into_owned(),
+        }
+    }
+}
+
+/// All text that SEARCH TEXT looks at: decoded header values and decoded text parts, bounded by
+/// `limits::SEARCH_TEXT_MAX` bytes. HTML is taken with its tags removed and without them.
+pub fn searchable_text(raw: &[u8], with_header: bool) -> String {
+    let root = mime::parse(raw);
+    let mut out = String::new();
+    if with_header {
+        push_header(raw, &root, &mut out);
+    }
+    push_part(raw, &root, &mut out);
+    out
+}
+
+fn push_header(raw: &[u8], entity: &Entity, out: &mut String) {
+    for field in fields(&raw[entity.header.clone()]).take(limits::HEADER_FIELDS_MAX) {
+        if out.len() > limits::SEARCH_TEXT_MAX {
+            return;
+        }
+        out.push_str(&String::from_utf8_lossy(field.name));
+        out.push_str(": ");
+        out.push_str(&decode_words(&unfold(field.value)));
+        out.push('\n');
+    }
+}
+
+fn push_part(raw: &[u8], part: &Entity, out: &mut String) {
+    if out.len() > limits::SEARCH_TEXT_MAX {
+        return;
+    }
+    for child in &part.children {
+        if part.is_message() {
+            push_header(raw, child, out);
+        }
+        push_part(raw, child, out);
+    }
+    if part.children.is_empty() && part.mime.kind.eq_ignore_ascii_case("text") {
+        let text = part.text(raw);
+        if part.mime.subtype.eq_ignore_ascii_case("html") {
+            out.push_str(&without_tags(&text));
+            out.push('\n');
+        }
+        out.push_str(&text);
+        out.push('\n');
+    }
+}
+
+/// HTML with its tags removed and the commonest entities read.
+fn without_tags(html: &str) -> String {
+    let mut out = String::with_capacity(html.len() / 2);
+    let mut in_tag = false;
+    for c in html.chars() {
+        match c {
+            '<' => in_tag = true,
+            '>' => in_tag = false,
+            _ if in_tag => {}
+            _ => out.push(c),
+        }
+    }
+    for (entity, text) in [("&nbsp;", " "), ("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&amp;", "&")] {
+        if out.contains(entity) {
+            out = out.replace(entity, text);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encoded_bodies_and_subjects_are_searchable() {
+        let raw = b"Subject: =?utf-8?Q?Gr=C3=BC=C3=9Fe?=\r\nContent-Type: text/html; charset=iso-8859-1\r\n\
+Content-Transfer-Encoding: quoted-printable\r\n\r\n<b>caf</b>=E9 &amp; bar\r\n";
+        let text = searchable_text(raw, true);
+        assert!(text.contains("Subject: Grüße") && text.contains("café & bar"), "{text}");
+        assert!(!searchable_text(raw, false).contains("Grüße"));
+    }
+
+    #[test]
+    fn base64_with_noise_is_read() {
+        let raw = b"Content-Transfer-Encoding: base64\r\n\r\naGVs\r\nbG8=\r\nIQ==";
+        assert_eq!(parse_text(raw), "hello!");
+    }
+
+    fn parse_text(raw: &[u8]) -> String {
+        mime::parse(raw).text(raw)
+    }
+}
