@@ -210,7 +210,9 @@ fn flush(out: &mut Vec<Entry>, words: &mut Vec<Word>, angle: &mut Option<Address
 fn spec(words: &[Word]) -> Address {
     let at = words.iter().rposition(|w| w.special && w.text == b"@");
     match at {
-        Some(at) => Address { local: glue(&words[..at]), domain: glue(&words[at + 1..]), ..Address::default() },
+        Some(at) => {
+            Address { local: glue(&words[..at]), domain: glue(&words[at + 1..]), ..Address::default() }
+        }
         None => Address { local: phrase(words), ..Address::default() },
     }
 }
@@ -243,7 +245,9 @@ mod tests {
 
     #[test]
     fn rfc5322_a_1_2_and_a_6_1_addresses() {
-        let all = specs(r#""Joe Q. Public" <john.q.public@example.com>, Mary Smith <mary@x.test>, jdoe@example.org, Who? <one@y.test>"#);
+        let all = specs(
+            r#""Joe Q. Public" <john.q.public@example.com>, Mary Smith <mary@x.test>, jdoe@example.org, Who? <one@y.test>"#,
+        );
         assert_eq!(all[0], (Some("Joe Q. Public".into()), "john.q.public@example.com".into()));
         assert_eq!(all[2], (None, "jdoe@example.org".into()));
         assert_eq!(all[3], (Some("Who?".into()), "one@y.test".into()));

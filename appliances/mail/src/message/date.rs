@@ -1,6 +1,7 @@
 //! Dates of mail: RFC 5322 3.3 read and written; civil time from Unix time.
 
-const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
 
 /// Year, month (1 to 12), day, hour, minute, second, in UTC, of a Unix time in seconds.
@@ -60,7 +61,8 @@ pub fn parse_rfc5322(value: &[u8]) -> Option<(i64, i32)> {
     let (hour, minute) = (clock.next()??, clock.next()??);
     let second = clock.next().flatten().unwrap_or(0);
     let zone = words.next().map_or(0, zone_minutes);
-    let valid = (1..=31).contains(&day) && hour < 24 && minute < 60 && second < 61 && (1..=9999).contains(&year);
+    let valid =
+        (1..=31).contains(&day) && hour < 24 && minute < 60 && second < 61 && (1..=9999).contains(&year);
     valid.then(|| (unix_from_civil(year, month, day, hour, minute, second) - i64::from(zone) * 60, zone))
 }
 
@@ -70,14 +72,15 @@ pub(crate) fn month_number(name: &str) -> Option<u32> {
     MONTHS.iter().position(|m| m.eq_ignore_ascii_case(name)).map(|i| i as u32 + 1)
 }
 
-/// The English three letters of a month, 1 to 12.
-#[cfg(test)]
-pub(crate) fn month_name(month: u32) -> &'static str {
-    MONTHS[(month as usize - 1) % 12]
+/// ` 1-Feb-2026 03:56:09 +0000`: INTERNALDATE's form (RFC 3501 9, `date-time`), in UTC.
+pub fn format_internal(unix_s: i64) -> String {
+    let (y, mo, d, h, mi, s) = civil(unix_s);
+    format!("{d:2}-{}-{y:04} {h:02}:{mi:02}:{s:02} +0000", MONTHS[mo as usize - 1])
 }
 
 fn zone_minutes(zone: &str) -> i32 {
-    let signed = zone.starts_with(['+', '-']) && zone.len() == 5 && zone[1..].bytes().all(|b| b.is_ascii_digit());
+    let signed =
+        zone.starts_with(['+', '-']) && zone.len() == 5 && zone[1..].bytes().all(|b| b.is_ascii_digit());
     if signed {
         let number: i32 = zone[1..].parse().unwrap_or(0);
         let minutes = number / 100 * 60 + number % 100;
@@ -102,8 +105,12 @@ mod tests {
         let at = parse_rfc5322(b" Fri, 21 Nov 1997 09:55:06 -0600").unwrap();
         assert_eq!(at, (880_127_706, -360));
         assert_eq!(parse_rfc5322(b"21 Nov 97 09:55:06 GMT").unwrap().0, 880_106_106);
-        assert_eq!(parse_rfc5322(b"Thu,\r\n      13\r\n Feb 1969 23:32 -0330 (Newfoundland)").unwrap().1, -210);
+        assert_eq!(
+            parse_rfc5322(b"Thu,\r\n      13\r\n Feb 1969 23:32 -0330 (Newfoundland)").unwrap().1,
+            -210
+        );
         assert_eq!(parse_rfc5322(b"yesterday"), None);
+        assert_eq!(format_internal(880_127_706), "21-Nov-1997 15:55:06 +0000");
     }
 
     proptest::proptest! {

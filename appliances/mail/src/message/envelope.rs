@@ -6,7 +6,8 @@ use crate::limits;
 
 /// Writes an IMAP string: quoted where it can be, else a literal.
 pub fn write_string(out: &mut Vec<u8>, value: &[u8]) {
-    let quotable = value.len() < 1024 && value.iter().all(|b| (b' '..=b'~').contains(b) && *b != b'"' && *b != b'\\');
+    let quotable =
+        value.len() < 1024 && value.iter().all(|b| (b' '..=b'~').contains(b) && *b != b'"' && *b != b'\\');
     if quotable {
         out.push(b'"');
         out.extend_from_slice(value);

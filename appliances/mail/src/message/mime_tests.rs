@@ -30,7 +30,8 @@ fn an_unterminated_multipart_keeps_its_last_part() {
 
 #[test]
 fn rfc2231_continuations_and_charsets() {
-    let (_, params) = parameters(b" text/plain; name*0*=utf-8''Gr%C3%BC; name*1=\"n.txt\" (comment; here); x=y");
+    let (_, params) =
+        parameters(b" text/plain; name*0*=utf-8''Gr%C3%BC; name*1=\"n.txt\" (comment; here); x=y");
     assert_eq!(params, [("x".into(), "y".into()), ("name".into(), "Grün.txt".into())]);
 }
 
@@ -38,10 +39,14 @@ fn rfc2231_continuations_and_charsets() {
 fn depth_and_number_of_parts_are_bounded() {
     let mut deep = Vec::new();
     for i in 0..5000 {
-        deep.extend_from_slice(format!("Content-Type: multipart/mixed; boundary=b{i}\r\n\r\n--b{i}\r\n").as_bytes());
+        deep.extend_from_slice(
+            format!("Content-Type: multipart/mixed; boundary=b{i}\r\n\r\n--b{i}\r\n").as_bytes(),
+        );
     }
     parse(&deep);
-    let wide = [b"Content-Type: multipart/mixed; boundary=b\r\n\r\n".to_vec(), b"--b\r\n\r\n".repeat(100_000)].concat();
+    let wide =
+        [b"Content-Type: multipart/mixed; boundary=b\r\n\r\n".to_vec(), b"--b\r\n\r\n".repeat(100_000)]
+            .concat();
     assert!(parse(&wide).children.len() <= limits::MIME_PARTS_MAX);
 }
 

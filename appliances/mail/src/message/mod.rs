@@ -14,7 +14,7 @@ mod structure;
 mod text;
 
 pub use address::{Address, Entry, addresses};
-pub use date::{civil, format_rfc5322, parse_rfc5322, unix_from_civil};
+pub use date::{civil, format_internal, format_rfc5322, parse_rfc5322, unix_from_civil};
 pub use encoded::{decode_words, encode_word};
 pub use envelope::{write_envelope, write_nstring, write_string};
 pub use header::{Field, Fields, fields, first_value, header_end, message_ids, unfold};

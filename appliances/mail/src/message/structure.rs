@@ -135,9 +135,12 @@ impl Content {
                 b"location" => content.location = Some(unfold(field.value)),
                 b"language" => {
                     let list = String::from_utf8_lossy(&unfold(field.value)).into_owned();
-                    content.languages = list.split(',').map(|l| l.trim().to_owned()).filter(|l| !l.is_empty()).collect();
+                    content.languages =
+                        list.split(',').map(|l| l.trim().to_owned()).filter(|l| !l.is_empty()).collect();
                 }
-                b"disposition" => content.disposition = Some(parameters(field.value)).filter(|d| !d.0.is_empty()),
+                b"disposition" => {
+                    content.disposition = Some(parameters(field.value)).filter(|d| !d.0.is_empty())
+                }
                 _ => {}
             }
         }
@@ -178,7 +181,9 @@ Content-Disposition: attachment; filename=a.png\r\nContent-Transfer-Encoding: BA
         let nil = "NIL ".repeat(7);
         assert_eq!(
             structure(raw, false),
-            format!(r#"("message" "rfc822" NIL NIL NIL "7bit" 18 (NIL "in" {nil}NIL) ("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 3 1) 3)"#)
+            format!(
+                r#"("message" "rfc822" NIL NIL NIL "7bit" 18 (NIL "in" {nil}NIL) ("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 3 1) 3)"#
+            )
         );
     }
 }
