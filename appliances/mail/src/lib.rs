@@ -3,3 +3,4 @@
 pub mod imap;
 pub mod limits;
 pub mod message;
+pub mod smtp;

@@ -134,12 +134,19 @@ pub(super) fn quoted_printable(data: &[u8]) -> Vec<u8> {
     out
 }
 
+/// `name*number*=value` (RFC 2231 3 and 4).
+pub(super) struct Piece {
+    pub number: u32,
+    pub encoded: bool,
+    pub value: Vec<u8>,
+}
+
 /// Joins the numbered pieces of one RFC 2231 parameter.
-pub(super) fn join_rfc2231(mut parts: Vec<(u32, bool, Vec<u8>)>) -> String {
-    parts.sort_by_key(|p| p.0);
+pub(super) fn join_rfc2231(mut parts: Vec<Piece>) -> String {
+    parts.sort_by_key(|p| p.number);
     let mut charset = String::new();
     let mut bytes = Vec::new();
-    for (i, (_, encoded, value)) in parts.into_iter().enumerate() {
+    for (i, Piece { encoded, value, .. }) in parts.into_iter().enumerate() {
         let mut value = &value[..];
         if encoded && i == 0 {
             let mut quotes = value.splitn(3, |b| *b == b'\'');

@@ -1,5 +1,6 @@
 //! The tree of MIME parts of a message (RFC 2045, 2046), as offsets.
 
+use super::encoded::{Piece, join_rfc2231};
 use super::header::{Field, fields, header_end, unfold};
 use crate::limits;
 use std::ops::Range;
@@ -213,7 +214,7 @@ pub(super) fn parameters(value: &[u8]) -> (String, Vec<(String, String)>) {
     let head = pieces.next().unwrap_or_default();
     let head = String::from_utf8_lossy(&head).trim().to_owned();
     let mut plain: Vec<(String, String)> = Vec::new();
-    let mut extended: Vec<(String, Vec<(u32, bool, Vec<u8>)>)> = Vec::new();
+    let mut extended: Vec<(String, Vec<Piece>)> = Vec::new();
     for piece in pieces.take(limits::MIME_PARAMETERS_MAX) {
         let Some(eq) = memchr::memchr(b'=', &piece) else { continue };
         let name = String::from_utf8_lossy(&piece[..eq]).trim().to_owned();
@@ -224,7 +225,7 @@ pub(super) fn parameters(value: &[u8]) -> (String, Vec<(String, String)>) {
                 let encoded = rest.is_empty() || rest.ends_with('*');
                 let number = rest.trim_end_matches('*').parse().unwrap_or(0);
                 let entry = extended.iter_mut().find(|(n, _)| n.eq_ignore_ascii_case(base));
-                let part = (number, encoded, value);
+                let part = Piece { number, encoded, value };
                 match entry {
                     Some((_, parts)) => parts.push(part),
                     None => extended.push((base.to_owned(), vec![part])),
@@ -233,7 +234,7 @@ pub(super) fn parameters(value: &[u8]) -> (String, Vec<(String, String)>) {
         }
     }
     for (name, parts) in extended {
-        let joined = super::encoded::join_rfc2231(parts);
+        let joined = join_rfc2231(parts);
         match plain.iter_mut().find(|(n, _)| n.eq_ignore_ascii_case(&name)) {
             Some((_, v)) => *v = joined,
             None => plain.push((name, joined)),
