@@ -1,0 +1,11 @@
+//! Calendars without a server: time, zones, recurrence, filters, free and busy. Bytes in, answers out; what time it is now
+//! is an argument.
+
+pub mod civil;
+pub mod repeat;
+pub mod rule;
+pub mod series;
+pub mod times;
+pub mod value;
+mod windows;
+pub mod zone;
