@@ -257,7 +257,7 @@ fn memchr(byte: u8, haystack: &[u8]) -> Option<usize> {
 }
 
 /// Takes folds and the line end out, octet by octet.
-fn unfold(raw: &[u8]) -> Cow<'_, [u8]> {
+pub(crate) fn unfold(raw: &[u8]) -> Cow<'_, [u8]> {
     let mut end = raw.len();
     if raw[..end].ends_with(b"\n") {
         end -= 1;

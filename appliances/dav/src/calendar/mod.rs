@@ -2,6 +2,10 @@
 //! is an argument.
 
 pub mod civil;
+pub mod data;
+pub mod filter;
+pub mod freebusy;
+pub mod occurs;
 pub mod repeat;
 pub mod rule;
 pub mod series;
