@@ -73,7 +73,7 @@ impl CompFilter {
         let children = || calendar.components.iter().filter(|c| c.name != "VTIMEZONE");
         let series = if self.asks_time() { series_of(calendar).unwrap_or_default() } else { Vec::new() };
         if let Some(range) = self.range
-            && !children().enumerate().any(|(_, c)| question.occurs(&series, c, range, &|_| true))
+            && !children().any(|c| question.occurs(&series, c, range, &|_| true))
         {
             return false;
         }

@@ -66,7 +66,7 @@ impl Repeat {
     /// The next time, `None` at the end.
     pub fn next_time(&mut self) -> Result<Option<Civil>, TooManySteps> {
         loop {
-            while let Some(time) = self.from_period() {
+            while let Some(time) = self.of_period() {
                 if time >= self.start && self.emitted.is_none_or(|before| time > before) {
                     self.emitted = Some(time);
                     return Ok(Some(time));
@@ -83,7 +83,7 @@ impl Repeat {
         }
     }
 
-    fn from_period(&mut self) -> Option<Civil> {
+    fn of_period(&mut self) -> Option<Civil> {
         let at = self.at;
         self.at += 1;
         match &self.picked {
