@@ -1,0 +1,206 @@
+//! What every handle of an open store shares: engine, cache, refs, and who waits for what.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, RwLock};
+
+use bytes::Bytes;
+use git_wire::{Kind, ObjectId};
+
+use crate::cache::Cache;
+use crate::committer::Queue;
+use crate::engine::{Engine, ObjectEntry, Take, keys};
+use crate::object::{Commit, CommitId, Mode, RawEntry, decode_tree};
+use crate::options::Options;
+use crate::watch::Bell;
+use crate::{Error, Result, delta, zlib};
+
+/// Objects above this size are read only as streams.
+pub(crate) const IN_MEMORY_BYTES_MAX: u64 = 64 << 20;
+/// Longest chain of deltas that is followed.
+pub(crate) const DELTA_DEPTH_MAX: u8 = 64;
+
+/// What a ref names, and the number of its last move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RefState {
+    pub id: ObjectId,
+    pub moved: u64,
+}
+
+pub(crate) struct Core {
+    pub engine: Engine,
+    pub cache: Cache,
+    pub options: Options,
+    pub refs: RwLock<BTreeMap<String, RefState>>,
+    pub queue: Queue,
+    pub bell: Bell,
+    /// Trees that open snapshots stand on; garbage collection spares them.
+    pub pins: Mutex<BTreeMap<ObjectId, usize>>,
+}
+
+impl Core {
+    pub fn new(engine: Engine, options: Options) -> Result<Core> {
+        let core = Core {
+            engine,
+            cache: Cache::new(options.cache_bytes),
+            options,
+            refs: RwLock::default(),
+            queue: Queue::default(),
+            bell: Bell::default(),
+            pins: Mutex::default(),
+        };
+        let mut refs = BTreeMap::new();
+        core.each(b"r", |key, value| {
+            let name = String::from_utf8(key[1..].to_vec()).map_err(|_| Error::corrupt("a ref's name"))?;
+            let mut take = Take(value);
+            refs.insert(name, RefState { id: ObjectId(take.array()?), moved: take.u64()? });
+            Ok(())
+        })?;
+        *core.refs.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = refs;
+        Ok(core)
+    }
+
+    /// Calls back for every key that starts with `prefix`, in order.
+    pub fn each(&self, prefix: &[u8], mut then: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+        let end = keys::after_prefix(prefix);
+        let mut from = prefix.to_vec();
+        loop {
+            let page = self.engine.scan(&from, &end, 256)?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            from.clone_from(last);
+            from.push(0);
+            for (key, value) in &page {
+                then(key, value)?;
+            }
+        }
+    }
+
+    pub fn reference(&self, name: &str) -> Option<RefState> {
+        self.refs.read().unwrap_or_else(|poisoned| poisoned.into_inner()).get(name).copied()
+    }
+
+    pub fn object_entry(&self, id: &ObjectId) -> Result<Option<ObjectEntry>> {
+        self.engine.get(&keys::object(id))?.map(|value| ObjectEntry::decode(&value)).transpose()
+    }
+
+    /// The content of an object, through the cache.
+    pub fn object(&self, id: &ObjectId) -> Result<(Kind, Bytes)> {
+        if let Some(found) = self.cache.get(id) {
+            return Ok(found);
+        }
+        let entry = self.object_entry(id)?.ok_or(Error::Missing(*id))?;
+        let content = self.content(id, &entry, 0)?;
+        self.cache.put(*id, entry.kind, content.clone());
+        Ok((entry.kind, content))
+    }
+
+    /// Inflates an object, following its deltas.
+    fn content(&self, id: &ObjectId, entry: &ObjectEntry, depth: u8) -> Result<Bytes> {
+        if entry.size_bytes > IN_MEMORY_BYTES_MAX {
+            let what = format!("object {id}");
+            return Err(Error::TooLarge {
+                what,
+                size_bytes: entry.size_bytes,
+                max_bytes: IN_MEMORY_BYTES_MAX,
+            });
+        }
+        let stream = self.stream(entry)?;
+        let Some(made_of) = entry.delta else { return Ok(zlib::inflate(&stream, entry.size_bytes)?.into()) };
+        if depth > DELTA_DEPTH_MAX {
+            return Err(Error::corrupt(format!("object {id} hangs on too many deltas")));
+        }
+        let instructions = zlib::inflate(&stream, made_of.size_bytes)?;
+        let base = match self.cache.get(&made_of.base) {
+            Some((_, content)) => content,
+            None => {
+                let base = self.object_entry(&made_of.base)?.ok_or(Error::Missing(made_of.base))?;
+                self.content(&made_of.base, &base, depth + 1)?
+            }
+        };
+        let content = delta::apply(&base, &instructions)?;
+        if content.len() as u64 != entry.size_bytes {
+            return Err(Error::corrupt(format!("object {id} has not the size that the index says")));
+        }
+        Ok(content.into())
+    }
+
+    /// An object's zlib stream, whole.
+    pub fn stream(&self, entry: &ObjectEntry) -> Result<Vec<u8>> {
+        if let [part] = &entry.parts[..] {
+            return self.engine.read_part(part);
+        }
+        let mut stream = Vec::with_capacity(entry.stored_bytes() as usize);
+        for part in &entry.parts {
+            stream.extend_from_slice(&self.engine.read_part(part)?);
+        }
+        Ok(stream)
+    }
+
+    pub fn typed(&self, id: &ObjectId, kind: Kind) -> Result<Bytes> {
+        let (is, content) = self.object(id)?;
+        if is == kind {
+            Ok(content)
+        } else {
+            Err(Error::Malformed(format!("object {id} is a {is}, not a {kind}")))
+        }
+    }
+
+    pub fn commit(&self, id: CommitId) -> Result<Commit> {
+        Commit::parse(&self.typed(&id.0, Kind::Commit)?)
+    }
+
+    pub fn tree(&self, id: &ObjectId) -> Result<Vec<RawEntry>> {
+        decode_tree(&self.typed(id, Kind::Tree)?)
+    }
+
+    /// The entry at a path below a tree.
+    pub fn lookup(&self, tree: Option<ObjectId>, path: &crate::TreePath) -> Result<Option<(Mode, ObjectId)>> {
+        let Some(tree) = tree else { return Ok(None) };
+        let mut at = (Mode::Directory, tree);
+        for name in path.components() {
+            if at.0 != Mode::Directory {
+                return Ok(None);
+            }
+            let bytes = self.typed(&at.1, Kind::Tree)?;
+            match find(&bytes, name)? {
+                Some(entry) => at = entry,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(at))
+    }
+
+    pub fn pin(self: &Arc<Self>, tree: Option<ObjectId>) -> Option<Arc<Pin>> {
+        let id = tree?;
+        *self.pins.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).entry(id).or_default() += 1;
+        Some(Arc::new(Pin { core: self.clone(), id }))
+    }
+}
+
+/// The entry of that name in a tree's bytes.
+pub(crate) fn find(tree: &[u8], name: &[u8]) -> Result<Option<(Mode, ObjectId)>> {
+    for entry in crate::object::TreeEntries(tree) {
+        let (mode, found, id) = entry?;
+        if found == name {
+            return Ok(Some((mode, id)));
+        }
+    }
+    Ok(None)
+}
+
+/// Keeps a tree from being forgotten as long as somebody reads it.
+pub(crate) struct Pin {
+    core: Arc<Core>,
+    id: ObjectId,
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        let mut pins = self.core.pins.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(count) = pins.get_mut(&self.id) {
+            *count -= 1;
+            if *count == 0 {
+                pins.remove(&self.id);
+            }
+        }
+    }
+}

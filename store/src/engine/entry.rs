@@ -1,0 +1,110 @@
+//! Where an object lies: the value under its id in the engine's index.
+
+use git_wire::{Kind, ObjectId};
+
+use super::codec::{Take, put_number};
+use crate::{Error, Result};
+
+/// A stretch of bytes on the device, with its checksum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    pub offset: u64,
+    pub len: u32,
+    pub crc: u32,
+}
+
+/// An object's place and form. Its zlib stream is the concatenation of its parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectEntry {
+    pub kind: Kind,
+    /// Counts objects in order of arrival; what sets of objects are made of.
+    pub number: u64,
+    /// Bytes of the object.
+    pub size_bytes: u64,
+    /// When the stream is a delta: against what, its inflated length, and how many deltas deep it is.
+    pub delta: Option<Delta>,
+    pub parts: Vec<Part>,
+}
+
+/// How an object is made from another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delta {
+    pub base: ObjectId,
+    pub size_bytes: u64,
+    pub depth: u8,
+}
+
+impl ObjectEntry {
+    pub fn encode(&self) -> Vec<u8> {
+        let kind = match self.kind {
+            Kind::Commit => 1,
+            Kind::Tree => 2,
+            Kind::Blob => 3,
+            Kind::Tag => 4,
+        };
+        let mut out = Vec::with_capacity(48);
+        out.push(kind | if self.delta.is_some() { 0x80 } else { 0 });
+        put_number(&mut out, self.number);
+        put_number(&mut out, self.size_bytes);
+        if let Some(delta) = &self.delta {
+            out.extend_from_slice(&delta.base.0);
+            put_number(&mut out, delta.size_bytes);
+            out.push(delta.depth);
+        }
+        for part in &self.parts {
+            put_number(&mut out, part.offset);
+            put_number(&mut out, u64::from(part.len));
+            out.extend_from_slice(&part.crc.to_le_bytes());
+        }
+        out
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<ObjectEntry> {
+        let mut take = Take(bytes);
+        let first = take.byte()?;
+        let kind = match first & 0x7f {
+            1 => Kind::Commit,
+            2 => Kind::Tree,
+            3 => Kind::Blob,
+            4 => Kind::Tag,
+            _ => return Err(Error::corrupt("the index names an unknown kind of object")),
+        };
+        let (number, size_bytes) = (take.number()?, take.number()?);
+        let delta = if first & 0x80 == 0 {
+            None
+        } else {
+            Some(Delta { base: ObjectId(take.array()?), size_bytes: take.number()?, depth: take.byte()? })
+        };
+        let mut parts = Vec::with_capacity(1);
+        while !take.is_empty() {
+            let (offset, len) = (take.number()?, take.number()?);
+            let len = u32::try_from(len).map_err(|_| Error::corrupt("an object's part is too long"))?;
+            parts.push(Part { offset, len, crc: take.u32()? });
+        }
+        Ok(ObjectEntry { kind, number, size_bytes, delta, parts })
+    }
+
+    /// Bytes of the zlib stream on the device.
+    pub fn stored_bytes(&self) -> u64 {
+        self.parts.iter().map(|part| u64::from(part.len)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_come_back() {
+        let entry = ObjectEntry {
+            kind: Kind::Tree,
+            number: 300,
+            size_bytes: 70_000,
+            delta: Some(Delta { base: ObjectId([3; 20]), size_bytes: 60, depth: 4 }),
+            parts: vec![Part { offset: 1 << 33, len: 50, crc: 7 }, Part { offset: 512, len: 9, crc: 8 }],
+        };
+        assert_eq!(ObjectEntry::decode(&entry.encode()).unwrap(), entry);
+        assert!(ObjectEntry::decode(&[]).is_err());
+        assert!(ObjectEntry::decode(&entry.encode()[..30]).is_err());
+    }
+}

@@ -1,0 +1,291 @@
+//! The log's end: composing records, finding room for them, writing them.
+
+use std::collections::BTreeSet;
+
+use super::codec::{Take, put_bytes};
+use super::format::{
+    FLAG_JUMP, FLAG_MORE, FLAG_SESSION, HEADER_BYTES, Header, LogPosition, SUPERBLOCK_OFFSETS, Superblock,
+    sector_up,
+};
+use super::replay::Replayed;
+use super::{Batch, Delta, Edits, Engine, NewObject, ObjectEntry, Part, Stream, grow, keys, random};
+use crate::device::SECTOR_BYTES;
+use crate::{Error, Result};
+
+/// A record's body is closed when it is this long, so that memory for it stays bounded.
+const BODY_BYTES_WISHED: u64 = 256 << 10;
+
+/// Where the log ends, and what is needed to go on.
+pub struct Tail {
+    pub superblock: Superblock,
+    pub at: LogPosition,
+    session: u32,
+    first_of_session: bool,
+    /// Records up to this one are flushed.
+    durable: u64,
+    pub next_number: u64,
+    /// Segments that exist and hold nothing.
+    pub free: Vec<u32>,
+    /// Segments that the log has gone through and needs.
+    pub used: BTreeSet<u32>,
+    /// Segments on the device, used or not.
+    pub segments: u32,
+}
+
+impl Tail {
+    pub fn new(superblock: Superblock, replayed: &Replayed) -> Tail {
+        Tail {
+            superblock,
+            at: replayed.end,
+            session: random() as u32,
+            first_of_session: true,
+            durable: replayed.end.seq - 1,
+            next_number: replayed.next_number,
+            free: replayed.free.clone(),
+            used: replayed.used.clone(),
+            segments: replayed.segments,
+        }
+    }
+
+    fn entered(&mut self, segment: u32) {
+        self.at.segment = segment;
+        self.at.offset = 0;
+        self.used.insert(segment);
+    }
+
+    pub fn flushed(&mut self) {
+        self.durable = self.at.seq - 1;
+    }
+
+    /// The superblock that says where the log ends, and where it goes; `None` when the last one says so already.
+    pub fn closing_superblock(&mut self) -> Option<(u64, Superblock)> {
+        if self.superblock.reached == self.durable + 1 {
+            return None;
+        }
+        self.superblock.reached = self.durable + 1;
+        self.superblock.generation += 1;
+        let offset = SUPERBLOCK_OFFSETS[(self.superblock.generation % 2) as usize];
+        Some((offset, self.superblock))
+    }
+}
+
+/// Appends a whole transaction; gives the edits that readers may see once it is flushed.
+pub fn append(engine: &Engine, tail: &mut Tail, batch: Batch) -> Result<Edits> {
+    make_room(engine, tail, bytes_of(&batch))?;
+    let mut writer = Writer { engine, tail, payload: Vec::new(), entries: Vec::new(), edits: Vec::new() };
+    for object in batch.objects {
+        writer.object(object)?;
+    }
+    for (key, value) in batch.edits {
+        writer.edit(key, value)?;
+    }
+    writer.emit(false)?;
+    Ok(writer.edits)
+}
+
+/// Appends bytes that no entry names yet.
+pub fn append_piece(engine: &Engine, tail: &mut Tail, bytes: &[u8]) -> Result<Vec<Part>> {
+    make_room(engine, tail, bytes.len() as u64)?;
+    let mut writer = Writer { engine, tail, payload: Vec::new(), entries: Vec::new(), edits: Vec::new() };
+    let parts = writer.stream(bytes)?;
+    if !writer.payload.is_empty() {
+        writer.emit(false)?;
+    }
+    Ok(parts)
+}
+
+/// A little more than the transaction will take.
+fn bytes_of(batch: &Batch) -> u64 {
+    let objects = batch.objects.iter().map(|object| match &object.stream {
+        Stream::Bytes(bytes) => bytes.len() as u64 + 96,
+        Stream::Parts(parts) => parts.len() as u64 * 20 + 96,
+    });
+    let edits =
+        batch.edits.iter().map(|(key, value)| (key.len() + value.as_ref().map_or(0, Vec::len) + 12) as u64);
+    objects.sum::<u64>() + edits.sum::<u64>()
+}
+
+/// Sees to it that enough segments are free, growing the device, before anything is written.
+fn make_room(engine: &Engine, tail: &mut Tail, bytes: u64) -> Result<()> {
+    let segment = engine.segment_bytes;
+    let here = segment.saturating_sub(u64::from(tail.at.offset));
+    // Each record costs a header and the rest of a sector, each segment a jump; an eighth more covers both.
+    let wanted = bytes + bytes / 8 + 8 * SECTOR_BYTES;
+    if wanted <= here {
+        return Ok(());
+    }
+    let missing =
+        ((wanted - here).div_ceil(segment - 4 * SECTOR_BYTES) + 1).saturating_sub(tail.free.len() as u64);
+    if missing > 0 {
+        let total = u64::from(tail.segments) + missing;
+        grow(&*engine.device, total * segment)?;
+        // Lowest last: `free` is taken from its end.
+        let new = (tail.segments..total as u32).rev();
+        tail.free.splice(0..0, new);
+        tail.segments = total as u32;
+    }
+    Ok(())
+}
+
+struct Writer<'a> {
+    engine: &'a Engine,
+    tail: &'a mut Tail,
+    payload: Vec<u8>,
+    entries: Vec<u8>,
+    edits: Edits,
+}
+
+impl Writer<'_> {
+    fn object(&mut self, object: NewObject) -> Result<()> {
+        let NewObject { id, kind, size_bytes, delta, stream } = object;
+        let parts = match stream {
+            Stream::Parts(parts) => parts,
+            Stream::Bytes(bytes) => self.stream(&bytes)?,
+        };
+        let number = self.tail.next_number;
+        self.tail.next_number += 1;
+        debug_assert!(delta.is_none_or(|Delta { base, .. }| base != id));
+        self.edit(keys::object(&id), Some(ObjectEntry { kind, number, size_bytes, delta, parts }.encode()))
+    }
+
+    /// Puts bytes into the payload, over as many records as it takes. Entries come after the payload, so a byte's
+    /// place is known when it is added.
+    fn stream(&mut self, mut bytes: &[u8]) -> Result<Vec<Part>> {
+        let mut parts = Vec::with_capacity(1);
+        while !bytes.is_empty() {
+            let room = self.room();
+            let len = if bytes.len() as u64 <= room { bytes.len() } else { self.split(room) };
+            if len == 0 {
+                self.next_record()?;
+                continue;
+            }
+            let (head, rest) = bytes.split_at(len);
+            parts.push(Part {
+                offset: self.body_offset() + self.payload.len() as u64,
+                len: len as u32,
+                crc: crc32fast::hash(head),
+            });
+            self.payload.extend_from_slice(head);
+            bytes = rest;
+        }
+        Ok(parts)
+    }
+
+    /// How much of a stream that does not fit is put here: all that fits, or nothing rather than a crumb.
+    fn split(&self, room: u64) -> usize {
+        if room * 4 >= BODY_BYTES_WISHED.min(self.engine.segment_bytes) { room as usize } else { 0 }
+    }
+
+    fn edit(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) -> Result<()> {
+        let wanted = (key.len() + value.as_ref().map_or(0, Vec::len) + 16) as u64;
+        let most = self.engine.segment_bytes / 2;
+        if wanted > most {
+            let what = "a key with its value".to_owned();
+            return Err(Error::TooLarge { what, size_bytes: wanted, max_bytes: most });
+        }
+        while self.room() < wanted && (self.body_len() > 0 || self.left_in_segment() < wanted) {
+            self.next_record()?;
+        }
+        encode_edit(&mut self.entries, &key, value.as_deref());
+        self.edits.push((key, value));
+        Ok(())
+    }
+
+    /// Closes this record, or goes to the next segment when there is nothing in it.
+    fn next_record(&mut self) -> Result<()> {
+        if self.body_len() == 0 { self.jump() } else { self.emit(true) }
+    }
+
+    fn body_len(&self) -> u64 {
+        (self.payload.len() + self.entries.len()) as u64
+    }
+
+    /// What the segment still takes in this record; a sector is kept for the jump out of it.
+    fn left_in_segment(&self) -> u64 {
+        let used = u64::from(self.tail.at.offset) + HEADER_BYTES + self.body_len() + SECTOR_BYTES;
+        self.engine.segment_bytes.saturating_sub(used)
+    }
+
+    fn room(&self) -> u64 {
+        self.left_in_segment().min(BODY_BYTES_WISHED.saturating_sub(self.body_len()))
+    }
+
+    fn body_offset(&self) -> u64 {
+        self.place() + HEADER_BYTES
+    }
+
+    fn place(&self) -> u64 {
+        u64::from(self.tail.at.segment) * self.engine.segment_bytes + u64::from(self.tail.at.offset)
+    }
+
+    /// Writes the record. `more` says that the transaction goes on in the next one.
+    fn emit(&mut self, more: bool) -> Result<()> {
+        let payload_len = self.payload.len() as u32;
+        let mut body = std::mem::take(&mut self.payload);
+        body.append(&mut self.entries);
+        let flags = if more { FLAG_MORE } else { 0 };
+        let entries_len = body.len() as u32 - payload_len;
+        self.record(flags, payload_len, entries_len, &body)?;
+        self.tail.at.offset += sector_up(HEADER_BYTES + body.len() as u64) as u32;
+        body.clear();
+        self.payload = body;
+        Ok(())
+    }
+
+    fn jump(&mut self) -> Result<()> {
+        // Room was made before the transaction began; it can only have been misjudged.
+        let Some(segment) = self.tail.free.pop() else {
+            return Err(Error::Full { capacity_bytes: self.engine.device.len()? });
+        };
+        self.record(FLAG_JUMP | FLAG_MORE, segment, 0, &[])?;
+        self.tail.entered(segment);
+        Ok(())
+    }
+
+    fn record(&mut self, flags: u32, payload_len: u32, entries_len: u32, body: &[u8]) -> Result<()> {
+        let session_flag = if self.tail.first_of_session { FLAG_SESSION } else { 0 };
+        let header = Header {
+            flags: flags | session_flag,
+            session: self.tail.session,
+            chain: self.tail.at.chain,
+            seq: self.tail.at.seq,
+            durable: self.tail.durable,
+            payload_len,
+            entries_len,
+            body_crc: crc32fast::hash(body),
+        };
+        let (head, chain) = header.encode();
+        let mut bytes = Vec::with_capacity(sector_up(HEADER_BYTES + body.len() as u64) as usize);
+        bytes.extend_from_slice(&head);
+        bytes.extend_from_slice(body);
+        bytes.resize(sector_up(bytes.len() as u64) as usize, 0);
+        let written = self.engine.device.write(self.place(), &bytes).map_err(Error::from);
+        self.engine.final_on_failure(written)?;
+        self.tail.at.seq += 1;
+        self.tail.at.chain = chain;
+        self.tail.first_of_session = false;
+        Ok(())
+    }
+}
+
+fn encode_edit(entries: &mut Vec<u8>, key: &[u8], value: Option<&[u8]>) {
+    put_bytes(entries, key);
+    match value {
+        None => entries.push(0),
+        Some(value) => {
+            entries.push(1);
+            put_bytes(entries, value);
+        }
+    }
+}
+
+/// What `encode_edit` wrote.
+pub fn decode_edits(entries: &[u8], edits: &mut Edits) -> Result<()> {
+    let mut take = Take(entries);
+    while !take.is_empty() {
+        let key = take.bytes()?.to_vec();
+        let value = if take.byte()? == 0 { None } else { Some(take.bytes()?.to_vec()) };
+        edits.push((key, value));
+    }
+    Ok(())
+}

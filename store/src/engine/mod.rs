@@ -1,0 +1,205 @@
+//! The engine: a log of checksummed records on a device, and an ordered index of where everything is.
+//!
+//! It knows bytes, keys and places, nothing of Git but the form of an object's entry. Invariants:
+//! - a transaction counts as a whole once its last record is on the device, and is acknowledged after a flush;
+//! - no sector that holds acknowledged bytes is ever written again, until everything in its segment is elsewhere;
+//! - after a failed write or flush nothing is written any more.
+
+mod codec;
+mod entry;
+mod format;
+pub(crate) mod keys;
+mod log;
+mod replay;
+mod table;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, RwLock};
+
+pub(crate) use codec::{Take, put_number};
+pub(crate) use entry::{Delta, ObjectEntry, Part};
+use format::{LogPosition, SUPERBLOCK_OFFSETS, Superblock};
+use log::Tail;
+use table::Tables;
+
+use crate::device::Device;
+use crate::{Error, Result};
+
+/// Smallest segment: the largest record that a test wants, and two superblocks.
+pub(crate) const SEGMENT_BYTES_MIN: u64 = 32 << 10;
+
+/// Keys and values to write; `None` deletes.
+pub(crate) type Edits = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+/// What one transaction writes: payloads, then entries that may name where they went.
+#[derive(Default)]
+pub(crate) struct Batch {
+    pub objects: Vec<NewObject>,
+    pub edits: Edits,
+}
+
+/// An object to be stored.
+pub(crate) struct NewObject {
+    pub id: git_wire::ObjectId,
+    pub kind: git_wire::Kind,
+    pub size_bytes: u64,
+    pub delta: Option<Delta>,
+    pub stream: Stream,
+}
+
+/// An object's zlib stream: still to be written, or on the device already.
+pub(crate) enum Stream {
+    Bytes(Vec<u8>),
+    Parts(Vec<Part>),
+}
+
+/// See the module.
+pub(crate) struct Engine {
+    device: Box<dyn Device>,
+    segment_bytes: u64,
+    tail: Mutex<Tail>,
+    tables: RwLock<Tables>,
+    failure: RwLock<Option<String>>,
+}
+
+impl Engine {
+    /// Makes an empty store on a device, whatever was there.
+    pub fn create(device: Box<dyn Device>, segment_bytes: u64) -> Result<Engine> {
+        let segment_bytes = segment_bytes.max(SEGMENT_BYTES_MIN);
+        grow(&*device, segment_bytes * 2)?;
+        let start = LogPosition { segment: 1, offset: 0, seq: 1, chain: 0 };
+        let superblock = Superblock {
+            segment_bytes: segment_bytes as u32,
+            store: random(),
+            generation: 1,
+            start,
+            reached: 1,
+            checkpoint: (0, 0, 0),
+        };
+        // An old log must not be taken for the beginning of the new one.
+        device.write(segment_bytes, &[0; crate::device::SECTOR_BYTES as usize])?;
+        device.flush()?;
+        for offset in SUPERBLOCK_OFFSETS {
+            device.write(offset, &superblock.encode())?;
+        }
+        device.flush()?;
+        Engine::open(device)
+    }
+
+    /// Opens a store: reads the log's end, which is all that is not in a checkpoint.
+    pub fn open(device: Box<dyn Device>) -> Result<Engine> {
+        let superblock = replay::superblock(&*device)?;
+        let segment_bytes = u64::from(superblock.segment_bytes);
+        let replayed = replay::replay(&*device, &superblock)?;
+        if replayed.end.seq != superblock.reached {
+            // What a killed process left in the system's cache is ours from now on, so it must be durable.
+            device.flush()?;
+        }
+        Ok(Engine {
+            device,
+            segment_bytes,
+            tail: Mutex::new(Tail::new(superblock, &replayed)),
+            tables: RwLock::new(replayed.tables),
+            failure: RwLock::new(None),
+        })
+    }
+
+    /// The value under a key.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let tables = self.tables.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        Ok(tables.recent.get(key).cloned().flatten())
+    }
+
+    /// Keys and values from `from` up to, not including, `to`; at most `limit` of them.
+    pub fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let tables = self.tables.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let range =
+            tables.recent.range::<[u8], _>((std::ops::Bound::Included(from), std::ops::Bound::Excluded(to)));
+        Ok(range.filter_map(|(key, value)| Some((key.clone(), value.clone()?))).take(limit).collect())
+    }
+
+    /// The bytes of a part, checked.
+    pub fn read_part(&self, part: &Part) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; part.len as usize];
+        self.device.read(part.offset, &mut bytes)?;
+        if crc32fast::hash(&bytes) != part.crc {
+            return Err(Error::corrupt(format!("the checksum at byte {} is wrong", part.offset)));
+        }
+        Ok(bytes)
+    }
+
+    /// Writes a transaction and flushes. When it returns `Ok`, all of it is durable and seen by readers.
+    pub fn write(&self, batch: Batch) -> Result<()> {
+        self.refuse_after_failure()?;
+        let mut tail = self.tail();
+        let edits = log::append(self, &mut tail, batch)?;
+        self.final_on_failure(self.device.flush().map_err(Error::from))?;
+        tail.flushed();
+        let mut tables = self.tables.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        tables.apply(edits);
+        Ok(())
+    }
+
+    /// Writes a piece of a large object's stream. It is durable with the next transaction, and garbage without one.
+    pub fn write_piece(&self, bytes: &[u8]) -> Result<Vec<Part>> {
+        self.refuse_after_failure()?;
+        log::append_piece(self, &mut self.tail(), bytes)
+    }
+
+    /// Says where the log ends, so that damage to its end is not taken for a power cut. Called when a store closes.
+    pub fn close(&self) -> Result<()> {
+        self.refuse_after_failure()?;
+        let mut tail = self.tail();
+        if let Some((offset, superblock)) = tail.closing_superblock() {
+            self.final_on_failure(self.device.write(offset, &superblock.encode()).map_err(Error::from))?;
+            self.final_on_failure(self.device.flush().map_err(Error::from))?;
+        }
+        Ok(())
+    }
+
+    /// Why nothing is written any more, if that is so.
+    pub fn failure(&self) -> Option<String> {
+        self.failure.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    fn tail(&self) -> MutexGuard<'_, Tail> {
+        self.tail.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn refuse_after_failure(&self) -> Result<()> {
+        self.failure().map_or(Ok(()), |why| Err(Error::ReadOnly { why }))
+    }
+
+    /// A failed write or flush is final: what the device holds is unknown from here on.
+    fn final_on_failure<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|error| {
+            let why = error.to_string();
+            *self.failure.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(why.clone());
+            Error::ReadOnly { why }
+        })
+    }
+}
+
+/// Makes room, or says that there is none.
+fn grow(device: &dyn Device, len: u64) -> Result<()> {
+    if device.len()? >= len {
+        return Ok(());
+    }
+    device.grow(len).map_err(|error| match error.kind() {
+        std::io::ErrorKind::StorageFull
+        | std::io::ErrorKind::QuotaExceeded
+        | std::io::ErrorKind::FileTooLarge => Error::Full { capacity_bytes: device.len().unwrap_or(0) },
+        _ => error.into(),
+    })
+}
+
+/// A number that no other open draws: the hasher's keys come from the system's entropy.
+fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+pub(crate) type Recent = BTreeMap<Vec<u8>, Option<Vec<u8>>>;

@@ -1,0 +1,83 @@
+//! Zlib streams, with one compressor and decompressor kept per thread: their set-up costs more than a small object.
+
+use std::cell::RefCell;
+
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+
+use crate::{Error, Result};
+
+thread_local! {
+    static COMPRESS: RefCell<Compress> = RefCell::new(Compress::new(Compression::default(), true));
+    static DECOMPRESS: RefCell<Decompress> = RefCell::new(Decompress::new(true));
+}
+
+/// Deflates bytes into a zlib stream of its own.
+pub(crate) fn deflate(bytes: &[u8]) -> Vec<u8> {
+    COMPRESS.with_borrow_mut(|compress| {
+        compress.reset();
+        // Deflate adds at most five bytes for each 16 kB that it cannot shorten, and a header.
+        let mut out = Vec::with_capacity(bytes.len() + bytes.len() / 3000 + 64);
+        loop {
+            let done = compress.total_in() as usize;
+            match compress.compress_vec(&bytes[done..], &mut out, FlushCompress::Finish) {
+                Ok(Status::StreamEnd) => break,
+                _ => out.reserve(out.capacity().max(256)),
+            }
+        }
+        out.shrink_to_fit();
+        out
+    })
+}
+
+/// Inflates a zlib stream that must give exactly `size_bytes`.
+pub(crate) fn inflate(stream: &[u8], size_bytes: u64) -> Result<Vec<u8>> {
+    DECOMPRESS.with_borrow_mut(|decompress| {
+        decompress.reset(true);
+        let broken = || Error::corrupt("a zlib stream is damaged");
+        let size = usize::try_from(size_bytes).map_err(|_| broken())?;
+        // Memory grows with what comes out, not with what a damaged size claims.
+        let mut out =
+            Vec::with_capacity(size.saturating_add(1).min(stream.len().saturating_mul(1032).max(64)));
+        loop {
+            let done = decompress.total_in() as usize;
+            let had = out.len();
+            let status = decompress
+                .decompress_vec(&stream[done..], &mut out, FlushDecompress::Finish)
+                .map_err(|_| broken())?;
+            if status == Status::StreamEnd {
+                break;
+            }
+            if out.len() > size || (out.len() == had && out.len() < out.capacity()) {
+                return Err(broken());
+            }
+            out.reserve(4096);
+        }
+        if out.len() == size && decompress.total_in() as usize == stream.len() {
+            Ok(out)
+        } else {
+            Err(broken())
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn streams_come_back(bytes in proptest::collection::vec(any::<u8>(), 0..20_000)) {
+            let stream = deflate(&bytes);
+            prop_assert_eq!(inflate(&stream, bytes.len() as u64).unwrap(), bytes.clone());
+            prop_assert!(inflate(&stream, bytes.len() as u64 + 1).is_err());
+            prop_assert!(inflate(&stream[..stream.len() - 1], bytes.len() as u64).is_err());
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_cut_off() {
+        let stream = deflate(&vec![0; 10 << 20]);
+        assert!(inflate(&stream, 100).is_err());
+    }
+}
