@@ -1,1 +1,25 @@
 //! What every appliance stands on: start-up, configuration, accounts, TLS, HTTP, web shell.
+//!
+//! docs/chassis.md shows how an appliance plugs in. The order of a start: options, the supervisor's seed, store and
+//! configuration, accounts, certificate, control socket; then the appliance's own listeners and routes; then `ready`.
+
+pub mod accounts;
+pub mod clock;
+pub mod config;
+pub mod control;
+pub mod http;
+pub mod identity;
+pub mod limits;
+pub mod listen;
+pub mod log;
+pub mod metrics;
+pub mod options;
+pub mod run;
+pub mod seed;
+pub mod stop;
+pub mod tls;
+pub mod web;
+
+pub use identity::{Identity, Service};
+pub use options::Options;
+pub use run::{Chassis, Failure, StartError, run, run_with};

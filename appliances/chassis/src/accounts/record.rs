@@ -1,0 +1,127 @@
+//! An account as it is kept on the `config` branch.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+use super::scram::ScramKeys;
+use super::secret;
+use crate::clock;
+
+/// An account of the household: one person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// The name to log in with: lower case, letters, digits, `.`, `-`, `_`.
+    pub user: String,
+    /// The mail address that belongs to it.
+    pub address: String,
+    /// What people call this person.
+    #[serde(default)]
+    pub name: String,
+    /// May see and change what is everybody's: accounts, metrics, queue.
+    #[serde(default)]
+    pub admin: bool,
+    /// When it was made, in milliseconds since 1970.
+    pub created_ms: u64,
+    /// When it was last changed; of two copies the later one is right.
+    pub changed_ms: u64,
+    /// The salt of SCRAM, in base64: one for all passwords of the account.
+    pub scram_salt: String,
+    /// The password that the person knows.
+    pub password: Verifier,
+    /// The devices' own passwords, and web sessions.
+    #[serde(default, rename = "credential", skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<Credential>,
+}
+
+/// What is kept of a password.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verifier {
+    /// argon2id, as a PHC string.
+    pub argon2id: String,
+    /// For SCRAM-SHA-256.
+    pub scram: ScramKeys,
+}
+
+/// A password of one device, or a browser that is logged in; each can be revoked alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credential {
+    /// A random name of its own.
+    pub id: String,
+    /// What its owner calls it: `Anna's phone`.
+    pub label: String,
+    /// When it was made, in milliseconds since 1970.
+    pub created_ms: u64,
+    /// What it is checked against.
+    pub secret: Secret,
+}
+
+/// How a credential is checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Secret {
+    /// A device's password.
+    Password(Verifier),
+    /// The fingerprint of a browser's cookie.
+    Session(String),
+}
+
+impl Account {
+    /// A new account. Hashes the password: call it where blocking is allowed.
+    pub fn new(user: &str, address: &str, password: &str) -> Account {
+        let salt = secret::random::<16>();
+        let now_ms = clock::now_ms();
+        Account {
+            user: user.to_owned(),
+            address: address.to_owned(),
+            name: String::new(),
+            admin: false,
+            created_ms: now_ms,
+            changed_ms: now_ms,
+            scram_salt: STANDARD.encode(salt),
+            password: Verifier::new(password, &salt),
+            credentials: Vec::new(),
+        }
+    }
+
+    /// The salt of SCRAM.
+    pub fn salt(&self) -> Vec<u8> {
+        STANDARD.decode(&self.scram_salt).unwrap_or_default()
+    }
+
+    /// The device passwords, without the web sessions.
+    pub fn devices(&self) -> impl Iterator<Item = &Credential> {
+        self.credentials.iter().filter(|one| matches!(one.secret, Secret::Password(_)))
+    }
+
+    /// The browsers that are logged in.
+    pub fn sessions(&self) -> impl Iterator<Item = &Credential> {
+        self.credentials.iter().filter(|one| matches!(one.secret, Secret::Session(_)))
+    }
+
+    /// Every password with the credential that it belongs to; the person's own first, as `None`.
+    pub(super) fn verifiers(&self) -> impl Iterator<Item = (Option<&str>, &Verifier)> {
+        let own = std::iter::once((None, &self.password));
+        own.chain(self.credentials.iter().filter_map(|one| match &one.secret {
+            Secret::Password(verifier) => Some((Some(one.id.as_str()), verifier)),
+            Secret::Session(_) => None,
+        }))
+    }
+}
+
+impl Verifier {
+    /// Hashes a password both ways.
+    pub fn new(password: &str, salt: &[u8]) -> Verifier {
+        Verifier { argon2id: secret::hash(password), scram: ScramKeys::derive(password, salt) }
+    }
+}
+
+/// Whether this can be a login name; the error says what it must be.
+pub fn check_user(user: &str) -> Result<(), &'static str> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    if user.len() > 64 || !user.chars().all(fits) || !edge(user.chars().next()) || !edge(user.chars().last()) {
+        return Err("a login name has 1 to 64 of a-z, 0-9, '.', '-', '_', and begins and ends with a letter or digit");
+    }
+    Ok(())
+}

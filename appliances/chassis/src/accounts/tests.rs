@@ -1,0 +1,109 @@
+use super::*;
+use std::net::Ipv4Addr;
+
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+async fn household() -> (tempfile::TempDir, ConfigFiles, Accounts) {
+    let dir = tempfile::tempdir().unwrap();
+    let files = ConfigFiles::in_dir(dir.path()).unwrap();
+    let accounts = Accounts::open(&files).unwrap();
+    accounts.create("anna", "anna@example.org", "Anna", "correct horse", true).await.unwrap();
+    (dir, files, accounts)
+}
+
+#[tokio::test]
+async fn own_password_and_address_both_log_in_after_a_restart() {
+    let (_dir, files, _) = household().await;
+    let accounts = Accounts::open(&files).unwrap();
+    for name in ["anna", "ANNA", "Anna@Example.org"] {
+        let login = accounts.login(name, "correct horse", HERE, "test").await.unwrap();
+        assert_eq!((login.account.user.as_str(), login.credential), ("anna", None));
+    }
+    assert_eq!(accounts.login("anna", "wrong", HERE, "test").await.unwrap_err(), LoginError::Wrong);
+    assert_eq!(accounts.login("ben", "correct horse", HERE, "test").await.unwrap_err(), LoginError::Wrong);
+}
+
+#[tokio::test]
+async fn a_revoked_device_is_out_at_once() {
+    let (_dir, _, accounts) = household().await;
+    let (device, password) = accounts.add_device("anna", "Anna's phone").await.unwrap();
+    for _ in 0..2 {
+        let login = accounts.login("anna", &password, HERE, "imap").await.unwrap();
+        assert_eq!(login.device(), "Anna's phone");
+    }
+    assert_eq!(accounts.last_use("anna", Some(&device.id)).unwrap().with, "imap");
+    accounts.revoke("anna", &device.id).await.unwrap();
+    assert_eq!(accounts.login("anna", &password, HERE, "imap").await.unwrap_err(), LoginError::Wrong);
+    assert!(accounts.login("anna", "correct horse", HERE, "imap").await.is_ok());
+}
+
+#[tokio::test]
+async fn verified_passwords_cost_no_second_hash() {
+    let (_dir, _, accounts) = household().await;
+    accounts.login("anna", "correct horse", HERE, "dav").await.unwrap();
+    let started = Instant::now();
+    for _ in 0..200 {
+        accounts.login("anna", "correct horse", HERE, "dav").await.unwrap();
+    }
+    assert!(started.elapsed().as_millis() < 200, "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_changed_password_ends_sessions_and_the_old_one() {
+    let (_dir, _, accounts) = household().await;
+    let login = accounts.login("anna", "correct horse", HERE, "web").await.unwrap();
+    let token = accounts.open_session(&login, "Firefox on Linux").await.unwrap();
+    assert_eq!(accounts.session(&token, HERE, "web").unwrap().account.user, "anna");
+    assert!(accounts.session("nonsense", HERE, "web").is_none());
+    accounts.set_password("anna", "battery staple").await.unwrap();
+    assert!(accounts.session(&token, HERE, "web").is_none());
+    assert_eq!(accounts.login("anna", "correct horse", HERE, "web").await.unwrap_err(), LoginError::Wrong);
+    assert!(accounts.login("anna", "battery staple", HERE, "web").await.is_ok());
+}
+
+#[tokio::test]
+async fn scram_logs_in_with_a_device_password() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    let (_dir, _, accounts) = household().await;
+    let (device, password) = accounts.add_device("anna", "mutt").await.unwrap();
+    let exchange = accounts.scram("n,,n=anna,r=abc", HERE, "imap").unwrap();
+    let server_first = exchange.server_first().to_owned();
+    let nonce = server_first.split(',').next().unwrap().to_owned();
+    let salt = STANDARD.decode(server_first.split(',').nth(1).unwrap().strip_prefix("s=").unwrap()).unwrap();
+    let mut salted = [0; 32];
+    let rounds = std::num::NonZeroU32::new(limits::SCRAM_ROUNDS).unwrap();
+    ring::pbkdf2::derive(ring::pbkdf2::PBKDF2_HMAC_SHA256, rounds, &salt, password.as_bytes(), &mut salted);
+    let sign = |key: &[u8], text: &[u8]| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text);
+    let client_key = sign(&salted, b"Client Key");
+    let stored = ring::digest::digest(&ring::digest::SHA256, client_key.as_ref());
+    let without_proof = format!("c=biws,{nonce}");
+    let signature = sign(stored.as_ref(), format!("n=anna,r=abc,{server_first},{without_proof}").as_bytes());
+    let proof: Vec<u8> = client_key.as_ref().iter().zip(signature.as_ref()).map(|(a, b)| a ^ b).collect();
+    let (login, answer) = exchange.finish(&format!("{without_proof},p={}", STANDARD.encode(proof))).await.unwrap();
+    assert_eq!(login.credential, Some(device.id));
+    assert!(answer.starts_with("v="));
+}
+
+#[tokio::test]
+async fn names_and_passwords_have_rules() {
+    let (_dir, _, accounts) = household().await;
+    let create = async |user: &str, password: &str| {
+        accounts.create(user, &format!("{user}@example.org"), "", password, false).await.unwrap_err()
+    };
+    assert!(matches!(create("Anna Maria", "long enough").await, AccountError::BadName(..)));
+    assert!(matches!(create("../etc", "long enough").await, AccountError::BadName(..)));
+    assert!(matches!(create("ben", "short").await, AccountError::BadPassword));
+    assert!(matches!(create("anna", "long enough").await, AccountError::Exists(_)));
+}
+
+#[tokio::test]
+async fn the_newer_copy_of_an_account_wins() {
+    let (_dir, _, accounts) = household().await;
+    let old = Account::clone(&accounts.find("anna").unwrap());
+    accounts.add_device("anna", "phone").await.unwrap();
+    assert!(!accounts.adopt(old.clone()).await.unwrap());
+    let newer = Account { changed_ms: old.changed_ms + 1_000_000, name: "A.".into(), ..old };
+    assert!(accounts.adopt(newer).await.unwrap());
+    assert_eq!(accounts.find("anna").unwrap().name, "A.");
+}

@@ -1,0 +1,446 @@
+//! The life of an appliance: options, store, configuration, services, readiness, and the end in good order.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Instant;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+
+use crate::accounts::{AccountError, Accounts};
+use crate::config::{Config, ConfigError, ConfigFiles};
+use crate::control::{self, Commands};
+use crate::http::{self, Router};
+use crate::identity::{Identity, Service};
+use crate::listen::{self, ListenError, Listener};
+use crate::metrics::Metrics;
+use crate::options::Options;
+use crate::seed::{Ready, Seed, Sibling};
+use crate::stop::Stop;
+use crate::tls::{self, Authority, Leaf, Tls, TlsError};
+use crate::{log, web};
+
+/// Whatever ends an appliance early.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why an appliance cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error("{place} cannot be used: {reason}")]
+    Place {
+        /// The directory or device.
+        place: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// The configuration cannot be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The accounts cannot be read.
+    #[error(transparent)]
+    Accounts(#[from] AccountError),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The first line of a supervisor is not a seed.
+    #[error("the supervisor's first line is not a seed: {0}")]
+    Seed(String),
+}
+
+/// Everything an appliance stands on. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Chassis(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    identity: &'static Identity,
+    options: Options,
+    files: ConfigFiles,
+    accounts: Accounts,
+    tls: Tls,
+    authority_pem: RwLock<String>,
+    domain: String,
+    siblings: RwLock<Vec<Sibling>>,
+    metrics: Metrics,
+    commands: Commands,
+    stop: Stop,
+    endpoints: Mutex<BTreeMap<String, SocketAddr>>,
+    started: Instant,
+}
+
+/// What all appliances of a household share: `household.toml` on the `config` branch.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Household {
+    /// The domain of the household.
+    pub domain: String,
+}
+
+/// Runs an appliance: reads the process's arguments, starts everything, calls `life`, ends in good order.
+pub fn run<F, R>(identity: &'static Identity, life: F) -> ExitCode
+where
+    F: FnOnce(Chassis) -> R,
+    R: Future<Output = Result<(), Failure>>,
+{
+    run_with(identity, std::env::args().skip(1), life)
+}
+
+/// The same with given command-line words.
+pub fn run_with<F, R>(
+    identity: &'static Identity,
+    words: impl IntoIterator<Item = String>,
+    life: F,
+) -> ExitCode
+where
+    F: FnOnce(Chassis) -> R,
+    R: Future<Output = Result<(), Failure>>,
+{
+    let started = Instant::now();
+    let options = match Options::parse(words) {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("{}: {error}", identity.name);
+            return ExitCode::from(2);
+        }
+    };
+    log::start(identity.name, options.log_json, options.log_level);
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "no runtime");
+            return ExitCode::FAILURE;
+        }
+    };
+    let ended = runtime.block_on(async {
+        let chassis = Chassis::start(identity, options, started).await?;
+        life(chassis.clone()).await?;
+        chassis.stop().ask("the appliance ended");
+        Ok::<(), Failure>(())
+    });
+    runtime.shutdown_timeout(crate::limits::STOP_TIME);
+    match ended {
+        Ok(()) => {
+            tracing::info!("stopped");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            tracing::error!(%error, "cannot go on");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One thread on a machine with one processor; more where there are more and the feature `threads` is built in.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    #[cfg(feature = "threads")]
+    if let Some(threads) = std::thread::available_parallelism().ok().map(usize::from).filter(|count| *count > 1) {
+        return tokio::runtime::Builder::new_multi_thread().worker_threads(threads.min(4)).enable_all().build();
+    }
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+impl Chassis {
+    /// Starts without touching arguments or signals: for `run`, and for tests with [`Options::in_dir`].
+    pub async fn start(
+        identity: &'static Identity,
+        options: Options,
+        started: Instant,
+    ) -> Result<Chassis, StartError> {
+        let mut lines = options.supervised.then(supervisor_lines);
+        let seed = match &mut lines {
+            Some(lines) => first_seed(lines).await?,
+            None => Seed::default(),
+        };
+        let chassis = Chassis::assemble(identity, options, seed, started).await?;
+        chassis.stop().on_signals();
+        if let Some(lines) = lines {
+            tokio::spawn(chassis.clone().follow(lines));
+        }
+        if let Some(dir) = &chassis.0.options.dir
+            && let Err(error) = control::listen(dir, chassis.commands().clone(), chassis.stop().clone())
+        {
+            tracing::warn!(%error, dir = %dir.display(), "no control socket");
+        }
+        Ok(chassis)
+    }
+
+    async fn assemble(
+        identity: &'static Identity,
+        options: Options,
+        seed: Seed,
+        started: Instant,
+    ) -> Result<Chassis, StartError> {
+        let place = |reason: std::io::Error| StartError::Place {
+            place: options.place(identity),
+            reason: reason.to_string(),
+        };
+        let dir = options.dir.clone().ok_or_else(|| place(std::io::ErrorKind::Unsupported.into()))?;
+        make_private_dir(&dir).map_err(place)?;
+        let files = ConfigFiles::in_dir(&dir.join("config"))?;
+        let domain = settled_domain(&files, &options, &seed).await?;
+        let (names, addresses) = tls::names_and_addresses(&domain, identity.labels, &options.bind);
+        let (leaf, authority_pem) = leaf(&files, &domain, seed.leaf, seed.authority_pem, &names, &addresses).await?;
+        let chassis = Chassis(Arc::new(Inner {
+            identity,
+            accounts: Accounts::open(&files)?,
+            tls: Tls::new(&leaf)?,
+            authority_pem: RwLock::new(authority_pem),
+            domain,
+            siblings: RwLock::new(seed.siblings),
+            metrics: Metrics::default(),
+            commands: Commands::default(),
+            stop: Stop::default(),
+            endpoints: Mutex::default(),
+            files,
+            options,
+            started,
+        }));
+        for account in seed.accounts {
+            chassis.accounts().adopt(account).await?;
+        }
+        control::register_own(&chassis);
+        Ok(chassis)
+    }
+
+    /// Who this appliance is.
+    pub fn identity(&self) -> &'static Identity {
+        self.0.identity
+    }
+
+    /// What it was told at its start.
+    pub fn options(&self) -> &Options {
+        &self.0.options
+    }
+
+    /// The household's domain.
+    pub fn domain(&self) -> &str {
+        &self.0.domain
+    }
+
+    /// The settings of this appliance, `NAME.toml` on the `config` branch.
+    pub fn config<T: DeserializeOwned + Serialize + Default>(&self) -> Config<T> {
+        Config::at(&self.0.files, format!("{}.toml", self.0.identity.name))
+    }
+
+    /// The files of the `config` branch.
+    pub fn config_files(&self) -> &ConfigFiles {
+        &self.0.files
+    }
+
+    /// The accounts.
+    pub fn accounts(&self) -> &Accounts {
+        &self.0.accounts
+    }
+
+    /// The certificates; `plain()` for SMTP and IMAP.
+    pub fn tls(&self) -> &Tls {
+        &self.0.tls
+    }
+
+    /// The local authority's certificate, which clients may import.
+    pub fn authority_pem(&self) -> String {
+        read(&self.0.authority_pem).clone()
+    }
+
+    /// The pages of the other appliances.
+    pub fn siblings(&self) -> Vec<Sibling> {
+        read(&self.0.siblings).clone()
+    }
+
+    /// Counters and gauges.
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// The commands of the control socket; add your own before `ready`.
+    pub fn commands(&self) -> &Commands {
+        &self.0.commands
+    }
+
+    /// The request to stop.
+    pub fn stop(&self) -> &Stop {
+        &self.0.stop
+    }
+
+    /// Resolves when the machine is to stop: flush, then return from your `run`.
+    pub async fn stopping(&self) {
+        self.0.stop.asked().await;
+    }
+
+    /// Listens on a service of the identity.
+    pub async fn listen(&self, service: &str) -> Result<Listener, ListenError> {
+        let port = self.port_of(service);
+        let listener = Listener::bind(service, &self.0.options.bind, port).await?;
+        if let Some(address) = listener.addresses().first() {
+            lock(&self.0.endpoints).insert(service.to_owned(), *address);
+        }
+        Ok(listener)
+    }
+
+    /// Binds a UDP socket of a service on each address. Where the system chose the port of `listen` for the same service,
+    /// it is that port.
+    pub async fn listen_udp(&self, service: &str) -> Result<Vec<UdpSocket>, ListenError> {
+        let chosen = self.endpoint(service).map(|address| address.port());
+        let port = chosen.unwrap_or_else(|| self.port_of(service));
+        let mut sockets = Vec::new();
+        for address in &self.0.options.bind {
+            sockets.push(listen::bind_udp(service, *address, port).await?);
+        }
+        Ok(sockets)
+    }
+
+    /// Serves these routes and the chassis's own pages over HTTPS on the service `web`, until asked to stop.
+    pub async fn http(&self, routes: Router) -> Result<(), ListenError> {
+        let listener = self.listen("web").await?;
+        let shell = web::Shell::new(self.clone(), routes);
+        let answer = move |request| {
+            let shell = shell.clone();
+            async move { shell.answer(request).await }
+        };
+        tokio::spawn(http::serve(listener, self.tls().web(), self.stop().clone(), answer));
+        Ok(())
+    }
+
+    /// Where a service listens, once it does.
+    pub fn endpoint(&self, service: &str) -> Option<SocketAddr> {
+        lock(&self.0.endpoints).get(service).copied()
+    }
+
+    /// Says that every service listens. Call it once, when it is true.
+    pub fn ready(&self) {
+        let ready = Ready {
+            ready: true,
+            endpoints: lock(&self.0.endpoints).clone(),
+            after_ms: self.0.started.elapsed().as_millis() as u64,
+        };
+        tracing::info!(after_ms = ready.after_ms, domain = self.domain(), "ready");
+        if self.0.options.supervised
+            && let Ok(line) = serde_json::to_string(&ready)
+        {
+            println!("{line}");
+        }
+    }
+
+    /// What `nymote status` shows.
+    pub fn status(&self) -> Value {
+        json!({
+            "appliance": self.0.identity.name,
+            "version": self.0.identity.version,
+            "domain": self.domain(),
+            "uptime_s": self.0.started.elapsed().as_secs(),
+            "pid": std::process::id(),
+            "endpoints": *lock(&self.0.endpoints),
+            "accounts": self.accounts().all().len(),
+        })
+    }
+
+    fn port_of(&self, service: &str) -> u16 {
+        self.0.identity.service(service).map_or(0, |known: &Service| self.0.options.port(known))
+    }
+
+    /// Later lines of a supervisor change what they name; the end of its input means "stop".
+    async fn follow(self, mut lines: mpsc::Receiver<String>) {
+        while let Some(line) = lines.recv().await {
+            match serde_json::from_str::<Seed>(&line) {
+                Ok(seed) => self.take(seed).await,
+                Err(error) => tracing::warn!(%error, "a line from the supervisor is not a seed"),
+            }
+        }
+        self.stop().ask("the supervisor is gone");
+    }
+
+    async fn take(&self, seed: Seed) {
+        if !seed.siblings.is_empty() {
+            *self.0.siblings.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = seed.siblings;
+        }
+        if let Some(leaf) = seed.leaf
+            && let Err(error) = self.tls().set_local(&leaf)
+        {
+            tracing::error!(%error, "the supervisor's certificate cannot be used");
+        }
+        for account in seed.accounts {
+            if let Err(error) = self.accounts().adopt(account).await {
+                tracing::error!(%error, "an account of the household cannot be taken");
+            }
+        }
+    }
+}
+
+/// Lines of standard input, read by a thread of its own: a read cannot be cancelled, and must not hold up the end.
+fn supervisor_lines() -> mpsc::Receiver<String> {
+    let (sender, lines) = mpsc::channel(4);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            if sender.blocking_send(line).is_err() {
+                break;
+            }
+        }
+    });
+    lines
+}
+
+async fn first_seed(lines: &mut mpsc::Receiver<String>) -> Result<Seed, StartError> {
+    let line = lines.recv().await.ok_or_else(|| StartError::Seed("it ended".to_owned()))?;
+    serde_json::from_str(&line).map_err(|error| StartError::Seed(error.to_string()))
+}
+
+async fn settled_domain(files: &ConfigFiles, options: &Options, seed: &Seed) -> Result<String, StartError> {
+    let household = Config::<Household>::at(files, "household.toml");
+    let kept = household.get()?;
+    let wanted = seed.domain.clone().or(options.domain.clone()).unwrap_or_else(|| match kept.domain.as_str() {
+        "" => DEFAULT_DOMAIN.to_owned(),
+        domain => domain.to_owned(),
+    });
+    if kept.domain != wanted {
+        let domain = wanted.clone();
+        household.change("start", "The household's domain", |household| household.domain = domain).await?;
+    }
+    Ok(wanted)
+}
+
+/// The certificate to serve: the one that we were given, or one of an authority of our own.
+async fn leaf(
+    files: &ConfigFiles,
+    domain: &str,
+    given: Option<Leaf>,
+    authority_pem: Option<String>,
+    names: &[String],
+    addresses: &[std::net::IpAddr],
+) -> Result<(Leaf, String), StartError> {
+    if let (Some(leaf), Some(pem)) = (given, authority_pem) {
+        return Ok((leaf, pem));
+    }
+    let kept = Config::<Option<Authority>>::at(files, "tls/authority.toml");
+    let authority = match kept.get()? {
+        Some(authority) if authority.domain == domain => authority,
+        _ => {
+            let made = Authority::create(domain)?;
+            let keep = made.clone();
+            kept.change("start", "A local certificate authority", |place| *place = Some(keep)).await?;
+            made
+        }
+    };
+    Ok((authority.issue(names, addresses)?, authority.certificate_pem))
+}
+
+fn make_private_dir(dir: &std::path::Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// RFC 8375: the domain of homes that have none of their own.
+pub const DEFAULT_DOMAIN: &str = "home.arpa";

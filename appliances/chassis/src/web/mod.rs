@@ -1,0 +1,132 @@
+//! The web shell: the frame around every page, logging in and out, devices, and errors in words.
+//!
+//! An appliance gives routes and fragments of HTML; the shell gives everything around them. It needs no JavaScript.
+
+mod assets;
+mod devices;
+mod login;
+mod page;
+mod qr;
+mod visitor;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::json;
+
+pub use assets::Asset;
+pub use page::{Activity, NavItem, Page};
+pub use qr::svg as qr_svg;
+pub use visitor::Visitor;
+
+use crate::http::{
+    Answer, Fault, HeaderName, HeaderValue, Request, Response, Router, StatusCode, header, reply,
+};
+use crate::run::Chassis;
+
+/// Routes, and what stands around their answers. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Shell(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    chassis: Chassis,
+    router: Router,
+}
+
+impl Shell {
+    pub(crate) fn new(chassis: Chassis, routes: Router) -> Shell {
+        let router = routes.and(own_routes(&chassis));
+        Shell(Arc::new(Inner { chassis, router }))
+    }
+
+    /// Answers a request: the route's answer or a fault in words, with the fields that keep a browser safe.
+    pub(crate) async fn answer(&self, request: Request) -> Response {
+        let started = Instant::now();
+        let chassis = &self.0.chassis;
+        let (method, path, peer) = (request.method.clone(), request.path().to_owned(), request.peer);
+        let page = request.wants_page();
+        let reader = page.then(|| chassis.visitor(&request)).flatten();
+        let mut response = match self.0.router.answer(request).await {
+            Ok(response) => response,
+            Err(fault) if page && fault.response.is_none() => page::fault(chassis, reader.as_ref(), fault),
+            Err(fault) => fault.into_text(),
+        };
+        harden(&mut response);
+        let status = response.status().as_u16();
+        count(chassis, status);
+        let elapsed_ms = started.elapsed().as_millis() as u64;
+        tracing::debug!(%method, path, %peer, status, elapsed_ms, "request");
+        response
+    }
+}
+
+fn own_routes(chassis: &Chassis) -> Router {
+    let (health, metrics, authority) = (chassis.clone(), chassis.clone(), chassis.clone());
+    Router::new()
+        .get("/healthz", move |_| ready(healthz(&health)))
+        .get("/metrics", move |request| {
+            let chassis = metrics.clone();
+            async move { numbers(chassis, request).await }
+        })
+        .get("/ca.pem", move |_| {
+            let pem = authority.authority_pem();
+            ready(Ok(reply(StatusCode::OK, "application/x-x509-ca-cert", pem)))
+        })
+        .and(assets::routes())
+        .and(login::routes(chassis))
+        .and(devices::routes(chassis))
+        .and(page::start_route(chassis))
+}
+
+fn ready(answer: Answer) -> std::future::Ready<Answer> {
+    std::future::ready(answer)
+}
+
+/// Whether this appliance can do its work, for watchers and load balancers: 200, or 503 while it stops.
+fn healthz(chassis: &Chassis) -> Answer {
+    let stopping = chassis.stop().is_asked();
+    let status = if stopping { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let text = json!({"appliance": chassis.identity().name, "healthy": !stopping}).to_string();
+    Ok(reply(status, "application/json", text + "\n"))
+}
+
+/// The numbers tell how many mails a household gets: for its administrators only.
+async fn numbers(chassis: Chassis, request: Request) -> Answer {
+    let visitor = chassis.require(&request).await?;
+    if !visitor.account().admin {
+        return Err(Fault::forbidden("The metrics are for administrators."));
+    }
+    Ok(reply(StatusCode::OK, "text/plain; version=0.0.4", chassis.metrics().text()))
+}
+
+fn count(chassis: &Chassis, status: u16) {
+    let class = ["1xx", "2xx", "3xx", "4xx", "5xx"][usize::from(status / 100).clamp(1, 5) - 1];
+    let help = "HTTP requests answered, by class of status.";
+    chassis.metrics().counter("nymote_http_requests_total", help, &[("status", class)]).increment();
+}
+
+/// Fields that every answer carries, unless the handler set them itself.
+fn harden(response: &mut Response) {
+    for (name, value) in SAFE {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+}
+
+/// Nothing from elsewhere, no inline script or style, no frames around us.
+const SAFE: [(HeaderName, &str); 7] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; font-src 'self'; \
+         connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "same-origin"),
+    (header::STRICT_TRANSPORT_SECURITY, "max-age=31536000"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
+#[cfg(test)]
+mod tests;
