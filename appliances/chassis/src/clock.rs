@@ -21,7 +21,12 @@ pub fn http_date(at_ms: u64) -> String {
     let civil = Civil::of(at_ms);
     format!(
         "{}, {:02} {} {:04} {:02}:{:02}:{:02} GMT",
-        DAYS[civil.weekday], civil.day, MONTHS[civil.month as usize - 1], civil.year, civil.hour, civil.minute,
+        DAYS[civil.weekday],
+        civil.day,
+        MONTHS[civil.month as usize - 1],
+        civil.year,
+        civil.hour,
+        civil.minute,
         civil.second
     )
 }

@@ -55,7 +55,8 @@ pub struct Commands(Arc<RwLock<BTreeMap<&'static str, Command>>>);
 impl Call {
     /// The arguments, as a type.
     pub fn args<T: DeserializeOwned>(&self) -> Result<T, CommandError> {
-        serde_json::from_value(self.args.clone()).map_err(|error| CommandError(format!("wrong arguments: {error}")))
+        serde_json::from_value(self.args.clone())
+            .map_err(|error| CommandError(format!("wrong arguments: {error}")))
     }
 
     /// The next piece of input; `None` at its end.

@@ -63,7 +63,8 @@ impl Listener {
         let mut bound: Vec<SocketAddr> = Vec::new();
         for address in addresses {
             let address = SocketAddr::new(*address, bound.first().map_or(port, SocketAddr::port));
-            let listener = TcpListener::bind(address).await.map_err(|error| refused(service, address, error))?;
+            let listener =
+                TcpListener::bind(address).await.map_err(|error| refused(service, address, error))?;
             bound.push(listener.local_addr().map_err(|error| refused(service, address, error))?);
             tokio::spawn(accept(listener, sender.clone(), permits.clone(), crowd.clone()));
         }
@@ -158,7 +159,9 @@ pub fn network(address: IpAddr) -> IpAddr {
 
 fn refused(service: &str, address: SocketAddr, reason: io::Error) -> ListenError {
     let advice = match reason.kind() {
-        io::ErrorKind::AddrInUse => "another program has this port: stop it, or choose other ports with --base-port",
+        io::ErrorKind::AddrInUse => {
+            "another program has this port: stop it, or choose other ports with --base-port"
+        }
         io::ErrorKind::PermissionDenied => {
             "ports below 1024 need root or CAP_NET_BIND_SERVICE: use unprivileged ports (leave --public out)"
         }

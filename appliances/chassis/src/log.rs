@@ -179,7 +179,8 @@ impl Lines {
         let time = clock::rfc3339(clock::now_ms());
         let mut text = format!("{} ", &time[11..19]);
         let (paint, plain) = if self.colour { (colour(metadata.level()), "\x1b[0m") } else { ("", "") };
-        let _ = write!(text, "{paint}{:5}{plain} {} {}", metadata.level(), self.appliance, printable(message));
+        let _ =
+            write!(text, "{paint}{:5}{plain} {} {}", metadata.level(), self.appliance, printable(message));
         for (name, value) in around.into_iter().chain(fields) {
             match value {
                 Value::String(value) => _ = write!(text, " {name}={}", printable(&value)),

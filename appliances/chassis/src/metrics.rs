@@ -64,8 +64,11 @@ impl Metrics {
 
     fn number(&self, kind: &'static str, name: &str, help: &'static str, labels: &[(&str, &str)]) -> Number {
         let mut families = self.lock();
-        let family =
-            families.entry(name.to_owned()).or_insert_with(|| Family { kind, help, numbers: BTreeMap::new() });
+        let family = families.entry(name.to_owned()).or_insert_with(|| Family {
+            kind,
+            help,
+            numbers: BTreeMap::new(),
+        });
         family.numbers.entry(written(labels)).or_default().clone()
     }
 

@@ -79,7 +79,9 @@ impl Options {
                 "--domain" => options.domain = Some(value()?),
                 "--bind" => {
                     for one in value()?.split(',') {
-                        let address = one.parse().map_err(|_| wrong(format!("--bind: {one:?} is not an IP address")))?;
+                        let address = one
+                            .parse()
+                            .map_err(|_| wrong(format!("--bind: {one:?} is not an IP address")))?;
                         options.bind.push(address);
                     }
                 }
@@ -133,7 +135,8 @@ fn wrong(text: String) -> OptionError {
     OptionError(text)
 }
 
-const KNOWN: &str = "--dir, --device, --domain, --bind, --base-port, --shared-ports, --log, --log-level, --supervised";
+const KNOWN: &str =
+    "--dir, --device, --domain, --bind, --base-port, --shared-ports, --log, --log-level, --supervised";
 
 #[cfg(test)]
 mod tests {

@@ -139,8 +139,13 @@ where
 /// One thread on a machine with one processor; more where there are more and the feature `threads` is built in.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     #[cfg(feature = "threads")]
-    if let Some(threads) = std::thread::available_parallelism().ok().map(usize::from).filter(|count| *count > 1) {
-        return tokio::runtime::Builder::new_multi_thread().worker_threads(threads.min(4)).enable_all().build();
+    if let Some(threads) =
+        std::thread::available_parallelism().ok().map(usize::from).filter(|count| *count > 1)
+    {
+        return tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads.min(4))
+            .enable_all()
+            .build();
     }
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
@@ -185,7 +190,8 @@ impl Chassis {
         let files = ConfigFiles::in_dir(&dir.join("config"))?;
         let domain = settled_domain(&files, &options, &seed).await?;
         let (names, addresses) = tls::names_and_addresses(&domain, identity.labels, &options.bind);
-        let (leaf, authority_pem) = leaf(&files, &domain, seed.leaf, seed.authority_pem, &names, &addresses).await?;
+        let (leaf, authority_pem) =
+            leaf(&files, &domain, seed.leaf, seed.authority_pem, &names, &addresses).await?;
         let chassis = Chassis(Arc::new(Inner {
             identity,
             accounts: Accounts::open(&files)?,
@@ -393,10 +399,11 @@ async fn first_seed(lines: &mut mpsc::Receiver<String>) -> Result<Seed, StartErr
 async fn settled_domain(files: &ConfigFiles, options: &Options, seed: &Seed) -> Result<String, StartError> {
     let household = Config::<Household>::at(files, "household.toml");
     let kept = household.get()?;
-    let wanted = seed.domain.clone().or(options.domain.clone()).unwrap_or_else(|| match kept.domain.as_str() {
-        "" => DEFAULT_DOMAIN.to_owned(),
-        domain => domain.to_owned(),
-    });
+    let wanted =
+        seed.domain.clone().or(options.domain.clone()).unwrap_or_else(|| match kept.domain.as_str() {
+            "" => DEFAULT_DOMAIN.to_owned(),
+            domain => domain.to_owned(),
+        });
     if kept.domain != wanted {
         let domain = wanted.clone();
         household.change("start", "The household's domain", |household| household.domain = domain).await?;

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use ring::hmac;
 
 use super::{
-    Account, AccountError, Accounts, ClientFirst, Credential, Exchange, LastUse, ScramError, ScramKeys, Secret, Verified,
-    lock, new_token, secret,
+    Account, AccountError, Accounts, ClientFirst, Credential, Exchange, LastUse, ScramError, ScramKeys,
+    Secret, Verified, lock, new_token, secret,
 };
 use crate::clock;
 use crate::limits;
@@ -65,7 +65,13 @@ static WAITING: AtomicUsize = AtomicUsize::new(0);
 impl Accounts {
     /// Checks a name and a password. `from` is the client's address, `with` the protocol or program (for the owner to
     /// read). A wrong one is answered late, and beyond a bound not looked at.
-    pub async fn login(&self, user: &str, password: &str, from: IpAddr, with: &str) -> Result<Login, LoginError> {
+    pub async fn login(
+        &self,
+        user: &str,
+        password: &str,
+        from: IpAddr,
+        with: &str,
+    ) -> Result<Login, LoginError> {
         let key = self.remembered_as(user, password);
         if let Some(login) = self.remembered(&key) {
             self.used(&login, from, with);
@@ -89,7 +95,12 @@ impl Accounts {
     }
 
     /// HTTP Basic (RFC 7617): the value of an Authorization field.
-    pub async fn login_basic(&self, authorization: &str, from: IpAddr, with: &str) -> Result<Login, LoginError> {
+    pub async fn login_basic(
+        &self,
+        authorization: &str,
+        from: IpAddr,
+        with: &str,
+    ) -> Result<Login, LoginError> {
         use base64::Engine as _;
         let decoded = authorization
             .split_once(' ')
@@ -157,7 +168,8 @@ impl Accounts {
             return Err(LoginError::Busy);
         }
         let found = self.hashed(move || {
-            let keys = ScramKeys::derive(&password, &account.as_ref().map_or(Vec::new(), |account| account.salt()));
+            let keys =
+                ScramKeys::derive(&password, &account.as_ref().map_or(Vec::new(), |account| account.salt()));
             let hit = account.as_ref().and_then(|account| {
                 let fits = |keys: &ScramKeys, kept: &ScramKeys| {
                     secret::equal(keys.stored.as_bytes(), kept.stored.as_bytes())
@@ -165,7 +177,9 @@ impl Accounts {
                 account.verifiers().find(|(_, verifier)| fits(&keys, &verifier.scram))
             });
             match hit {
-                Some((id, verifier)) if secret::verify(&password, &verifier.argon2id) => Some(id.map(str::to_owned)),
+                Some((id, verifier)) if secret::verify(&password, &verifier.argon2id) => {
+                    Some(id.map(str::to_owned))
+                }
                 Some(_) => None,
                 None => {
                     secret::verify_nobody(&password);
@@ -224,7 +238,8 @@ impl Accounts {
         // Only while the account is still the one that was checked: a revocation may have come between.
         if self.find(&login.account.user).is_some_and(|now| now.changed_ms == login.account.changed_ms) {
             let (user, credential) = (login.account.user.clone(), login.credential.clone());
-            verified.insert(key, Verified { user, credential, until: Instant::now() + limits::VERIFIED_TIME });
+            verified
+                .insert(key, Verified { user, credential, until: Instant::now() + limits::VERIFIED_TIME });
         }
     }
 }

@@ -145,7 +145,8 @@ impl Accounts {
     ) -> Result<Arc<Account>, AccountError> {
         check_user(user).map_err(|reason| AccountError::BadName(user.to_owned(), reason))?;
         check_password(password)?;
-        let (for_user, for_address, for_password) = (user.to_owned(), address.to_owned(), password.to_owned());
+        let (for_user, for_address, for_password) =
+            (user.to_owned(), address.to_owned(), password.to_owned());
         let mut account = self.hashed(move || Account::new(&for_user, &for_address, &for_password)).await?;
         account.name = name.to_owned();
         account.admin = admin;
@@ -233,14 +234,14 @@ impl Accounts {
         message: &str,
     ) -> Result<Credential, AccountError> {
         let label: String = label.trim().chars().filter(|c| !c.is_control()).take(80).collect();
-        let credential =
-            Credential { id: new_token::<9>(), label, created_ms: clock::now_ms(), secret };
+        let credential = Credential { id: new_token::<9>(), label, created_ms: clock::now_ms(), secret };
         let kept = credential.clone();
         self.change(user, message, move |account| {
             // Sessions make room by themselves: the oldest ends. Device passwords do not.
             let count = account.credentials.len();
             if count >= limits::CREDENTIALS_PER_ACCOUNT_MAX {
-                let oldest = account.credentials.iter().position(|one| matches!(one.secret, Secret::Session(_)));
+                let oldest =
+                    account.credentials.iter().position(|one| matches!(one.secret, Secret::Session(_)));
                 account.credentials.remove(oldest.ok_or(AccountError::TooMany(count))?);
             }
             account.credentials.push(kept);
@@ -264,7 +265,12 @@ impl Accounts {
         self.keep(account, user, &message).await
     }
 
-    async fn keep(&self, account: Account, author: &str, message: &str) -> Result<Arc<Account>, AccountError> {
+    async fn keep(
+        &self,
+        account: Account,
+        author: &str,
+        message: &str,
+    ) -> Result<Arc<Account>, AccountError> {
         let path = path(&account.user);
         let text = config::written(&path, &account)?;
         self.0.files.commit(author, message, vec![Change::put(&path, text)]).await?;
@@ -290,7 +296,8 @@ impl Accounts {
 }
 
 fn check_password(password: &str) -> Result<(), AccountError> {
-    let fits = password.chars().count() >= limits::PASSWORD_CHARS_MIN && password.len() <= limits::PASSWORD_BYTES_MAX;
+    let fits = password.chars().count() >= limits::PASSWORD_CHARS_MIN
+        && password.len() <= limits::PASSWORD_BYTES_MAX;
     if fits { Ok(()) } else { Err(AccountError::BadPassword) }
 }
 

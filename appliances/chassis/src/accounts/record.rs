@@ -120,8 +120,11 @@ impl Verifier {
 pub fn check_user(user: &str) -> Result<(), &'static str> {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
     let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-    if user.len() > 64 || !user.chars().all(fits) || !edge(user.chars().next()) || !edge(user.chars().last()) {
-        return Err("a login name has 1 to 64 of a-z, 0-9, '.', '-', '_', and begins and ends with a letter or digit");
+    if user.len() > 64 || !user.chars().all(fits) || !edge(user.chars().next()) || !edge(user.chars().last())
+    {
+        return Err(
+            "a login name has 1 to 64 of a-z, 0-9, '.', '-', '_', and begins and ends with a letter or digit",
+        );
     }
     Ok(())
 }

@@ -65,7 +65,8 @@ impl ClientFirst {
     pub fn parse(message: &str) -> Result<ClientFirst, ScramError> {
         let malformed = ScramError::Malformed;
         let mut parts = message.splitn(3, ',');
-        let (flag, authzid) = (parts.next().unwrap_or_default(), parts.next().ok_or(malformed("no GS2 header"))?);
+        let (flag, authzid) =
+            (parts.next().unwrap_or_default(), parts.next().ok_or(malformed("no GS2 header"))?);
         let bare = parts.next().ok_or(malformed("no message after the GS2 header"))?;
         match flag {
             "n" | "y" => {}
@@ -73,7 +74,8 @@ impl ClientFirst {
             _ => return Err(malformed("unknown GS2 flag")),
         }
         let mut fields = bare.split(',');
-        let user = fields.next().and_then(|field| field.strip_prefix("n=")).ok_or(malformed("no user name"))?;
+        let user =
+            fields.next().and_then(|field| field.strip_prefix("n=")).ok_or(malformed("no user name"))?;
         let nonce = fields.next().and_then(|field| field.strip_prefix("r=")).ok_or(malformed("no nonce"))?;
         if nonce.is_empty() || nonce.len() > 256 || !nonce.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(malformed("a strange nonce"));
@@ -121,9 +123,12 @@ impl Exchange {
         let (without_proof, proof) = message.rsplit_once(",p=").ok_or(malformed("no proof"))?;
         let proof = STANDARD.decode(proof).map_err(|_| malformed("the proof is not base64"))?;
         let mut fields = without_proof.split(',');
-        let binding = fields.next().and_then(|field| field.strip_prefix("c=")).ok_or(malformed("no binding"))?;
+        let binding =
+            fields.next().and_then(|field| field.strip_prefix("c=")).ok_or(malformed("no binding"))?;
         let nonce = fields.next().and_then(|field| field.strip_prefix("r=")).ok_or(malformed("no nonce"))?;
-        if STANDARD.encode(&self.first.gs2) != binding || !secret::equal(nonce.as_bytes(), self.nonce.as_bytes()) {
+        if STANDARD.encode(&self.first.gs2) != binding
+            || !secret::equal(nonce.as_bytes(), self.nonce.as_bytes())
+        {
             return Err(ScramError::Wrong);
         }
         let auth_message = format!("{},{},{without_proof}", self.first.bare, self.server_first);
@@ -194,7 +199,18 @@ mod tests {
 
     #[test]
     fn rfc5802_7_malformed_messages() {
-        for bad in ["", "n", "n,", "n,,", "n,,r=x", "n,,n=u", "n,,n=u,r=", "x,,n=u,r=a", "n,b,n=u,r=a", "n,,n=a=2,r=x"] {
+        for bad in [
+            "",
+            "n",
+            "n,",
+            "n,,",
+            "n,,r=x",
+            "n,,n=u",
+            "n,,n=u,r=",
+            "x,,n=u,r=a",
+            "n,b,n=u,r=a",
+            "n,,n=a=2,r=x",
+        ] {
             assert!(matches!(ClientFirst::parse(bad), Err(ScramError::Malformed(_))), "{bad}");
         }
         assert_eq!(ClientFirst::parse("p=tls-unique,,n=u,r=a"), Err(ScramError::ChannelBinding));

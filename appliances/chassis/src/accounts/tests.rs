@@ -80,7 +80,8 @@ async fn scram_logs_in_with_a_device_password() {
     let without_proof = format!("c=biws,{nonce}");
     let signature = sign(stored.as_ref(), format!("n=anna,r=abc,{server_first},{without_proof}").as_bytes());
     let proof: Vec<u8> = client_key.as_ref().iter().zip(signature.as_ref()).map(|(a, b)| a ^ b).collect();
-    let (login, answer) = exchange.finish(&format!("{without_proof},p={}", STANDARD.encode(proof))).await.unwrap();
+    let (login, answer) =
+        exchange.finish(&format!("{without_proof},p={}", STANDARD.encode(proof))).await.unwrap();
     assert_eq!(login.credential, Some(device.id));
     assert!(answer.starts_with("v="));
 }

@@ -68,7 +68,8 @@ impl Throttle {
             bucket.failures > 0
         });
         while self.buckets.len() >= limits::FAILURE_NETWORKS_MAX {
-            let oldest = self.buckets.iter().min_by_key(|(_, bucket)| bucket.changed).map(|(key, _)| key.clone());
+            let oldest =
+                self.buckets.iter().min_by_key(|(_, bucket)| bucket.changed).map(|(key, _)| key.clone());
             let Some(oldest) = oldest else { return };
             self.buckets.remove(&oldest);
         }

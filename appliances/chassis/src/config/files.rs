@@ -52,8 +52,7 @@ impl ConfigFiles {
     /// Opens or makes the files in a directory.
     pub fn in_dir(dir: &Path) -> Result<ConfigFiles, ConfigError> {
         fs::create_dir_all(dir).map_err(failed)?;
-        let inner =
-            Inner { dir: dir.to_owned(), writing: Mutex::new(()), commits: watch::Sender::new(0) };
+        let inner = Inner { dir: dir.to_owned(), writing: Mutex::new(()), commits: watch::Sender::new(0) };
         Ok(ConfigFiles(Arc::new(inner)))
     }
 

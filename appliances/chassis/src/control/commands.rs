@@ -29,11 +29,15 @@ pub(crate) fn register_own(chassis: &Chassis) {
         let accounts = chassis.accounts().clone();
         commands.add(name, move |call| run(accounts.clone(), call));
     };
-    account("account.list", |accounts, _| Box::pin(async move { Ok(accounts.all().iter().map(|one| shown(one)).collect()) }));
-    account("account.export", |accounts, _| Box::pin(async move {
-        let all: Vec<Account> = accounts.all().iter().map(|one| Account::clone(one)).collect();
-        serde_json::to_value(all).map_err(CommandError::from_error)
-    }));
+    account("account.list", |accounts, _| {
+        Box::pin(async move { Ok(accounts.all().iter().map(|one| shown(one)).collect()) })
+    });
+    account("account.export", |accounts, _| {
+        Box::pin(async move {
+            let all: Vec<Account> = accounts.all().iter().map(|one| Account::clone(one)).collect();
+            serde_json::to_value(all).map_err(CommandError::from_error)
+        })
+    });
     account("account.create", |accounts, call| Box::pin(create(accounts, call)));
     account("account.adopt", |accounts, call| Box::pin(adopt(accounts, call)));
     account("account.password", |accounts, call| Box::pin(password(accounts, call)));

@@ -78,7 +78,8 @@ async fn answer(stream: UnixStream, commands: Commands) {
             progress.close();
         }
     }
-    let outcome = running.await.unwrap_or_else(|_| Err(CommandError("the command failed; see the log".to_owned())));
+    let outcome =
+        running.await.unwrap_or_else(|_| Err(CommandError("the command failed; see the log".to_owned())));
     feeding.abort();
     let last = match outcome {
         Ok(value) => json!({ "ok": value }),
@@ -109,7 +110,9 @@ impl Client {
     pub async fn connect(dir: &Path) -> Result<Client, ClientError> {
         let connected = with_short_path(dir, |path| std::os::unix::net::UnixStream::connect(path));
         let stream = connected.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotRunning(dir.to_owned()),
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                ClientError::NotRunning(dir.to_owned())
+            }
             _ => ClientError::Broken(dir.to_owned(), error),
         })?;
         let broken = |error| ClientError::Broken(dir.to_owned(), error);

@@ -60,12 +60,14 @@ impl RequestBody {
         };
         loop {
             let next = std::future::poll_fn(|cx| http_body::Body::poll_frame(Pin::new(&mut *incoming), cx));
-            let frame = tokio::time::timeout(limits::BODY_PIECE_TIME, next).await.map_err(|_| BodyError::Slow)?;
+            let frame =
+                tokio::time::timeout(limits::BODY_PIECE_TIME, next).await.map_err(|_| BodyError::Slow)?;
             let Some(frame) = frame.transpose()? else { return Ok(None) };
             let Ok(bytes) = frame.into_data() else { continue }; // trailers
             self.received += bytes.len() as u64;
             let elapsed = self.started.elapsed();
-            if elapsed > limits::BODY_PIECE_TIME && self.received < elapsed.as_secs() * limits::BODY_RATE_MIN {
+            if elapsed > limits::BODY_PIECE_TIME && self.received < elapsed.as_secs() * limits::BODY_RATE_MIN
+            {
                 return Err(BodyError::Slow);
             }
             return Ok(Some(bytes));
@@ -168,7 +170,9 @@ impl http_body::Body for Body {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match &mut self.0 {
             Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Kind::Stream(pieces, _) => pieces.poll_recv(cx).map(|piece| piece.map(|piece| piece.map(Frame::data))),
+            Kind::Stream(pieces, _) => {
+                pieces.poll_recv(cx).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+            }
         }
     }
 

@@ -14,7 +14,7 @@ pub struct Fault {
     /// What the reader can do, as a sentence; may be empty.
     pub advice: String,
     /// Fields that the answer carries.
-    pub headers: HeaderMap,
+    pub headers: Box<HeaderMap>,
     /// A finished answer of another type (an XML body of WebDAV), instead of the shell's.
     pub response: Option<Box<Response>>,
 }
@@ -22,7 +22,7 @@ pub struct Fault {
 impl Fault {
     /// A fault in words.
     pub fn new(status: StatusCode, what: impl Into<String>) -> Fault {
-        Fault { status, what: what.into(), advice: String::new(), headers: HeaderMap::new(), response: None }
+        Fault { status, what: what.into(), advice: String::new(), headers: Box::default(), response: None }
     }
 
     /// 400: the request itself is wrong.
@@ -76,7 +76,7 @@ impl Fault {
         }
         let text = if self.advice.is_empty() { self.what } else { format!("{} {}", self.what, self.advice) };
         let mut response = reply(self.status, "text/plain; charset=utf-8", format!("{text}\n"));
-        response.headers_mut().extend(self.headers);
+        response.headers_mut().extend(*self.headers);
         response
     }
 }

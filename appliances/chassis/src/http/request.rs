@@ -138,7 +138,8 @@ pub fn agent_in_words(agent: &str) -> String {
         (Some(program), Some(system)) => format!("{program} on {system}"),
         (Some(program), None) => program.to_owned(),
         (None, _) => {
-            let first: String = agent.chars().take_while(|c| !c.is_whitespace() && !c.is_control()).take(40).collect();
+            let first: String =
+                agent.chars().take_while(|c| !c.is_whitespace() && !c.is_control()).take(40).collect();
             if first.is_empty() { "An unnamed program".to_owned() } else { first }
         }
     }

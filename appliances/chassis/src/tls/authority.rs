@@ -6,8 +6,8 @@
 use std::net::IpAddr;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, NameConstraints, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, SanType, date_time_ymd,
 };
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
@@ -103,7 +103,8 @@ pub fn names_of(certificate: &CertificateDer<'_>) -> Vec<String> {
     };
     let rest = &der[at + SUBJECT_ALT_NAME.len()..];
     let rest = rest.strip_prefix(CRITICAL).unwrap_or(rest);
-    let names = element(rest).and_then(|(_, octets, _)| element(octets)).map_or(&[][..], |(_, names, _)| names);
+    let names =
+        element(rest).and_then(|(_, octets, _)| element(octets)).map_or(&[][..], |(_, names, _)| names);
     let mut names = names;
     let mut found = Vec::new();
     while let Some((tag, value, rest)) = element(names) {

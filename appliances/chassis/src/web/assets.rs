@@ -19,7 +19,9 @@ impl Asset {
         let found = move |name: &str| assets.iter().find(|asset| asset.name == name);
         assets.iter().fold(Router::new(), |router, asset| {
             let pattern: &'static str = Box::leak(format!("/assets/{}", asset.name).into_boxed_str());
-            router.get(pattern, move |_| std::future::ready(found(asset.name).ok_or(Fault::not_found()).and_then(send)))
+            router.get(pattern, move |_| {
+                std::future::ready(found(asset.name).ok_or(Fault::not_found()).and_then(send))
+            })
         })
     }
 }

@@ -3,8 +3,8 @@
 use askama::Template;
 
 use super::page::Page;
-use super::visitor::{Visitor, place_of, sentence};
 use super::qr;
+use super::visitor::{Visitor, place_of, sentence};
 use crate::accounts::{AccountError, Credential};
 use crate::clock;
 use crate::http::{Answer, Fault, Request, Response, Router, StatusCode, see_other};
@@ -79,9 +79,9 @@ fn show(chassis: &Chassis, visitor: &Visitor, problem: &str, status: StatusCode)
 fn row<'a>(chassis: &Chassis, visitor: &'a Visitor, one: &'a Credential) -> Row<'a> {
     let now_ms = clock::now_ms();
     let last = match chassis.accounts().last_use(&visitor.account().user, Some(&one.id)) {
-        Some(last) => format!(
-            "{} from {} with {}", clock::in_words(last.at_ms, now_ms), place_of(last.from), last.with
-        ),
+        Some(last) => {
+            format!("{} from {} with {}", clock::in_words(last.at_ms, now_ms), place_of(last.from), last.with)
+        }
         None => "not used since the last start".to_owned(),
     };
     Row {
@@ -135,7 +135,9 @@ async fn change_password(chassis: &Chassis, mut request: Request) -> Answer {
     }
     match chassis.accounts().set_password(&user, new).await {
         Ok(()) => Ok(see_other("/login")),
-        Err(error @ AccountError::BadPassword) => show(chassis, &visitor, &sentence(&error), StatusCode::BAD_REQUEST),
+        Err(error @ AccountError::BadPassword) => {
+            show(chassis, &visitor, &sentence(&error), StatusCode::BAD_REQUEST)
+        }
         Err(error) => Err(Fault::internal(error)),
     }
 }

@@ -46,8 +46,7 @@ fn show(chassis: &Chassis, request: &Request) -> Answer {
 }
 
 fn body(chassis: &Chassis, user: &str, next: &str, problem: &str, status: StatusCode) -> Answer {
-    let body =
-        LoginBody { title: chassis.identity().title, domain: chassis.domain(), user, next, problem };
+    let body = LoginBody { title: chassis.identity().title, domain: chassis.domain(), user, next, problem };
     let mut response = chassis.page(None, &Page::titled("Log in"), &body)?;
     *response.status_mut() = status;
     Ok(response)

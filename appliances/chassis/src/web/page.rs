@@ -128,7 +128,7 @@ pub(super) fn fault(chassis: &Chassis, visitor: Option<&Visitor>, fault: Fault) 
     match chassis.page(visitor, &Page::titled(title), &body) {
         Ok(mut response) => {
             *response.status_mut() = fault.status;
-            response.headers_mut().extend(fault.headers);
+            response.headers_mut().extend(*fault.headers);
             response
         }
         Err(fault) => fault.into_text(),

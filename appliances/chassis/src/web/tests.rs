@@ -35,7 +35,8 @@ fn text(response: &Response) -> String {
 
 async fn logged_in(shell: &Shell) -> String {
     let body = "user=anna&password=correct+horse&next=%2Fdevices";
-    let response = shell.answer(request(Method::POST, "/login", &[("origin", "https://localhost:1")], body)).await;
+    let response =
+        shell.answer(request(Method::POST, "/login", &[("origin", "https://localhost:1")], body)).await;
     assert_eq!(response.headers()["location"], "/devices");
     let cookie = response.headers()["set-cookie"].to_str().unwrap();
     for needed in ["Secure", "HttpOnly", "SameSite=Lax", "Path=/"] {
