@@ -159,6 +159,16 @@ impl Store {
         Ok(Snapshot::new(self.clone(), Some(commit), Some(tree)))
     }
 
+    /// The content of a blob by its id, as [`Entry`](crate::Entry) tells it; `None` when it is no longer kept. Shorter than
+    /// by path for who has the id.
+    pub fn blob(&self, id: &ObjectId) -> Result<Option<bytes::Bytes>> {
+        match self.core().typed(id, Kind::Blob) {
+            Ok(content) => Ok(Some(content)),
+            Err(Error::Missing(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// A derived table. It exists as soon as something is in it.
     pub fn index(&self, name: impl AsRef<str>) -> Result<Index> {
         Index::new(self.clone(), name.as_ref())

@@ -2,6 +2,7 @@
 
 pub mod imap;
 pub mod limits;
+pub mod mailbox;
 pub mod message;
 pub mod smtp;
 

@@ -34,3 +34,12 @@ pub const SMTP_ERRORS_MAX: u32 = 20;
 pub const SMTP_IDLE_COMMANDS_MAX: u32 = 200;
 /// Failed AUTH tries on one connection.
 pub const AUTH_TRIES_MAX: u32 = 3;
+
+/// Bytes of a mailbox name in UTF-8.
+pub const MAILBOX_NAME_MAX: usize = 1_000;
+/// Levels of a mailbox name.
+pub const MAILBOX_DEPTH_MAX: usize = 20;
+/// Mailboxes of one account.
+pub const MAILBOXES_MAX: usize = 5_000;
+/// Different keywords of one account: with the five system flags they fill 64 bits.
+pub const KEYWORDS_MAX: usize = 59;
