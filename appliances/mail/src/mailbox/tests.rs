@@ -11,7 +11,7 @@ fn mailboxes() -> (Store, Mailboxes) {
 fn message(n: usize) -> NewMessage {
     NewMessage {
         raw: format!("Subject: {n}\r\nFrom: a@b\r\n\r\nbody {n}\r\n").into_bytes(),
-        flags: if n % 3 == 0 { vec!["\\Seen".into(), "$Label".into()] } else { Vec::new() },
+        flags: if n.is_multiple_of(3) { vec!["\\Seen".into(), "$Label".into()] } else { Vec::new() },
         date: 1_795_233_369 + n as i64,
     }
 }
