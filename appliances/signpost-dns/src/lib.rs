@@ -12,6 +12,7 @@ pub static IDENTITY: Identity = Identity {
     about: "Names for your household's machines, wherever they are.",
     version: env!("CARGO_PKG_VERSION"),
     services: &[Service::known("dns", 53), Service::web(8445, 446)],
+    store: |options| options,
     labels: &["signpost", "ns1"],
 };
 
