@@ -124,7 +124,9 @@ impl Accounts {
             std::mem::replace(&mut *kept, known)
         };
         // A password stays verified only where its account is the same as before.
-        let same = |user: &String| self.find(user).is_some_and(|now| before.get(user).is_some_and(|old| *old == now));
+        let same = |user: &String| {
+            self.find(user).is_some_and(|now| before.get(user).is_some_and(|old| *old == now))
+        };
         lock(&self.0.verified).retain(|_, one| same(&one.user));
         Ok(())
     }
