@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::engine::{Engine, Served, Views};
-use crate::limits::RRL_ANSWERS_A_SECOND;
-use crate::name::Name;
-use crate::serve::{self, Manner};
-use crate::zone::Zone;
-use crate::zonefile;
+use hickory_proto::rr::Name;
+use hickory_proto::serialize::txt::Parser;
+use hickory_server::Server;
+use hickory_server::store::in_memory::InMemoryZoneHandler;
+use hickory_server::zone_handler::{AxfrPolicy, Catalog, ZoneType};
+use tokio::net::{TcpListener, UdpSocket};
 
 /// What the guest needs to know; each argument overrides the environment variable named beside it.
 struct Arguments {
@@ -16,15 +17,12 @@ struct Arguments {
     listen: SocketAddr,
     /// `--origin`, `SIGNPOST_ORIGIN`: the zone's name.
     origin: String,
-    /// `--zone`, `SIGNPOST_ZONE`: the zone's text, its lines separated by newlines or by `|`; `--zone-file` reads it from a
-    /// file.
+    /// `--zone`, `SIGNPOST_ZONE`: the zone's text, its lines separated by newlines or by `|`.
     zone: String,
 }
 
 const ZONE_UNASKED: &str = "@ 300 IN SOA ns1 hostmaster 1 3600 900 1209600 300|@ 300 IN NS ns1|\
     ns1 300 IN A 192.0.2.1|@ 300 IN A 192.0.2.1|www 300 IN A 192.0.2.80";
-/// Rows of the rate limiter in a machine of 8 MB.
-const RRL_ROWS_SMALL: usize = 1024;
 
 /// Serves a static zone until the program is killed.
 ///
@@ -36,35 +34,30 @@ pub fn serve_static(arguments: impl Iterator<Item = String>) -> Result<(), Strin
         .enable_all()
         .build()
         .map_err(|error| format!("the runtime does not start: {error}"))?;
-    runtime.block_on(run(arguments))
+    runtime.block_on(serve(arguments))
 }
 
-async fn run(arguments: Arguments) -> Result<(), String> {
-    let origin = Name::from_text(&arguments.origin, Some(&Name::root()))?;
-    let text = if arguments.zone.contains('\n') { arguments.zone } else { arguments.zone.replace('|', "\n") };
-    let records =
-        zonefile::parse(&text, &origin, None).map_err(|error| format!("the zone's text, {error}"))?;
-    let zone = Zone::build(&origin, records).map_err(|error| error.to_string())?;
-    let mut served = Served::default();
-    served.put(&origin, Arc::new(Views::plain(Arc::new(zone))));
-    let mut secret = [0; 16];
-    ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut secret)
-        .map_err(|_| "the system has no randomness".to_string())?;
-    let engine = Arc::new(Engine::new(secret, b"signpost", None));
-    engine.served.publish(served);
+async fn serve(arguments: Arguments) -> Result<(), String> {
+    let origin = Name::from_ascii(&arguments.origin)
+        .map_err(|error| format!("--origin {}: {error}", arguments.origin))?;
+    let text = format!("{}\n", arguments.zone.replace('|', "\n"));
+    let (origin, records) = Parser::new(text, None, Some(origin))
+        .parse()
+        .map_err(|error| format!("the zone's text does not parse: {error}"))?;
+    let zone: InMemoryZoneHandler =
+        InMemoryZoneHandler::new(origin.clone(), records, ZoneType::Primary, AxfrPolicy::Deny)?;
+    let mut catalog = Catalog::new();
+    catalog.upsert(origin.clone().into(), vec![Arc::new(zone)]);
 
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let manner = Manner {
-        threads,
-        answers_a_second: RRL_ANSWERS_A_SECOND,
-        limiter_rows: RRL_ROWS_SMALL,
-        limit_loopback: false,
-    };
-    let bound = serve::listen(&engine, arguments.listen, manner)
-        .await
-        .map_err(|error| format!("cannot listen on {}: {error}", arguments.listen))?;
+    let cannot = |error: std::io::Error| format!("cannot listen on {}: {error}", arguments.listen);
+    let tcp = TcpListener::bind(arguments.listen).await.map_err(cannot)?;
+    let bound = tcp.local_addr().map_err(cannot)?;
+    let udp = UdpSocket::bind(bound).await.map_err(cannot)?;
+    let mut server = Server::new(catalog);
+    server.register_socket(udp);
+    server.register_listener(tcp, Duration::from_secs(10), 4096);
     println!("signpost-dns: ready on {bound}, zone {origin}");
-    std::future::pending().await
+    server.block_until_done().await.map_err(|error| format!("the server ended: {error}"))
 }
 
 fn read_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
@@ -72,23 +65,14 @@ fn read_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, 
     let mut listen = or("SIGNPOST_LISTEN", "0.0.0.0:53");
     let mut origin = or("SIGNPOST_ORIGIN", "example.test.");
     let mut zone = or("SIGNPOST_ZONE", ZONE_UNASKED);
-    let mut file = String::new();
     while let Some(word) = words.next() {
         let slot = match word.as_str() {
             "--listen" => &mut listen,
             "--origin" => &mut origin,
             "--zone" => &mut zone,
-            "--zone-file" => &mut file,
-            other => {
-                return Err(format!(
-                    "unknown argument {other}; known: --listen, --origin, --zone, --zone-file"
-                ));
-            }
+            other => return Err(format!("unknown argument {other}; known: --listen, --origin, --zone")),
         };
         *slot = words.next().ok_or_else(|| format!("{word} needs a value"))?;
-    }
-    if !file.is_empty() {
-        zone = std::fs::read_to_string(&file).map_err(|error| format!("--zone-file {file}: {error}"))?;
     }
     let listen = listen.parse().map_err(|error| format!("--listen {listen}: {error}"))?;
     Ok(Arguments { listen, origin, zone })

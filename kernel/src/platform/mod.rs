@@ -35,7 +35,6 @@ pub mod hosted;
 #[cfg(all(feature = "hosted", not(feature = "xen")))]
 pub use hosted::Hosted as Current;
 
-#[cfg(feature = "xen")]
 pub mod xen;
 #[cfg(feature = "xen")]
 pub use xen::Xen as Current;

@@ -1,0 +1,92 @@
+//! The border's functions for Xen: each leads to the module that does it.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ptr::NonNull;
+
+use super::abi::{call, schedule};
+use super::{clock, console, control, devices, entropy, event, hypercall, memory, xenstore};
+use crate::platform::{Disk, End, NetworkCard, Platform, Shutdown};
+
+/// `SEGBASE_FS` of `set_segment_base`.
+const BASE_OF_FS: usize = 0;
+
+/// A Xen PV domain.
+#[derive(Debug)]
+pub enum Xen {}
+
+impl Platform for Xen {
+    const NAME: &'static str = "xen";
+
+    fn monotonic_ns() -> u64 {
+        clock::monotonic_ns()
+    }
+
+    fn wall_clock_ns() -> u64 {
+        clock::wall_clock_ns()
+    }
+
+    fn seed() -> Option<[u8; 32]> {
+        entropy::seed()
+    }
+
+    fn console_write(bytes: &[u8]) {
+        console::write(bytes);
+    }
+
+    fn console_read(into: &mut [u8]) -> usize {
+        console::read(into)
+    }
+
+    fn wait(deadline_ns: Option<u64>) {
+        event::wait(deadline_ns);
+    }
+
+    fn dispatch() {
+        if event::take() {
+            devices::notice();
+        }
+    }
+
+    fn start_devices() {
+        xenstore::start();
+        control::start();
+        devices::start();
+    }
+
+    fn cards() -> Vec<Box<dyn NetworkCard>> {
+        devices::cards()
+    }
+
+    fn disks() -> Vec<Box<dyn Disk>> {
+        devices::disks()
+    }
+
+    fn setting(key: &str) -> Option<String> {
+        xenstore::read(&format!("vm-data/nymote/{key}")).ok()
+    }
+
+    fn shutdown_request() -> Option<Shutdown> {
+        control::request()
+    }
+
+    fn guard(page: NonNull<u8>, guarded: bool) {
+        memory::guard(page.as_ptr() as usize, guarded);
+    }
+
+    fn set_thread_pointer(address: usize) {
+        // SAFETY: the base of FS is where the program's thread-local storage is; the caller hands over a valid one.
+        let _ = unsafe { hypercall::hypercall(call::SET_SEGMENT_BASE, [BASE_OF_FS, address, 0, 0]) };
+    }
+
+    fn end(reason: End) -> ! {
+        console::drain();
+        hypercall::shut_down(match reason {
+            End::Exit(_) => schedule::REASON_POWEROFF,
+            End::Reboot => schedule::REASON_REBOOT,
+            End::Crashed => schedule::REASON_CRASH,
+        })
+    }
+}

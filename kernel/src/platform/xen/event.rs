@@ -1,0 +1,90 @@
+//! Event channels, without upcalls.
+//!
+//! Xen could interrupt us when an event comes; it never does here, because the virtual CPU's upcalls stay masked from
+//! its first instruction on. Events are bits that wait to be looked at: [`wait`] blocks in the hypervisor until one of
+//! ours is set (SCHEDOP_poll also looks at masked channels), [`take`] clears and returns them. Nothing happens
+//! asynchronously, so the red zone below the stack pointer is safe and nothing needs a lock.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use super::abi::{self, shared};
+use super::start_info::StartInfo;
+use super::{console, hypercall};
+
+/// Event channels that a machine listens to: console, xenstore, and one or two a device.
+pub const PORTS_MAX: usize = 48;
+
+static SHARED_INFO: AtomicUsize = AtomicUsize::new(0);
+static PORTS: [AtomicU32; PORTS_MAX] = [const { AtomicU32::new(0) }; PORTS_MAX];
+
+/// Finds the pending bits and listens to console and xenstore.
+pub fn attach(shared_info: usize, start: &StartInfo) {
+    SHARED_INFO.store(shared_info, Ordering::Relaxed);
+    // SAFETY: a byte of the shared info page; 1 is what the builder set, and it stays.
+    unsafe { ((shared_info + shared::VCPU_MASK) as *mut u8).write_volatile(1) };
+    for at in (0..512).step_by(8) {
+        bits(shared::MASK + at).store(u64::MAX, Ordering::Relaxed);
+    }
+    if let Some(port) = console::port() {
+        listen(port);
+    }
+    listen(start.half(abi::start::STORE_PORT));
+}
+
+/// Adds a port to those that [`wait`] wakes for. False when there are too many.
+pub fn listen(port: u32) -> bool {
+    let free = PORTS.iter().find(|entry| entry.load(Ordering::Relaxed) == 0);
+    free.inspect(|entry| entry.store(port, Ordering::Relaxed)).is_some()
+}
+
+/// Forgets a port and closes it.
+pub fn close(port: u32) {
+    if let Some(entry) = PORTS.iter().find(|entry| entry.load(Ordering::Relaxed) == port) {
+        entry.store(0, Ordering::Relaxed);
+    }
+    hypercall::close_port(port);
+    clear(port);
+}
+
+/// Blocks until an event of ours is pending or the system time reaches `deadline_ns`.
+pub fn wait(deadline_ns: Option<u64>) {
+    let mut ports = [0; PORTS_MAX];
+    let mut count = 0;
+    for port in PORTS.iter().map(|entry| entry.load(Ordering::Relaxed)).filter(|&port| port != 0) {
+        ports[count] = port;
+        count += 1;
+    }
+    // Xen takes 0 as "no deadline"; the time zero is past anyway.
+    hypercall::poll(&ports[..count], deadline_ns.map_or(0, |deadline| deadline.max(1)));
+}
+
+/// Clears the pending bits of our ports; true when there was one.
+pub fn take() -> bool {
+    let mut any = false;
+    for port in PORTS.iter().map(|entry| entry.load(Ordering::Relaxed)).filter(|&port| port != 0) {
+        any |= clear(port);
+    }
+    any
+}
+
+/// Clears one port's pending bit; true when it was set.
+pub fn clear(port: u32) -> bool {
+    if SHARED_INFO.load(Ordering::Relaxed) == 0 || port >= 4096 {
+        return false;
+    }
+    let mask = 1u64 << (port % 64);
+    let word = bits(shared::PENDING + port as usize / 64 * 8);
+    word.load(Ordering::Relaxed) & mask != 0 && word.fetch_and(!mask, Ordering::SeqCst) & mask != 0
+}
+
+/// The fault address that Xen left for the page fault handler.
+pub fn fault_address() -> Option<usize> {
+    let page = SHARED_INFO.load(Ordering::Relaxed);
+    // SAFETY: an aligned word of the shared info page.
+    (page != 0).then(|| unsafe { ((page + shared::FAULT_ADDRESS) as *const usize).read_volatile() })
+}
+
+fn bits(at: usize) -> &'static AtomicU64 {
+    // SAFETY: an aligned word of the shared info page, which is mapped for as long as the machine lives.
+    unsafe { &*((SHARED_INFO.load(Ordering::Relaxed) + at) as *const AtomicU64) }
+}
