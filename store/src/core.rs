@@ -1,14 +1,14 @@
 //! What every handle of an open store shares: engine, cache, refs, and who waits for what.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, RwLock};
 
 use bytes::Bytes;
 use git_wire::{Kind, ObjectId};
 
-use crate::cache::Cache;
 use crate::committer::Queue;
 use crate::engine::{Engine, ObjectEntry, Take, keys};
+use crate::lru::Lru;
 use crate::object::{Commit, CommitId, Mode, RawEntry, decode_tree};
 use crate::options::Options;
 use crate::watch::Bell;
@@ -28,11 +28,13 @@ pub(crate) struct RefState {
 
 pub(crate) struct Core {
     pub engine: Engine,
-    pub cache: Cache,
+    pub cache: Lru<ObjectId, (Kind, Bytes)>,
     pub options: Options,
     pub refs: RwLock<BTreeMap<String, RefState>>,
     pub queue: Queue,
     pub bell: Bell,
+    /// Pushes that are not published; what they brought is not seen.
+    pub unpublished: RwLock<BTreeSet<u64>>,
     /// Trees that open snapshots stand on; garbage collection spares them.
     pub pins: Mutex<BTreeMap<ObjectId, usize>>,
 }
@@ -41,11 +43,12 @@ impl Core {
     pub fn new(engine: Engine, options: Options) -> Result<Core> {
         let core = Core {
             engine,
-            cache: Cache::new(options.cache_bytes),
+            cache: Lru::new(options.cache_bytes / 4 * 3),
             options,
             refs: RwLock::default(),
             queue: Queue::default(),
             bell: Bell::default(),
+            unpublished: RwLock::default(),
             pins: Mutex::default(),
         };
         let mut refs = BTreeMap::new();
@@ -55,6 +58,12 @@ impl Core {
             refs.insert(name, RefState { id: ObjectId(take.array()?), moved: take.u64()? });
             Ok(())
         })?;
+        let mut unpublished = BTreeSet::new();
+        core.each(b"p", |key, _| {
+            unpublished.insert(u64::from_be_bytes(Take(&key[1..]).array()?));
+            Ok(())
+        })?;
+        *core.unpublished.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = unpublished;
         *core.refs.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = refs;
         Ok(core)
     }
@@ -79,7 +88,18 @@ impl Core {
     }
 
     pub fn object_entry(&self, id: &ObjectId) -> Result<Option<ObjectEntry>> {
+        let entry = self.any_entry(id)?;
+        let seen = |entry: &ObjectEntry| entry.quarantine.is_none_or(|number| !self.is_unpublished(number));
+        Ok(entry.filter(seen))
+    }
+
+    /// The entry of an object, published or not.
+    pub fn any_entry(&self, id: &ObjectId) -> Result<Option<ObjectEntry>> {
         self.engine.get(&keys::object(id))?.map(|value| ObjectEntry::decode(&value)).transpose()
+    }
+
+    pub fn is_unpublished(&self, number: u64) -> bool {
+        self.unpublished.read().unwrap_or_else(|poisoned| poisoned.into_inner()).contains(&number)
     }
 
     /// The content of an object, through the cache.
@@ -89,12 +109,13 @@ impl Core {
         }
         let entry = self.object_entry(id)?.ok_or(Error::Missing(*id))?;
         let content = self.content(id, &entry, 0)?;
-        self.cache.put(*id, entry.kind, content.clone());
+        let bytes = content.len();
+        self.cache.put(*id, (entry.kind, content.clone()), bytes);
         Ok((entry.kind, content))
     }
 
     /// Inflates an object, following its deltas.
-    fn content(&self, id: &ObjectId, entry: &ObjectEntry, depth: u8) -> Result<Bytes> {
+    pub fn content(&self, id: &ObjectId, entry: &ObjectEntry, depth: u8) -> Result<Bytes> {
         if entry.size_bytes > IN_MEMORY_BYTES_MAX {
             let what = format!("object {id}");
             return Err(Error::TooLarge {
@@ -112,7 +133,8 @@ impl Core {
         let base = match self.cache.get(&made_of.base) {
             Some((_, content)) => content,
             None => {
-                let base = self.object_entry(&made_of.base)?.ok_or(Error::Missing(made_of.base))?;
+                // The base of what one may see may be seen: a delta is kept only against what its reader sees.
+                let base = self.any_entry(&made_of.base)?.ok_or(Error::Missing(made_of.base))?;
                 self.content(&made_of.base, &base, depth + 1)?
             }
         };
@@ -185,6 +207,25 @@ pub(crate) fn find(tree: &[u8], name: &[u8]) -> Result<Option<(Mode, ObjectId)>>
         }
     }
     Ok(None)
+}
+
+/// Keeps collections off everything that is written from now on, named or not, as long as it lives.
+pub(crate) struct Hold {
+    core: Arc<Core>,
+    since: u64,
+}
+
+impl Hold {
+    pub fn new(core: Arc<Core>) -> Hold {
+        let since = core.engine.hold();
+        Hold { core, since }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.core.engine.release(self.since);
+    }
 }
 
 /// Keeps a tree from being forgotten as long as somebody reads it.

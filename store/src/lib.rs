@@ -27,7 +27,6 @@
 #![allow(dead_code)] // The engine's parts for collection and packs are used by the next change.
 
 mod branch;
-mod cache;
 mod committer;
 mod core;
 mod delta;
@@ -39,11 +38,14 @@ mod engine;
 mod error;
 mod history;
 mod index;
+mod large;
+mod lru;
 pub mod merge;
 mod object;
 mod options;
 mod path;
 mod refs;
+mod repository;
 mod snapshot;
 mod staging;
 mod store;
@@ -59,6 +61,7 @@ pub use error::{Error, Result};
 pub use git_wire::{Kind, ObjectId};
 pub use history::History;
 pub use index::{Index, IndexEdits};
+pub use large::BlobReader;
 pub use merge::{Conflict, Merged};
 pub use object::{Author, Commit, CommitId, Mode, Signature, Tag};
 pub use options::{Clock, Options};

@@ -7,7 +7,7 @@ use git_wire::{Kind, ObjectId};
 
 use crate::core::{Core, Pin};
 use crate::object::{CommitId, Mode, TreeEntries};
-use crate::{Change, Error, Result, Store, TreePath, diff};
+use crate::{BlobReader, Change, Error, Result, Store, TreePath, diff};
 
 /// The files as of one moment; never changes. Cheap to clone. As long as it lives, nothing of it is collected.
 #[derive(Clone)]
@@ -65,6 +65,15 @@ impl Snapshot {
             return Err(Error::WrongKind { path: entry.path, is: entry.kind.word(), wanted: "a file" });
         }
         self.core().typed(&entry.id, Kind::Blob).map(Some)
+    }
+
+    /// Reads the file at a path in bounded memory, however large it is; `None` when nothing is there.
+    pub fn reader(&self, path: impl AsRef<[u8]>) -> Result<Option<BlobReader>> {
+        let Some(entry) = self.entry(path)? else { return Ok(None) };
+        if !entry.kind.is_blob() {
+            return Err(Error::WrongKind { path: entry.path, is: entry.kind.word(), wanted: "a file" });
+        }
+        BlobReader::new(self.core(), &entry.id).map(Some)
     }
 
     /// What stands at a path.

@@ -7,9 +7,11 @@ use bytes::Bytes;
 use git_wire::{Kind, ObjectId};
 
 use crate::committer::Group;
+use crate::core::Hold;
 use crate::edits::{EditTree, Edited};
 use crate::engine::{NewObject, Stream, keys};
 use crate::index::{IndexEdits, check_name};
+use crate::large::write_blob;
 use crate::merge;
 use crate::object::{Commit, CommitId, Mode};
 use crate::snapshot::Snapshot;
@@ -26,6 +28,8 @@ pub struct Transaction {
     objects: Vec<NewObject>,
     staged: HashMap<ObjectId, usize>,
     indexes: BTreeMap<String, IndexEdits>,
+    /// Set once something is on the device that nothing names yet.
+    hold: Option<Hold>,
 }
 
 impl Transaction {
@@ -38,6 +42,7 @@ impl Transaction {
             objects: Vec::new(),
             staged: HashMap::new(),
             indexes: BTreeMap::new(),
+            hold: None,
         }
     }
 
@@ -75,6 +80,26 @@ impl Transaction {
             });
         }
         self.edits.set(&path, Some((mode, id)));
+        Ok(id)
+    }
+
+    /// Writes a file of known size from a reader, in bounded memory. Its bytes go to the device at once; they are
+    /// collected again if the transaction does not commit.
+    pub fn put_reader(
+        &mut self,
+        path: impl AsRef<[u8]>,
+        size_bytes: u64,
+        from: impl std::io::Read,
+    ) -> Result<ObjectId> {
+        let path = self.writable(path)?;
+        let core = self.base.core().clone();
+        self.hold.get_or_insert_with(|| Hold::new(core.clone()));
+        let object = write_blob(&core, size_bytes, from)?;
+        let id = object.id;
+        if !self.staged.contains_key(&id) && core.object_entry(&id)?.is_none() {
+            self.stage(object);
+        }
+        self.edits.set(&path, Some((Mode::File, id)));
         Ok(id)
     }
 
@@ -188,7 +213,7 @@ impl Transaction {
     ) -> impl FnOnce(&mut Group<'_>) -> Result<CommitId> + Send + use<> {
         let message = message.to_owned();
         // The snapshot's pin must outlive the job, the store's handle must not: the writer would wait for itself.
-        let Transaction { branch, base, edits, expectations, objects, indexes, .. } = self;
+        let Transaction { branch, base, edits, expectations, objects, indexes, hold, .. } = self;
         let wanted = Wanted {
             name: branch.full_name().to_owned(),
             base_commit: base.commit(),
@@ -197,6 +222,7 @@ impl Transaction {
             expectations,
             objects,
             indexes,
+            _hold: hold,
         };
         move |group| wanted.commit(group, &author, message)
     }
@@ -267,6 +293,8 @@ struct Wanted {
     expectations: Vec<(TreePath, Option<ObjectId>)>,
     objects: Vec<NewObject>,
     indexes: BTreeMap<String, IndexEdits>,
+    /// Lives until the objects are named.
+    _hold: Option<Hold>,
 }
 
 impl Wanted {

@@ -236,3 +236,25 @@ fn sixteen_writers_lose_nothing() -> Result<()> {
     assert_eq!(main.snapshot()?.walk("")?.count(), 321);
     Ok(())
 }
+
+#[test]
+fn large_files_stream_through_bounded_pieces() -> Result<()> {
+    use std::io::Read;
+    let store = Store::create(MemoryDevice::new(), small())?;
+    let main = store.branch("main")?;
+    let noise = |at: u64| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u8;
+    let content: Vec<u8> = (0..3_000_001).map(noise).collect();
+    let mut change = main.begin()?;
+    let id = change.put_reader("big", content.len() as u64, &content[..])?;
+    change.put("empty-too", "")?;
+    change.put_reader("nothing", 0, &b""[..])?;
+    assert!(change.put_reader("short", 10, &b"only"[..]).is_err());
+    change.commit(ada(), "big")?;
+    assert_eq!(id, store::ObjectId::of(store::Kind::Blob, &content).unwrap());
+    let mut read = Vec::new();
+    main.snapshot()?.reader("big")?.unwrap().read_to_end(&mut read)?;
+    assert!(read == content);
+    assert_eq!(main.snapshot()?.read("nothing")?.as_deref(), Some(&b""[..]));
+    assert_eq!(main.snapshot()?.size_bytes("big")?, Some(content.len() as u64));
+    Ok(())
+}

@@ -133,10 +133,12 @@ fn run(core: &Core, jobs: Vec<Box<dyn Job>>) {
     let Group { staging, refs, edits, .. } = group;
     let (objects, contents) = staging.finish();
     let nothing = objects.is_empty() && edits.is_empty();
-    let written = if nothing { Ok(()) } else { core.engine.write(Batch { objects, edits }) };
+    let written =
+        if nothing { Ok(()) } else { core.engine.write(Batch { objects, edits, quarantine: None }) };
     if written.is_ok() {
         for (id, kind, content) in contents {
-            core.cache.put(id, kind, content);
+            let bytes = content.len();
+            core.cache.put(id, (kind, content), bytes);
         }
         let mut current = core.refs.write().unwrap_or_else(|poisoned| poisoned.into_inner());
         for (name, state) in refs {

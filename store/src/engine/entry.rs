@@ -19,6 +19,8 @@ pub struct ObjectEntry {
     pub kind: Kind,
     /// Counts objects in order of arrival; what sets of objects are made of.
     pub number: u64,
+    /// Set while the object belongs to a push that is not published: others do not see it.
+    pub quarantine: Option<u64>,
     /// Bytes of the object.
     pub size_bytes: u64,
     /// When the stream is a delta: against what, its inflated length, and how many deltas deep it is.
@@ -43,9 +45,13 @@ impl ObjectEntry {
             Kind::Tag => 4,
         };
         let mut out = Vec::with_capacity(48);
-        out.push(kind | if self.delta.is_some() { 0x80 } else { 0 });
+        let flag = |is: bool, bit: u8| if is { bit } else { 0 };
+        out.push(kind | flag(self.delta.is_some(), 0x80) | flag(self.quarantine.is_some(), 0x40));
         put_number(&mut out, self.number);
         put_number(&mut out, self.size_bytes);
+        if let Some(quarantine) = self.quarantine {
+            put_number(&mut out, quarantine);
+        }
         if let Some(delta) = &self.delta {
             out.extend_from_slice(&delta.base.0);
             put_number(&mut out, delta.size_bytes);
@@ -62,7 +68,7 @@ impl ObjectEntry {
     pub fn decode(bytes: &[u8]) -> Result<ObjectEntry> {
         let mut take = Take(bytes);
         let first = take.byte()?;
-        let kind = match first & 0x7f {
+        let kind = match first & 0x3f {
             1 => Kind::Commit,
             2 => Kind::Tree,
             3 => Kind::Blob,
@@ -70,6 +76,7 @@ impl ObjectEntry {
             _ => return Err(Error::corrupt("the index names an unknown kind of object")),
         };
         let (number, size_bytes) = (take.number()?, take.number()?);
+        let quarantine = if first & 0x40 == 0 { None } else { Some(take.number()?) };
         let delta = if first & 0x80 == 0 {
             None
         } else {
@@ -81,7 +88,7 @@ impl ObjectEntry {
             let len = u32::try_from(len).map_err(|_| Error::corrupt("an object's part is too long"))?;
             parts.push(Part { offset, len, crc: take.u32()? });
         }
-        Ok(ObjectEntry { kind, number, size_bytes, delta, parts })
+        Ok(ObjectEntry { kind, number, quarantine, size_bytes, delta, parts })
     }
 
     /// Bytes of the zlib stream on the device.
@@ -99,6 +106,7 @@ mod tests {
         let entry = ObjectEntry {
             kind: Kind::Tree,
             number: 300,
+            quarantine: Some(7),
             size_bytes: 70_000,
             delta: Some(Delta { base: ObjectId([3; 20]), size_bytes: 60, depth: 4 }),
             parts: vec![Part { offset: 1 << 33, len: 50, crc: 7 }, Part { offset: 512, len: 9, crc: 8 }],

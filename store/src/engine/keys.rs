@@ -35,6 +35,11 @@ pub fn forgotten(id: &ObjectId) -> Vec<u8> {
     [&b"f"[..], &id.0].concat()
 }
 
+/// Pushes that are not published: `p`, number.
+pub fn quarantine(number: u64) -> Vec<u8> {
+    [&b"p"[..], &number.to_be_bytes()].concat()
+}
+
 /// Settings of the store itself: `s`, name.
 pub fn setting(name: &str) -> Vec<u8> {
     [b"s", name.as_bytes()].concat()

@@ -1,6 +1,6 @@
 //! The log's end: composing records, finding room for them, writing them.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::codec::{Take, put_bytes};
 use super::format::{
@@ -8,6 +8,7 @@ use super::format::{
     sector_up,
 };
 use super::replay::Replayed;
+use super::run::Run;
 use super::{Batch, Delta, Edits, Engine, NewObject, ObjectEntry, Part, Stream, grow, keys, random};
 use crate::device::SECTOR_BYTES;
 use crate::{Error, Result};
@@ -26,8 +27,18 @@ pub struct Tail {
     pub next_number: u64,
     /// Segments that exist and hold nothing.
     pub free: Vec<u32>,
-    /// Segments that the log has gone through and needs.
-    pub used: BTreeSet<u32>,
+    /// Given up by the last checkpoint; free after the next.
+    pub freed: Vec<u32>,
+    /// Runs that were merged away, as long as somebody may read them.
+    pub retired: Vec<Arc<Run>>,
+    /// Segments that the log has gone through and still needs, the oldest first.
+    pub log: Vec<u32>,
+    /// Set while a checkpoint or a collection writes.
+    pub uses_reserve: bool,
+    /// How many it has left behind.
+    pub passed: u64,
+    /// Bytes written to the log since the last checkpoint.
+    pub since_checkpoint: u64,
     /// Segments on the device, used or not.
     pub segments: u32,
 }
@@ -42,7 +53,12 @@ impl Tail {
             durable: replayed.end.seq - 1,
             next_number: replayed.next_number,
             free: replayed.free.clone(),
-            used: replayed.used.clone(),
+            freed: Vec::new(),
+            retired: Vec::new(),
+            log: replayed.log.clone(),
+            passed: replayed.passed,
+            uses_reserve: false,
+            since_checkpoint: replayed.log_bytes,
             segments: replayed.segments,
         }
     }
@@ -50,7 +66,12 @@ impl Tail {
     fn entered(&mut self, segment: u32) {
         self.at.segment = segment;
         self.at.offset = 0;
-        self.used.insert(segment);
+        self.log.push(segment);
+    }
+
+    /// Counts the segments of the log from the store's beginning to the one that it is in.
+    pub fn ordinal(&self) -> u64 {
+        self.passed + self.log.len() as u64 - 1
     }
 
     pub fn flushed(&mut self) {
@@ -72,7 +93,8 @@ impl Tail {
 /// Appends a whole transaction; gives the edits that readers may see once it is flushed.
 pub fn append(engine: &Engine, tail: &mut Tail, batch: Batch) -> Result<Edits> {
     make_room(engine, tail, bytes_of(&batch))?;
-    let mut writer = Writer { engine, tail, payload: Vec::new(), entries: Vec::new(), edits: Vec::new() };
+    let mut writer = Writer::new(engine, tail);
+    writer.quarantine = batch.quarantine;
     for object in batch.objects {
         writer.object(object)?;
     }
@@ -86,12 +108,43 @@ pub fn append(engine: &Engine, tail: &mut Tail, batch: Batch) -> Result<Edits> {
 /// Appends bytes that no entry names yet.
 pub fn append_piece(engine: &Engine, tail: &mut Tail, bytes: &[u8]) -> Result<Vec<Part>> {
     make_room(engine, tail, bytes.len() as u64)?;
-    let mut writer = Writer { engine, tail, payload: Vec::new(), entries: Vec::new(), edits: Vec::new() };
+    let mut writer = Writer::new(engine, tail);
     let parts = writer.stream(bytes)?;
     if !writer.payload.is_empty() {
         writer.emit(false)?;
     }
     Ok(parts)
+}
+
+/// Appends bytes in one piece.
+pub fn append_whole(engine: &Engine, tail: &mut Tail, bytes: &[u8]) -> Result<Part> {
+    make_room(engine, tail, bytes.len() as u64)?;
+    make_room_in_segment(engine, tail, bytes.len() as u64)?;
+    let mut writer = Writer::new(engine, tail);
+    let part = Part { offset: writer.body_offset(), len: bytes.len() as u32, crc: crc32fast::hash(bytes) };
+    writer.payload.extend_from_slice(bytes);
+    writer.emit(false)?;
+    Ok(part)
+}
+
+/// Goes to the next segment unless so many bytes fit into this one.
+pub fn make_room_in_segment(engine: &Engine, tail: &mut Tail, bytes: u64) -> Result<()> {
+    let most = engine.segment_bytes - 2 * SECTOR_BYTES;
+    if bytes > most {
+        let what = "a block of the index".to_owned();
+        return Err(Error::TooLarge { what, size_bytes: bytes, max_bytes: most });
+    }
+    make_room(engine, tail, bytes)?;
+    let mut writer = Writer::new(engine, tail);
+    if writer.left_in_segment() < bytes { writer.jump() } else { Ok(()) }
+}
+
+/// A segment that is no part of the log.
+pub fn take_segment(engine: &Engine, tail: &mut Tail) -> Result<u32> {
+    if tail.free.is_empty() {
+        add_segments(engine, tail, 1)?;
+    }
+    tail.free.pop().ok_or(Error::Full { capacity_bytes: engine.device.len()? })
 }
 
 /// A little more than the transaction will take.
@@ -105,6 +158,9 @@ fn bytes_of(batch: &Batch) -> u64 {
     objects.sum::<u64>() + edits.sum::<u64>()
 }
 
+/// Segments that only checkpoints and collections may use: so a full store can still be made smaller.
+const RESERVED_SEGMENTS: u64 = 3;
+
 /// Sees to it that enough segments are free, growing the device, before anything is written.
 fn make_room(engine: &Engine, tail: &mut Tail, bytes: u64) -> Result<()> {
     let segment = engine.segment_bytes;
@@ -114,16 +170,19 @@ fn make_room(engine: &Engine, tail: &mut Tail, bytes: u64) -> Result<()> {
     if wanted <= here {
         return Ok(());
     }
-    let missing =
-        ((wanted - here).div_ceil(segment - 4 * SECTOR_BYTES) + 1).saturating_sub(tail.free.len() as u64);
-    if missing > 0 {
-        let total = u64::from(tail.segments) + missing;
-        grow(&*engine.device, total * segment)?;
-        // Lowest last: `free` is taken from its end.
-        let new = (tail.segments..total as u32).rev();
-        tail.free.splice(0..0, new);
-        tail.segments = total as u32;
-    }
+    let reserved = if tail.uses_reserve { 0 } else { RESERVED_SEGMENTS };
+    let segments = (wanted - here).div_ceil(segment - 4 * SECTOR_BYTES) + 1 + reserved;
+    let missing = segments.saturating_sub(tail.free.len() as u64);
+    if missing > 0 { add_segments(engine, tail, missing) } else { Ok(()) }
+}
+
+fn add_segments(engine: &Engine, tail: &mut Tail, missing: u64) -> Result<()> {
+    let total = u64::from(tail.segments) + missing;
+    grow(&*engine.device, total * engine.segment_bytes)?;
+    // Lowest last: `free` is taken from its end.
+    let new = (tail.segments..total as u32).rev();
+    tail.free.splice(0..0, new);
+    tail.segments = total as u32;
     Ok(())
 }
 
@@ -133,9 +192,14 @@ struct Writer<'a> {
     payload: Vec<u8>,
     entries: Vec<u8>,
     edits: Edits,
+    quarantine: Option<u64>,
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
+    fn new(engine: &'a Engine, tail: &'a mut Tail) -> Writer<'a> {
+        Writer { engine, tail, payload: Vec::new(), entries: Vec::new(), edits: Vec::new(), quarantine: None }
+    }
+
     fn object(&mut self, object: NewObject) -> Result<()> {
         let NewObject { id, kind, size_bytes, delta, stream } = object;
         let parts = match stream {
@@ -145,7 +209,9 @@ impl Writer<'_> {
         let number = self.tail.next_number;
         self.tail.next_number += 1;
         debug_assert!(delta.is_none_or(|Delta { base, .. }| base != id));
-        self.edit(keys::object(&id), Some(ObjectEntry { kind, number, size_bytes, delta, parts }.encode()))
+        let quarantine = self.quarantine;
+        let entry = ObjectEntry { kind, number, quarantine, size_bytes, delta, parts };
+        self.edit(keys::object(&id), Some(entry.encode()))
     }
 
     /// Puts bytes into the payload, over as many records as it takes. Entries come after the payload, so a byte's
@@ -261,6 +327,7 @@ impl Writer<'_> {
         bytes.resize(sector_up(bytes.len() as u64) as usize, 0);
         let written = self.engine.device.write(self.place(), &bytes).map_err(Error::from);
         self.engine.final_on_failure(written)?;
+        self.tail.since_checkpoint += bytes.len() as u64;
         self.tail.at.seq += 1;
         self.tail.at.chain = chain;
         self.tail.first_of_session = false;
@@ -268,7 +335,8 @@ impl Writer<'_> {
     }
 }
 
-fn encode_edit(entries: &mut Vec<u8>, key: &[u8], value: Option<&[u8]>) {
+/// Writes a key and its value, or its deletion.
+pub fn encode_edit(entries: &mut Vec<u8>, key: &[u8], value: Option<&[u8]>) {
     put_bytes(entries, key);
     match value {
         None => entries.push(0),

@@ -5,16 +5,18 @@
 //! - no sector that holds acknowledged bytes is ever written again, until everything in its segment is elsewhere;
 //! - after a failed write or flush nothing is written any more.
 
+mod checkpoint;
 mod codec;
 mod entry;
 mod format;
 pub(crate) mod keys;
 mod log;
 mod replay;
+mod run;
 mod table;
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, RwLock};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 pub(crate) use codec::{Take, put_number};
 pub(crate) use entry::{Delta, ObjectEntry, Part};
@@ -23,6 +25,7 @@ use log::Tail;
 use table::Tables;
 
 use crate::device::Device;
+use crate::lru::Lru;
 use crate::{Error, Result};
 
 /// Smallest segment: the largest record that a test wants, and two superblocks.
@@ -36,6 +39,8 @@ pub(crate) type Edits = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 pub(crate) struct Batch {
     pub objects: Vec<NewObject>,
     pub edits: Edits,
+    /// The push that the objects belong to, as long as it is not published.
+    pub quarantine: Option<u64>,
 }
 
 /// An object to be stored.
@@ -60,11 +65,22 @@ pub(crate) struct Engine {
     tail: Mutex<Tail>,
     tables: RwLock<Tables>,
     failure: RwLock<Option<String>>,
+    /// Blocks of runs.
+    blocks: Lru<u64, Block>,
+    /// From which segment of the log on nothing may be collected, and how many ask for that.
+    holds: Mutex<BTreeMap<u64, usize>>,
+}
+
+/// A block of a run, as it is used.
+#[derive(Clone)]
+enum Block {
+    Pairs(Arc<[u8]>),
+    Places(Arc<[(Vec<u8>, Part)]>),
 }
 
 impl Engine {
     /// Makes an empty store on a device, whatever was there.
-    pub fn create(device: Box<dyn Device>, segment_bytes: u64) -> Result<Engine> {
+    pub fn create(device: Box<dyn Device>, segment_bytes: u64, cache_bytes: usize) -> Result<Engine> {
         let segment_bytes = segment_bytes.max(SEGMENT_BYTES_MIN);
         grow(&*device, segment_bytes * 2)?;
         let start = LogPosition { segment: 1, offset: 0, seq: 1, chain: 0 };
@@ -83,14 +99,13 @@ impl Engine {
             device.write(offset, &superblock.encode())?;
         }
         device.flush()?;
-        Engine::open(device)
+        Engine::open(device, cache_bytes)
     }
 
     /// Opens a store: reads the log's end, which is all that is not in a checkpoint.
-    pub fn open(device: Box<dyn Device>) -> Result<Engine> {
-        let superblock = replay::superblock(&*device)?;
+    pub fn open(device: Box<dyn Device>, cache_bytes: usize) -> Result<Engine> {
+        let (superblock, replayed) = replay::open(&*device)?;
         let segment_bytes = u64::from(superblock.segment_bytes);
-        let replayed = replay::replay(&*device, &superblock)?;
         if replayed.end.seq != superblock.reached {
             // What a killed process left in the system's cache is ours from now on, so it must be durable.
             device.flush()?;
@@ -101,24 +116,19 @@ impl Engine {
             tail: Mutex::new(Tail::new(superblock, &replayed)),
             tables: RwLock::new(replayed.tables),
             failure: RwLock::new(None),
+            blocks: Lru::new(cache_bytes),
+            holds: Mutex::default(),
         })
     }
 
     /// The value under a key.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let tables = self.tables.read().unwrap_or_else(|poisoned| poisoned.into_inner());
-        Ok(tables.recent.get(key).cloned().flatten())
+        table::get(self, key)
     }
 
     /// Keys and values from `from` up to, not including, `to`; at most `limit` of them.
     pub fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let tables = self.tables.read().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if from >= to {
-            return Ok(Vec::new());
-        }
-        let range =
-            tables.recent.range::<[u8], _>((std::ops::Bound::Included(from), std::ops::Bound::Excluded(to)));
-        Ok(range.filter_map(|(key, value)| Some((key.clone(), value.clone()?))).take(limit).collect())
+        table::scan(self, from, to, limit)
     }
 
     /// The bytes of a part, checked.
@@ -138,9 +148,17 @@ impl Engine {
         let edits = log::append(self, &mut tail, batch)?;
         self.final_on_failure(self.device.flush().map_err(Error::from))?;
         tail.flushed();
-        let mut tables = self.tables.write().unwrap_or_else(|poisoned| poisoned.into_inner());
-        tables.apply(edits);
-        Ok(())
+        self.apply(edits);
+        self.checkpoint_when_due(&mut tail)
+    }
+
+    /// Writes without a flush: seen at once, durable with the next transaction.
+    pub fn write_unflushed(&self, batch: Batch) -> Result<()> {
+        self.refuse_after_failure()?;
+        let mut tail = self.tail();
+        let edits = log::append(self, &mut tail, batch)?;
+        self.apply(edits);
+        self.checkpoint_when_due(&mut tail)
     }
 
     /// Writes a piece of a large object's stream. It is durable with the next transaction, and garbage without one.
@@ -160,9 +178,95 @@ impl Engine {
         Ok(())
     }
 
+    /// Makes a checkpoint now. The log's segments in `forget` are given up: nothing in them is named any more.
+    pub fn checkpoint(&self, forget: &BTreeSet<u32>, merge_all: bool) -> Result<()> {
+        self.refuse_after_failure()?;
+        checkpoint::make(self, &mut self.tail(), forget, merge_all)
+    }
+
+    /// The number of the segment that the log is in, counted from the beginning; not lower than that of any before.
+    pub fn hold(&self) -> u64 {
+        // Under the tail's lock, so that a collection either sees the hold or is seen by it.
+        let tail = self.tail();
+        let since = tail.ordinal();
+        *self.holds.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).entry(since).or_default() += 1;
+        since
+    }
+
+    /// Ends a hold.
+    pub fn release(&self, since: u64) {
+        let mut holds = self.holds.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(count) = holds.get_mut(&since) {
+            *count -= 1;
+            if *count == 0 {
+                holds.remove(&since);
+            }
+        }
+    }
+
+    /// Numbers an object that is entered later.
+    pub fn take_number(&self) -> u64 {
+        let mut tail = self.tail();
+        tail.next_number += 1;
+        tail.next_number - 1
+    }
+
     /// Why nothing is written any more, if that is so.
     pub fn failure(&self) -> Option<String> {
         self.failure.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    fn apply(&self, edits: Edits) {
+        self.tables.write().unwrap_or_else(|poisoned| poisoned.into_inner()).apply(edits);
+    }
+
+    /// What was asked for is done and durable already; only a failure of the device matters now, and that is kept.
+    fn checkpoint_when_due(&self, tail: &mut Tail) -> Result<()> {
+        if checkpoint::is_due(self, tail) {
+            match checkpoint::make(self, tail, &BTreeSet::new(), false) {
+                // No room for a checkpoint: the log goes on, and an open reads more of it.
+                Err(Error::Full { .. }) | Ok(()) => {}
+                Err(error) => drop(self.final_on_failure::<()>(Err(error))),
+            }
+        }
+        Ok(())
+    }
+
+    fn places(&self, part: &Part) -> Result<Arc<[(Vec<u8>, Part)]>> {
+        if let Some(Block::Places(places)) = self.blocks.get(&part.offset) {
+            return Ok(places);
+        }
+        let places: Arc<[_]> = run::decode_places(&self.read_part(part)?)?.into();
+        self.blocks.put(part.offset, Block::Places(places.clone()), part.len as usize * 2);
+        Ok(places)
+    }
+
+    fn block(&self, part: &Part) -> Result<Arc<[u8]>> {
+        if let Some(Block::Pairs(bytes)) = self.blocks.get(&part.offset) {
+            return Ok(bytes);
+        }
+        let bytes: Arc<[u8]> = self.read_part(part)?.into();
+        self.blocks.put(part.offset, Block::Pairs(bytes.clone()), bytes.len());
+        Ok(bytes)
+    }
+
+    fn pairs(&self, part: &Part) -> Result<run::Pairs> {
+        let mut pairs = Vec::with_capacity(100);
+        log::decode_edits(&self.block(part)?, &mut pairs)?;
+        Ok(pairs)
+    }
+
+    fn find_in_block(&self, part: &Part, wanted: &[u8]) -> Result<Option<Option<Vec<u8>>>> {
+        let block = self.block(part)?;
+        let mut take = Take(&block);
+        while !take.is_empty() {
+            let key = take.bytes()?;
+            let value = if take.byte()? == 0 { None } else { Some(take.bytes()?) };
+            if key == wanted {
+                return Ok(Some(value.map(<[u8]>::to_vec)));
+            }
+        }
+        Ok(None)
     }
 
     fn tail(&self) -> MutexGuard<'_, Tail> {
@@ -201,5 +305,3 @@ fn random() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     std::collections::hash_map::RandomState::new().build_hasher().finish()
 }
-
-pub(crate) type Recent = BTreeMap<Vec<u8>, Option<Vec<u8>>>;

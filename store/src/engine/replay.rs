@@ -4,12 +4,15 @@
 //! acknowledged, and damage when something was: a later record, or a superblock, that says so.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use super::checkpoint::Checkpoint;
 use super::format::{
     FLAG_JUMP, FLAG_MORE, FLAG_SESSION, HEADER_BYTES, Header, LogPosition, SUPERBLOCK_BYTES,
     SUPERBLOCK_OFFSETS, Superblock, sector_up,
 };
 use super::log::decode_edits;
+use super::run::Run;
 use super::table::Tables;
 use super::{Edits, ObjectEntry};
 use crate::device::{Device, SECTOR_BYTES};
@@ -20,33 +23,75 @@ pub struct Replayed {
     pub tables: Tables,
     pub end: LogPosition,
     pub next_number: u64,
-    pub used: BTreeSet<u32>,
+    pub log: Vec<u32>,
+    pub passed: u64,
+    pub log_bytes: u64,
     pub free: Vec<u32>,
     pub segments: u32,
 }
 
-/// The newer of the two superblocks, or the one that is left.
-pub fn superblock(device: &dyn Device) -> Result<Superblock> {
+/// Opens by the newer superblock, or by the other one when that or its checkpoint is damaged: what the log needs is
+/// kept for both.
+pub fn open(device: &dyn Device) -> Result<(Superblock, Replayed)> {
+    let mut found = superblocks(device)?;
+    let reached = found.iter().map(|superblock| superblock.reached).max().unwrap_or(0);
+    let mut first_error = None;
+    while let Some(mut superblock) = found.pop() {
+        superblock.reached = reached;
+        match replay(device, &superblock) {
+            Ok(replayed) => return Ok((superblock, replayed)),
+            Err(error @ Error::Corrupt { .. }) => first_error = first_error.or(Some(error)),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(first_error.unwrap_or_else(|| Error::corrupt("there is no superblock")))
+}
+
+/// The superblocks that can be read, the newest last.
+fn superblocks(device: &dyn Device) -> Result<Vec<Superblock>> {
     let len = device.len()?;
-    let mut best: Result<Superblock> = Err(Error::corrupt("the device is too short to hold a store"));
+    let mut found = Vec::new();
+    let mut error = Error::corrupt("the device is too short to hold a store");
     for offset in SUPERBLOCK_OFFSETS {
         if len < offset + SUPERBLOCK_BYTES as u64 {
             continue;
         }
         let mut bytes = [0; SUPERBLOCK_BYTES];
         device.read(offset, &mut bytes)?;
-        let read = Superblock::decode(&bytes);
-        best = match (best, read) {
-            (Ok(old), Ok(new)) if new.generation > old.generation => Ok(new),
-            (Ok(old), _) => Ok(old),
-            (Err(_), new) => new,
-        };
+        match Superblock::decode(&bytes) {
+            Ok(superblock) => found.push(superblock),
+            Err(why) => error = why,
+        }
     }
-    best
+    found.sort_by_key(|superblock| superblock.generation);
+    if found.is_empty() { Err(error) } else { Ok(found) }
+}
+
+fn read_checkpoint(device: &dyn Device, superblock: &Superblock) -> Result<Checkpoint> {
+    let (offset, len, crc) = superblock.checkpoint;
+    if len == 0 {
+        return Ok(Checkpoint {
+            next_number: 1,
+            log: vec![superblock.start.segment],
+            ..Checkpoint::default()
+        });
+    }
+    if u64::from(len) > u64::from(superblock.segment_bytes)
+        || offset.saturating_add(u64::from(len)) > device.len()?
+    {
+        return Err(Error::corrupt("the checkpoint lies outside of the device"));
+    }
+    let mut bytes = vec![0; len as usize];
+    device.read(offset, &mut bytes)?;
+    if crc32fast::hash(&bytes) != crc {
+        return Err(Error::corrupt(format!("the checksum of the checkpoint at byte {offset} is wrong")));
+    }
+    Checkpoint::decode(&bytes)
 }
 
 /// Reads the log from the superblock's start to its end.
-pub fn replay(device: &dyn Device, superblock: &Superblock) -> Result<Replayed> {
+fn replay(device: &dyn Device, superblock: &Superblock) -> Result<Replayed> {
+    let checkpoint = read_checkpoint(device, superblock)?;
     let segment_bytes = u64::from(superblock.segment_bytes);
     let segments = u32::try_from(device.len()? / segment_bytes).unwrap_or(u32::MAX);
     let mut replay = Reader {
@@ -56,11 +101,13 @@ pub fn replay(device: &dyn Device, superblock: &Superblock) -> Result<Replayed> 
         at: superblock.start,
         session: 0,
         settled: superblock.start,
-        used: BTreeSet::from([superblock.start.segment]),
+        log: checkpoint.log,
         entered: Vec::new(),
+        bytes: 0,
     };
-    let mut tables = Tables::default();
-    let mut next_number = 1;
+    let runs: Vec<Arc<Run>> = checkpoint.runs.into_iter().map(Arc::new).collect();
+    let mut tables = Tables { runs: Arc::new(runs), ..Tables::default() };
+    let mut next_number = checkpoint.next_number;
     let mut pending = Edits::new();
     while let Some((header, entries)) = replay.next()? {
         decode_edits(&entries, &mut pending)?;
@@ -76,8 +123,11 @@ pub fn replay(device: &dyn Device, superblock: &Superblock) -> Result<Replayed> 
     }
     replay.refuse_damage(superblock)?;
     // An unfinished transaction at the end is left where it is: the next record is written over it.
-    let free = (1..segments).rev().filter(|segment| !replay.used.contains(segment)).collect();
-    Ok(Replayed { tables, end: replay.settled, next_number, used: replay.used, free, segments })
+    let mut used: BTreeSet<u32> = replay.log.iter().copied().collect();
+    used.extend(tables.runs.iter().flat_map(|run| &run.segments));
+    let free = (1..segments).rev().filter(|segment| !used.contains(segment)).collect();
+    let (end, passed, log_bytes) = (replay.settled, checkpoint.passed, replay.bytes);
+    Ok(Replayed { tables, end, next_number, log: replay.log, passed, log_bytes, free, segments })
 }
 
 struct Reader<'a> {
@@ -88,7 +138,8 @@ struct Reader<'a> {
     session: u32,
     /// Behind the last transaction that is whole.
     settled: LogPosition,
-    used: BTreeSet<u32>,
+    log: Vec<u32>,
+    bytes: u64,
     /// Segments that an unfinished transaction went on to.
     entered: Vec<u32>,
 }
@@ -114,13 +165,14 @@ impl Reader<'_> {
             self.entered.push(header.payload_len);
             return Ok(Some((header, Vec::new())));
         }
+        self.bytes += HEADER_BYTES + header.body_len();
         self.at.offset += sector_up(HEADER_BYTES + header.body_len()) as u32;
         Ok(Some((header, body[header.payload_len as usize..].to_vec())))
     }
 
     fn settle(&mut self) {
         self.settled = self.at;
-        self.used.extend(self.entered.drain(..));
+        self.log.append(&mut self.entered);
     }
 
     /// The record at a place, if it is whole.

@@ -1,0 +1,134 @@
+//! Objects that do not fit into memory: written and read in pieces.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use flate2::read::ZlibDecoder;
+use flate2::{Compress, Compression, FlushCompress, Status};
+use git_wire::{IdHasher, Kind, ObjectId};
+
+use crate::core::Core;
+use crate::engine::{NewObject, ObjectEntry, Part, Stream};
+use crate::{Error, Result};
+
+/// What is read and written at a time.
+const PIECE_BYTES: usize = 128 << 10;
+
+/// The zlib stream of an object as it lies on the device, piece by piece, each piece checked.
+pub(crate) struct StreamReader {
+    core: Arc<Core>,
+    parts: std::vec::IntoIter<Part>,
+    piece: Vec<u8>,
+    at: usize,
+}
+
+impl StreamReader {
+    pub fn new(core: Arc<Core>, entry: ObjectEntry) -> StreamReader {
+        StreamReader { core, parts: entry.parts.into_iter(), piece: Vec::new(), at: 0 }
+    }
+}
+
+impl Read for StreamReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.piece.len() {
+            let Some(part) = self.parts.next() else { return Ok(0) };
+            self.piece = self.core.engine.read_part(&part).map_err(io::Error::other)?;
+            self.at = 0;
+        }
+        let len = buffer.len().min(self.piece.len() - self.at);
+        buffer[..len].copy_from_slice(&self.piece[self.at..self.at + len]);
+        self.at += len;
+        Ok(len)
+    }
+}
+
+/// Reads a file's content in bounded memory. A read fails where the device holds something else than was written.
+pub struct BlobReader {
+    inner: Inner,
+    size_bytes: u64,
+    left: u64,
+}
+
+enum Inner {
+    Stream(Box<ZlibDecoder<StreamReader>>),
+    Memory(io::Cursor<bytes::Bytes>),
+}
+
+impl BlobReader {
+    pub(crate) fn new(core: &Arc<Core>, id: &ObjectId) -> Result<BlobReader> {
+        let entry = core.object_entry(id)?.ok_or(Error::Missing(*id))?;
+        let size_bytes = entry.size_bytes;
+        let inner = if entry.delta.is_some() {
+            Inner::Memory(io::Cursor::new(core.typed(id, Kind::Blob)?))
+        } else {
+            Inner::Stream(Box::new(ZlibDecoder::new(StreamReader::new(core.clone(), entry))))
+        };
+        Ok(BlobReader { inner, size_bytes, left: size_bytes })
+    }
+
+    /// Bytes of the whole file.
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+}
+
+impl Read for BlobReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = match &mut self.inner {
+            Inner::Stream(stream) => stream.read(buffer)?,
+            Inner::Memory(bytes) => bytes.read(buffer)?,
+        };
+        if len == 0 && self.left > 0 && !buffer.is_empty() {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the stored file is shorter than it should be",
+            ));
+        }
+        self.left = self
+            .left
+            .checked_sub(len as u64)
+            .ok_or_else(|| io::Error::other("the stored file is too long"))?;
+        Ok(len)
+    }
+}
+
+/// Deflates a blob of known size from a reader into pieces on the device. It belongs to nobody until a transaction
+/// names it.
+pub(crate) fn write_blob(core: &Core, size_bytes: u64, mut from: impl Read) -> Result<NewObject> {
+    let mut hasher = IdHasher::new(Kind::Blob, size_bytes);
+    let mut compress = Compress::new(Compression::default(), true);
+    let (mut input, mut output) = (vec![0; PIECE_BYTES], Vec::with_capacity(PIECE_BYTES));
+    let mut parts = Vec::new();
+    let mut left = size_bytes;
+    loop {
+        let wanted = (PIECE_BYTES as u64).min(left) as usize;
+        from.read_exact(&mut input[..wanted])?;
+        hasher.update(&input[..wanted]);
+        left -= wanted as u64;
+        let flush = if left == 0 { FlushCompress::Finish } else { FlushCompress::None };
+        let mut done = 0;
+        loop {
+            let before = compress.total_in();
+            let status = compress.compress_vec(&input[done..wanted], &mut output, flush);
+            let status = status.map_err(|error| Error::Malformed(error.to_string()))?;
+            done += (compress.total_in() - before) as usize;
+            if output.len() == output.capacity() || status == Status::StreamEnd {
+                parts.extend(core.engine.write_piece(&output)?);
+                output.clear();
+            }
+            if status == Status::StreamEnd {
+                let id = hasher.finish()?;
+                return Ok(NewObject {
+                    id,
+                    kind: Kind::Blob,
+                    size_bytes,
+                    delta: None,
+                    stream: Stream::Parts(parts),
+                });
+            }
+            if done == wanted && left > 0 && output.len() < output.capacity() {
+                break;
+            }
+        }
+    }
+}

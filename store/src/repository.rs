@@ -1,0 +1,427 @@
+//! The store as `git-wire` serves it and pushes into it.
+//!
+//! A push brings its objects under a number of its own, unflushed. They are in the index, but seen by nobody else until
+//! the number is struck out in the same transaction that moves the refs; so publishing a million objects costs what
+//! publishing one does. A push that never comes to that leaves garbage for the next collection.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use git_wire::{
+    Head, Header, Kind, LargeObject, Object, ObjectId, Objects, Quarantine, Received, Ref, RefUpdate,
+    Repository, RepositoryError, Stored, View,
+};
+
+use crate::committer::Group;
+use crate::core::{Core, Hold, Pin, RefState};
+use crate::engine::{Batch, Delta, NewObject, ObjectEntry, Part, Stream, keys};
+use crate::large::StreamReader;
+use crate::object::Tag;
+use crate::refs::{self, HEADS};
+use crate::{Error, Result, Store, zlib};
+
+/// Objects of a push are written when this many bytes of them wait.
+const BUFFER_BYTES: usize = 256 << 10;
+/// A pushed delta is kept as one up to this depth; deeper ones are deflated anew.
+const PUSHED_DEPTH_MAX: u8 = 50;
+/// What is appended to a large object at a time.
+const PIECE_BYTES: usize = 128 << 10;
+
+impl Store {
+    /// The branch that a clone checks out: `main` unless something else was set.
+    pub fn default_branch(&self) -> Result<String> {
+        let name = self.core().engine.get(&keys::setting("HEAD"))?;
+        Ok(name.map_or_else(|| "main".to_owned(), |name| String::from_utf8_lossy(&name).into_owned()))
+    }
+
+    /// Sets the branch that a clone checks out.
+    pub fn set_default_branch(&self, name: impl AsRef<str>) -> Result<()> {
+        let name = self.branch(name)?.name().to_owned();
+        self.core().write(move |group| {
+            group.edit(keys::setting("HEAD"), Some(name.into_bytes()));
+            Ok(())
+        })
+    }
+}
+
+impl Repository for Store {
+    fn view(&self) -> std::result::Result<Box<dyn View + '_>, RepositoryError> {
+        Ok(Box::new(StoreView::new(self)))
+    }
+
+    fn quarantine(&self) -> std::result::Result<Box<dyn Quarantine + '_>, RepositoryError> {
+        Ok(Box::new(Push::new(self)?))
+    }
+}
+
+struct StoreView {
+    store: Store,
+    refs: BTreeMap<String, RefState>,
+    _pins: Vec<Arc<Pin>>,
+}
+
+impl StoreView {
+    fn new(store: &Store) -> StoreView {
+        let core = store.core();
+        // Pinned under the lock of the refs, so that no collection comes in between.
+        let refs = core.refs.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let pins = refs.values().filter_map(|state| core.pin(Some(state.id))).collect();
+        StoreView { store: store.clone(), refs: refs.clone(), _pins: pins }
+    }
+}
+
+impl Objects for StoreView {
+    fn header(&self, id: &ObjectId) -> std::result::Result<Option<Header>, RepositoryError> {
+        Ok(self.store.core().object_entry(id)?.map(|entry| header(&entry)))
+    }
+
+    fn read(&self, id: &ObjectId, max_bytes: u64) -> std::result::Result<Option<Object>, RepositoryError> {
+        let core = self.store.core();
+        if let Some((kind, content)) =
+            core.cache.get(id).filter(|(_, content)| content.len() as u64 <= max_bytes)
+        {
+            return Ok(Some(Object { kind, content: content.to_vec() }));
+        }
+        core.object_entry(id)?.map(|entry| read(core, id, &entry, max_bytes)).transpose()
+    }
+
+    fn stored(&self, id: &ObjectId) -> std::result::Result<Option<Stored>, RepositoryError> {
+        Ok(self.store.core().object_entry(id)?.map(|entry| stored(self.store.core(), entry)))
+    }
+}
+
+impl View for StoreView {
+    fn refs(&self, prefixes: &[Vec<u8>]) -> std::result::Result<Vec<Ref>, RepositoryError> {
+        let wanted = |name: &str| {
+            prefixes.is_empty() || prefixes.iter().any(|prefix| name.as_bytes().starts_with(prefix))
+        };
+        let mut found = Vec::new();
+        for (name, state) in self.refs.iter().filter(|(name, _)| wanted(name)) {
+            let peeled = peel(self.store.core(), state.id)?;
+            found.push(Ref { name: name.clone().into_bytes(), id: state.id, peeled });
+        }
+        Ok(found)
+    }
+
+    fn head(&self) -> std::result::Result<Option<Head>, RepositoryError> {
+        let target = format!("{HEADS}{}", self.store.default_branch()?);
+        Ok(Some(Head { target: target.into_bytes() }))
+    }
+}
+
+/// What a tag object finally names; `None` for everything else.
+fn peel(core: &Core, mut id: ObjectId) -> Result<Option<ObjectId>> {
+    let mut peeled = None;
+    for _ in 0..16 {
+        let is_tag = core.object_entry(&id)?.is_some_and(|entry| entry.kind == Kind::Tag);
+        if !is_tag {
+            break;
+        }
+        id = Tag::parse(&core.typed(&id, Kind::Tag)?)?.target;
+        peeled = Some(id);
+    }
+    Ok(peeled)
+}
+
+fn header(entry: &ObjectEntry) -> Header {
+    Header { kind: entry.kind, size_bytes: entry.size_bytes }
+}
+
+fn read(
+    core: &Core,
+    id: &ObjectId,
+    entry: &ObjectEntry,
+    max_bytes: u64,
+) -> std::result::Result<Object, RepositoryError> {
+    if entry.size_bytes > max_bytes {
+        return Err(RepositoryError::TooLarge { id: *id, size_bytes: entry.size_bytes, max_bytes });
+    }
+    let content = core.content(id, entry, 0).map_err(|error| match error {
+        Error::Corrupt { what } => RepositoryError::Damaged { id: *id, what },
+        other => other.into(),
+    })?;
+    Ok(Object { kind: entry.kind, content: content.to_vec() })
+}
+
+fn stored(core: &Arc<Core>, entry: ObjectEntry) -> Stored {
+    Stored {
+        kind: entry.kind,
+        size_bytes: entry.delta.map_or(entry.size_bytes, |delta| delta.size_bytes),
+        base: entry.delta.map(|delta| delta.base),
+        zlib: Box::new(StreamReader::new(core.clone(), entry)),
+    }
+}
+
+/// A push on its way in.
+struct Push {
+    view: StoreView,
+    number: u64,
+    buffer: Vec<NewObject>,
+    buffered_bytes: usize,
+    /// Where the objects that wait are in the buffer.
+    waiting: HashMap<ObjectId, usize>,
+    /// Objects that another unpublished push has brought too: ours are entered when we are published.
+    doubles: BTreeMap<ObjectId, ObjectEntry>,
+    /// Keeps collections off what was written since.
+    _hold: Hold,
+}
+
+impl Push {
+    fn new(store: &Store) -> Result<Push> {
+        let hold = Hold::new(store.core().clone());
+        let view = StoreView::new(store);
+        let number = store.core().write(|group| {
+            let core = group.staging.core;
+            let last = group.value(&keys::setting("pushes"))?;
+            let number = last.and_then(|last| last.try_into().ok()).map_or(0, u64::from_be_bytes) + 1;
+            group.edit(keys::setting("pushes"), Some(number.to_be_bytes().to_vec()));
+            group.edit(keys::quarantine(number), Some(Vec::new()));
+            core.unpublished.write().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(number);
+            Ok(number)
+        })?;
+        Ok(Push {
+            view,
+            number,
+            buffer: Vec::new(),
+            buffered_bytes: 0,
+            waiting: HashMap::new(),
+            doubles: BTreeMap::new(),
+            _hold: hold,
+        })
+    }
+
+    fn core(&self) -> &Arc<Core> {
+        self.view.store.core()
+    }
+
+    /// The entry of an object that this push may see.
+    fn entry(&self, id: &ObjectId) -> Result<Option<ObjectEntry>> {
+        if let Some(entry) = self.doubles.get(id) {
+            return Ok(Some(entry.clone()));
+        }
+        let entry = self.core().any_entry(id)?;
+        let seen = |entry: &ObjectEntry| {
+            entry.quarantine.is_none_or(|number| number == self.number || !self.core().is_unpublished(number))
+        };
+        Ok(entry.filter(seen))
+    }
+
+    fn buffer(&mut self, object: NewObject, bytes: usize) -> Result<()> {
+        self.waiting.insert(object.id, self.buffer.len());
+        self.buffer.push(object);
+        self.buffered_bytes += bytes + 100;
+        if self.buffered_bytes > BUFFER_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let mut objects = Vec::with_capacity(self.buffer.len());
+        for object in std::mem::take(&mut self.buffer) {
+            match self.core().any_entry(&object.id)? {
+                // Seen by us already, or by all.
+                Some(entry) if entry.quarantine.is_none_or(|number| number == self.number) => {}
+                Some(entry) if entry.quarantine.is_some_and(|number| !self.core().is_unpublished(number)) => {
+                }
+                Some(_) => self.double(object)?,
+                None => objects.push(object),
+            }
+        }
+        self.waiting.clear();
+        self.buffered_bytes = 0;
+        self.core().engine.write_unflushed(Batch {
+            objects,
+            edits: Vec::new(),
+            quarantine: Some(self.number),
+        })
+    }
+
+    fn double(&mut self, object: NewObject) -> Result<()> {
+        let parts = match object.stream {
+            Stream::Parts(parts) => parts,
+            Stream::Bytes(bytes) => self.core().engine.write_piece(&bytes)?,
+        };
+        let NewObject { id, kind, size_bytes, delta, .. } = object;
+        let number = self.core().engine.take_number();
+        self.doubles.insert(id, ObjectEntry { kind, number, quarantine: None, size_bytes, delta, parts });
+        Ok(())
+    }
+
+    /// What a delta against `base` would be: `None` when the chain would be too long.
+    fn delta(&self, base: ObjectId, size_bytes: u64) -> Result<Option<Delta>> {
+        let depth = match self.waiting.get(&base) {
+            Some(&at) => self.buffer[at].delta.map_or(0, |delta| delta.depth),
+            None => match self.entry(&base)? {
+                Some(entry) => entry.delta.map_or(0, |delta| delta.depth),
+                None => return Ok(None),
+            },
+        };
+        Ok((depth < PUSHED_DEPTH_MAX).then_some(Delta { base, size_bytes, depth: depth + 1 }))
+    }
+}
+
+impl Objects for Push {
+    fn header(&self, id: &ObjectId) -> std::result::Result<Option<Header>, RepositoryError> {
+        if let Some(&at) = self.waiting.get(id) {
+            let object = &self.buffer[at];
+            return Ok(Some(Header { kind: object.kind, size_bytes: object.size_bytes }));
+        }
+        Ok(self.entry(id)?.map(|entry| header(&entry)))
+    }
+
+    fn read(&self, id: &ObjectId, max_bytes: u64) -> std::result::Result<Option<Object>, RepositoryError> {
+        let Some(&at) = self.waiting.get(id) else {
+            return self.entry(id)?.map(|entry| read(self.core(), id, &entry, max_bytes)).transpose();
+        };
+        let object = &self.buffer[at];
+        if object.size_bytes > max_bytes {
+            return Err(RepositoryError::TooLarge { id: *id, size_bytes: object.size_bytes, max_bytes });
+        }
+        let Stream::Bytes(stream) = &object.stream else { return Ok(None) };
+        let content = match object.delta {
+            None => zlib::inflate(stream, object.size_bytes)?,
+            Some(made_of) => {
+                let base = Objects::read(self, &made_of.base, crate::core::IN_MEMORY_BYTES_MAX)?;
+                let base = base.ok_or(Error::Missing(made_of.base))?;
+                crate::delta::apply(&base.content, &zlib::inflate(stream, made_of.size_bytes)?)?
+            }
+        };
+        Ok(Some(Object { kind: object.kind, content }))
+    }
+
+    fn stored(&self, id: &ObjectId) -> std::result::Result<Option<Stored>, RepositoryError> {
+        let Some(&at) = self.waiting.get(id) else {
+            return Ok(self.entry(id)?.map(|entry| stored(self.core(), entry)));
+        };
+        let object = &self.buffer[at];
+        let Stream::Bytes(stream) = &object.stream else { return Ok(None) };
+        Ok(Some(Stored {
+            kind: object.kind,
+            size_bytes: object.delta.map_or(object.size_bytes, |delta| delta.size_bytes),
+            base: object.delta.map(|delta| delta.base),
+            zlib: Box::new(std::io::Cursor::new(stream.clone())),
+        }))
+    }
+}
+
+impl Quarantine for Push {
+    fn put(
+        &mut self,
+        id: ObjectId,
+        object: &Object,
+        received: Received<'_>,
+    ) -> std::result::Result<(), RepositoryError> {
+        if self.waiting.contains_key(&id) || self.entry(&id)?.is_some() {
+            return Ok(());
+        }
+        let kept = match received {
+            Received::Whole { zlib } => Some((zlib, None)),
+            Received::Delta { base, delta_size_bytes, zlib } => {
+                self.delta(base, delta_size_bytes)?.map(|delta| (zlib, Some(delta)))
+            }
+        };
+        let (stream, delta) = match kept {
+            Some((stream, delta)) => (stream.to_vec(), delta),
+            None => (zlib::deflate(&object.content), None),
+        };
+        let bytes = stream.len();
+        let size_bytes = object.content.len() as u64;
+        let new = NewObject { id, kind: object.kind, size_bytes, delta, stream: Stream::Bytes(stream) };
+        Ok(self.buffer(new, bytes)?)
+    }
+
+    fn begin_large(&mut self) -> std::result::Result<Box<dyn LargeObject + '_>, RepositoryError> {
+        Ok(Box::new(Large { push: self, piece: Vec::with_capacity(PIECE_BYTES), parts: Vec::new() }))
+    }
+
+    fn publish(
+        mut self: Box<Self>,
+        updates: &[RefUpdate],
+        atomic: bool,
+    ) -> std::result::Result<Vec<std::result::Result<(), String>>, RepositoryError> {
+        self.flush()?;
+        let (number, updates) = (self.number, updates.to_vec());
+        let doubles = std::mem::take(&mut self.doubles);
+        let answers = self.core().write(move |group| {
+            let answers: Vec<_> = updates.iter().map(|update| check(group, number, update)).collect();
+            if answers.iter().all(|answer| answer.is_err())
+                || (atomic && answers.iter().any(|answer| answer.is_err()))
+            {
+                let refused = |answer: std::result::Result<(), String>| {
+                    answer.and(Err("refused together with another one".to_owned()))
+                };
+                return Ok(answers.into_iter().map(refused).collect());
+            }
+            for (id, entry) in doubles {
+                group.edit(keys::object(&id), Some(entry.encode()));
+            }
+            group.edit(keys::quarantine(number), None);
+            // Seen a moment before it is durable: whatever builds on it comes later in the log.
+            let unpublished = &group.staging.core.unpublished;
+            unpublished.write().unwrap_or_else(|poisoned| poisoned.into_inner()).remove(&number);
+            for (update, answer) in updates.iter().zip(&answers) {
+                if answer.is_ok() {
+                    let name = String::from_utf8_lossy(&update.name).into_owned();
+                    group.move_ref(&name, (!update.new.is_zero()).then_some(update.new));
+                }
+            }
+            Ok(answers)
+        })?;
+        Ok(answers)
+    }
+}
+
+/// Whether a ref may move as the pusher wants it.
+fn check(group: &Group<'_>, number: u64, update: &RefUpdate) -> std::result::Result<(), String> {
+    let name = std::str::from_utf8(&update.name).map_err(|_| "the name is not UTF-8".to_owned())?;
+    if !name.starts_with("refs/") || name.matches('/').count() < 2 {
+        return Err("only names below refs/ are taken".to_owned());
+    }
+    if let Some(why) = refs::fault(name) {
+        return Err(format!("the name is malformed: {why}"));
+    }
+    let now = group.reference(name).map_or(ObjectId::ZERO, |state| state.id);
+    if now != update.old {
+        return Err("it moved meanwhile; fetch first".to_owned());
+    }
+    if update.new.is_zero() {
+        return Ok(());
+    }
+    let core = group.staging.core;
+    let entry = core.any_entry(&update.new).map_err(|error| error.to_string())?;
+    let seen = |number_of: Option<u64>| number_of.is_none_or(|of| of == number || !core.is_unpublished(of));
+    match entry.filter(|entry| seen(entry.quarantine)) {
+        None => Err("the object that it shall name is not there".to_owned()),
+        Some(entry) if name.starts_with(HEADS) && entry.kind != Kind::Commit => {
+            Err("a branch names a commit".to_owned())
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// A large blob on its way in.
+struct Large<'a> {
+    push: &'a mut Push,
+    piece: Vec<u8>,
+    parts: Vec<Part>,
+}
+
+impl LargeObject for Large<'_> {
+    fn append(&mut self, zlib: &[u8]) -> std::result::Result<(), RepositoryError> {
+        self.piece.extend_from_slice(zlib);
+        if self.piece.len() >= PIECE_BYTES {
+            self.parts.extend(self.push.core().engine.write_piece(&self.piece)?);
+            self.piece.clear();
+        }
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>, id: ObjectId, header: Header) -> std::result::Result<(), RepositoryError> {
+        if !self.piece.is_empty() {
+            self.parts.extend(self.push.core().engine.write_piece(&self.piece)?);
+        }
+        let stream = Stream::Parts(std::mem::take(&mut self.parts));
+        let object = NewObject { id, kind: header.kind, size_bytes: header.size_bytes, delta: None, stream };
+        // Written at once: what waits in the buffer must be readable.
+        self.push.buffer(object, 0)?;
+        Ok(self.push.flush()?)
+    }
+}
