@@ -1,3 +1,6 @@
 //! The `nymote` command: up, build, deploy, host, look inside.
 
+#[cfg(test)]
+mod store;
+
 fn main() {}

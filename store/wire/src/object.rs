@@ -1,6 +1,14 @@
-//! Git's four kinds of objects.
+//! Git's four kinds of objects: what they are called, how they are read, what makes them well-formed.
+
+mod check;
+mod parse;
 
 use std::fmt;
+
+pub use check::{check, check_entry_name, compare, is_dot_git};
+pub use parse::{
+    CommitLinks, EntryKind, Malformed, TagLink, TreeEntries, TreeEntry, commit_links, tag_link, tree_entries,
+};
 
 /// What an object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

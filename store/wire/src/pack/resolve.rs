@@ -1,0 +1,359 @@
+//! Receives a pack into a quarantine: names and checks every object, applies deltas, sees that nothing is missing.
+
+use std::collections::HashMap;
+use std::io::BufRead;
+
+use super::read::{EntryHeader, PackError, PackReader};
+use crate::object::{EntryKind, Malformed, check, commit_links, tag_link, tree_entries};
+use crate::{Header, IdHasher, Kind, Limits, Object, ObjectId, Quarantine, Received, delta};
+
+/// A pack that was received whole: every object is well-formed, and all that they name is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// How many objects came.
+    pub objects: u32,
+    /// The commits among them.
+    pub commits: Vec<ObjectId>,
+}
+
+/// Receives a pack. Nothing is visible until the quarantine is published; on an error drop it.
+///
+/// `missing_parents_of` are commits whose parents need not be there, for fetching into a shallow repository.
+pub fn receive<R: BufRead>(
+    stream: R,
+    quarantine: &mut dyn Quarantine,
+    limits: &Limits,
+    missing_parents_of: &[ObjectId],
+    progress: &mut dyn FnMut(u32, u32) -> Result<(), PackError>,
+) -> Result<(Checked, R), PackError> {
+    let mut pack = PackReader::new(stream, limits)?;
+    let objects = pack.objects();
+    let mut receiver = Receiver {
+        quarantine,
+        limits,
+        shallow: missing_parents_of,
+        entries: Vec::new(),
+        wanted: HashMap::new(),
+        waiting: Vec::new(),
+        waiting_bytes: 0,
+        total_bytes: 0,
+        commits: Vec::new(),
+        recent: Recent::default(),
+    };
+    let mut seen = 0;
+    while let Some((offset, header, size_bytes)) = pack.next_entry()? {
+        receiver.entry(&mut pack, offset, header, size_bytes)?;
+        seen += 1;
+        if seen % 1024 == 0 {
+            progress(seen, objects)?;
+        }
+    }
+    let stream = pack.finish()?;
+    receiver.resolve_waiting()?;
+    receiver.nothing_missing()?;
+    progress(objects, objects)?;
+    Ok((Checked { objects, commits: receiver.commits }, stream))
+}
+
+struct Receiver<'a> {
+    quarantine: &'a mut dyn Quarantine,
+    limits: &'a Limits,
+    shallow: &'a [ObjectId],
+    /// Where each object began, in ascending order, for deltas by offset.
+    entries: Vec<Entry>,
+    /// Objects that were named and are not there yet, with their expected kinds.
+    wanted: HashMap<ObjectId, Kind>,
+    waiting: Vec<Waiting>,
+    waiting_bytes: u64,
+    total_bytes: u64,
+    commits: Vec<ObjectId>,
+    recent: Recent,
+}
+
+struct Entry {
+    offset: u64,
+    /// `None` while a delta waits for its base.
+    id: Option<ObjectId>,
+    depth: u16,
+}
+
+/// A delta whose base has not come yet.
+struct Waiting {
+    entry: usize,
+    base: Base,
+    delta: Vec<u8>,
+    zlib: Vec<u8>,
+}
+
+#[derive(Clone, Copy)]
+enum Base {
+    Id(ObjectId),
+    Entry(usize),
+}
+
+impl Receiver<'_> {
+    fn entry<R: BufRead>(
+        &mut self,
+        pack: &mut PackReader<R>,
+        offset: u64,
+        header: EntryHeader,
+        size_bytes: u64,
+    ) -> Result<(), PackError> {
+        let place = self.entries.len();
+        self.entries.push(Entry { offset, id: None, depth: 0 });
+        let base = match header {
+            EntryHeader::Whole(kind) => return self.whole(pack, place, kind, size_bytes),
+            EntryHeader::RefDelta(id) => Base::Id(id),
+            EntryHeader::OfsDelta(offset) => {
+                let found = self.entries.binary_search_by_key(&offset, |entry| entry.offset);
+                Base::Entry(found.map_err(|_| PackError::Damaged("a delta's base is no object"))?)
+            }
+        };
+        self.allow(size_bytes, self.limits.delta_bytes_max, "a delta")?;
+        let (zlib, delta) = pack.read_stream(size_bytes)?;
+        let sizes = delta::header(&delta)?.0;
+        self.allow(sizes.result_bytes, self.limits.delta_bytes_max, "what a delta makes")?;
+        self.allow(sizes.base_bytes, self.limits.delta_bytes_max, "the base of a delta")?;
+        self.delta(Waiting { entry: place, base, delta, zlib })
+    }
+
+    fn whole<R: BufRead>(
+        &mut self,
+        pack: &mut PackReader<R>,
+        place: usize,
+        kind: Kind,
+        size_bytes: u64,
+    ) -> Result<(), PackError> {
+        self.allow(size_bytes, self.limits.object_bytes_max, "an object")?;
+        self.count(size_bytes)?;
+        if size_bytes <= self.limits.memory_bytes_max {
+            let (zlib, content) = pack.read_stream(size_bytes)?;
+            let id = ObjectId::of(kind, &content)?;
+            return self.keep(place, id, Object { kind, content }, Received::Whole { zlib: &zlib }, None);
+        }
+        if kind != Kind::Blob {
+            return Err(PackError::Limit(format!(
+                "a {kind} of {size_bytes} bytes is larger than any should be"
+            )));
+        }
+        let mut hasher = IdHasher::new(kind, size_bytes);
+        let mut large = self.quarantine.begin_large()?;
+        pack.stream(size_bytes, &mut |zlib, content| {
+            hasher.update(content);
+            Ok(large.append(zlib)?)
+        })?;
+        let id = hasher.finish()?;
+        large.finish(id, Header { kind, size_bytes })?;
+        self.arrived(place, id, kind)
+    }
+
+    fn delta(&mut self, waiting: Waiting) -> Result<(), PackError> {
+        let base = match waiting.base {
+            Base::Id(id) => Some(id),
+            Base::Entry(place) => self.entries[place].id,
+        };
+        let base = match base {
+            Some(id) => self.base_object(id)?.map(|object| (id, object)),
+            None => None,
+        };
+        let Some((base, object)) = base else {
+            self.waiting_bytes += (waiting.delta.len() + waiting.zlib.len()) as u64;
+            self.allow(
+                self.waiting_bytes,
+                self.limits.waiting_bytes_max,
+                "what waits for bases that come later",
+            )?;
+            self.waiting.push(waiting);
+            return Ok(());
+        };
+        if let Base::Entry(place) = waiting.base {
+            let depth = self.entries[place].depth + 1;
+            if depth > self.limits.delta_depth_max {
+                return Err(PackError::Limit(format!("deltas are {depth} deep, more than allowed")));
+            }
+            self.entries[waiting.entry].depth = depth;
+        }
+        let content = delta::apply(&object.content, &waiting.delta, self.limits.delta_bytes_max)?;
+        self.count(content.len() as u64)?;
+        let id = ObjectId::of(object.kind, &content)?;
+        let delta_size_bytes = waiting.delta.len() as u64;
+        let received = Received::Delta { base, delta_size_bytes, zlib: &waiting.zlib };
+        self.recent.put(base, object.clone());
+        self.keep(waiting.entry, id, Object { kind: object.kind, content }, received, Some(&object))
+    }
+
+    fn base_object(&mut self, id: ObjectId) -> Result<Option<Object>, PackError> {
+        if let Some(object) = self.recent.take(&id) {
+            return Ok(Some(object));
+        }
+        Ok(self.quarantine.read(&id, self.limits.delta_bytes_max)?)
+    }
+
+    /// Checks an object, notes what it names and puts it into the quarantine. `like` is an object whose entries were
+    /// found before.
+    fn keep(
+        &mut self,
+        place: usize,
+        id: ObjectId,
+        object: Object,
+        received: Received<'_>,
+        like: Option<&Object>,
+    ) -> Result<(), PackError> {
+        let refused = |malformed: Malformed| PackError::Object { id, why: malformed.to_string() };
+        check(object.kind, &object.content).map_err(refused)?;
+        match object.kind {
+            Kind::Blob => {}
+            Kind::Tree => self.tree_links(&object.content, like).map_err(|error| match error {
+                LinkError::Malformed(malformed) => refused(malformed),
+                LinkError::Pack(error) => error,
+            })?,
+            Kind::Commit => {
+                let links = commit_links(&object.content).map_err(refused)?;
+                self.want(links.tree, Kind::Tree)?;
+                if !self.shallow.contains(&id) {
+                    links.parents.iter().try_for_each(|parent| self.want(*parent, Kind::Commit))?;
+                }
+            }
+            Kind::Tag => {
+                let link = tag_link(&object.content).map_err(refused)?;
+                self.want(link.target, link.kind)?;
+            }
+        }
+        self.quarantine.put(id, &object, received)?;
+        self.arrived(place, id, object.kind)?;
+        self.recent.put(id, object);
+        Ok(())
+    }
+
+    /// Entries that `like` has too were looked for when it came.
+    fn tree_links(&mut self, content: &[u8], like: Option<&Object>) -> Result<(), LinkError> {
+        let known = like.filter(|like| like.kind == Kind::Tree).map_or(&b""[..], |like| &like.content);
+        let mut known = tree_entries(known).flatten().peekable();
+        for entry in tree_entries(content) {
+            let entry = entry.map_err(LinkError::Malformed)?;
+            while known.next_if(|one| one.name < entry.name).is_some() {}
+            if known.peek() == Some(&entry) {
+                continue;
+            }
+            let wanted = match entry.kind() {
+                EntryKind::Submodule => continue,
+                EntryKind::Tree => Kind::Tree,
+                EntryKind::Blob => Kind::Blob,
+            };
+            self.want(entry.id, wanted).map_err(LinkError::Pack)?;
+        }
+        Ok(())
+    }
+
+    fn want(&mut self, id: ObjectId, kind: Kind) -> Result<(), PackError> {
+        let found = match self.wanted.get(&id) {
+            Some(expected) => Some(*expected),
+            None => self.quarantine.header(&id)?.map(|header| header.kind),
+        };
+        match found {
+            Some(found) if found != kind => Err(wrong_kind(id, found, kind)),
+            Some(_) => Ok(()),
+            None => {
+                self.wanted.insert(id, kind);
+                Ok(())
+            }
+        }
+    }
+
+    fn arrived(&mut self, place: usize, id: ObjectId, kind: Kind) -> Result<(), PackError> {
+        self.entries[place].id = Some(id);
+        if kind == Kind::Commit {
+            self.commits.push(id);
+        }
+        match self.wanted.remove(&id) {
+            Some(expected) if expected != kind => Err(wrong_kind(id, kind, expected)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Each round resolves what the one before made possible.
+    fn resolve_waiting(&mut self) -> Result<(), PackError> {
+        loop {
+            let waiting = std::mem::take(&mut self.waiting);
+            self.waiting_bytes = 0;
+            let before = waiting.len();
+            if before == 0 {
+                return Ok(());
+            }
+            waiting.into_iter().try_for_each(|one| self.delta(one))?;
+            if self.waiting.len() == before {
+                let first = self.waiting.iter().find_map(|one| match one.base {
+                    Base::Id(id) => Some(id),
+                    Base::Entry(_) => None,
+                });
+                return Err(PackError::MissingBase { count: before, first: first.unwrap_or(ObjectId::ZERO) });
+            }
+        }
+    }
+
+    fn nothing_missing(&self) -> Result<(), PackError> {
+        match self.wanted.iter().min() {
+            Some((first, kind)) => {
+                Err(PackError::Missing { count: self.wanted.len(), first: *first, kind: *kind })
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn count(&mut self, size_bytes: u64) -> Result<(), PackError> {
+        self.total_bytes += size_bytes;
+        self.allow(self.total_bytes, self.limits.total_bytes_max, "the whole pack, inflated,")
+    }
+
+    fn allow(&self, size_bytes: u64, max_bytes: u64, what: &str) -> Result<(), PackError> {
+        if size_bytes <= max_bytes {
+            return Ok(());
+        }
+        let hint =
+            if what.contains("delta") { "; push with `git -c core.bigFileThreshold=8m push`" } else { "" };
+        Err(PackError::Limit(format!(
+            "{what} has {size_bytes} bytes, more than the {max_bytes} allowed{hint}"
+        )))
+    }
+}
+
+enum LinkError {
+    Malformed(Malformed),
+    Pack(PackError),
+}
+
+fn wrong_kind(id: ObjectId, found: Kind, expected: Kind) -> PackError {
+    PackError::Object { id, why: format!("it is a {found}, and is named as a {expected}") }
+}
+
+/// The last few objects, which the next deltas are likely to be against.
+#[derive(Default)]
+struct Recent {
+    objects: Vec<(ObjectId, Object)>,
+    bytes: usize,
+}
+
+impl Recent {
+    fn take(&mut self, id: &ObjectId) -> Option<Object> {
+        let place = self.objects.iter().rposition(|(one, _)| one == id)?;
+        let (_, object) = self.objects.remove(place);
+        self.bytes -= object.content.len();
+        Some(object)
+    }
+
+    fn put(&mut self, id: ObjectId, object: Object) {
+        if object.content.len() > RECENT_BYTES_MAX / 4 {
+            return;
+        }
+        self.take(&id);
+        self.bytes += object.content.len();
+        self.objects.push((id, object));
+        while self.bytes > RECENT_BYTES_MAX || self.objects.len() > RECENT_MAX {
+            let (_, object) = self.objects.remove(0);
+            self.bytes -= object.content.len();
+        }
+    }
+}
+
+const RECENT_MAX: usize = 64;
+const RECENT_BYTES_MAX: usize = 4 << 20;

@@ -1,0 +1,104 @@
+//! Shallow histories: where they are cut off (gitprotocol-pack, "shallow" and "deepen").
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use super::{History, WalkError};
+use crate::{ObjectId, Objects};
+
+/// How deep a client wants its history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deepen {
+    /// So many commits from each wanted one; from the present ends when relative.
+    Depth {
+        /// How many, at least one.
+        commits: u32,
+        /// Counted from where the client's history ends now.
+        relative: bool,
+    },
+    /// Commits not older than `since_s` (seconds since 1970) and not reachable from `not`.
+    Until {
+        /// No older than this, if given.
+        since_s: Option<i64>,
+        /// Nor reachable from these.
+        not: Vec<ObjectId>,
+    },
+}
+
+/// What changes at the client.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ShallowChange {
+    /// Commits whose parents the client will not have.
+    pub shallow: Vec<ObjectId>,
+    /// Commits that were shallow and get their parents now.
+    pub unshallow: Vec<ObjectId>,
+}
+
+/// Git's `--depth` for "all of it".
+const INFINITE_DEPTH: u32 = 0x7fff_ffff;
+
+/// Finds where a client's history is to end.
+pub fn deepen(
+    objects: &dyn Objects,
+    wanted: &[ObjectId],
+    client_shallow: &HashSet<ObjectId>,
+    how: &Deepen,
+) -> Result<ShallowChange, WalkError> {
+    let full = History::new(objects, HashSet::new());
+    let (inside, edge) = match how {
+        Deepen::Depth { commits, relative: false } => by_depth(&full, wanted, *commits)?,
+        Deepen::Depth { commits, relative: true } => {
+            let ends: Vec<ObjectId> = client_shallow.iter().copied().collect();
+            let (inside, edge) = by_depth(&full, &ends, commits.saturating_add(1))?;
+            // What the client has above its ends stays inside.
+            let present = History::new(objects, client_shallow.clone()).missing(wanted, &[])?;
+            (inside.into_iter().chain(present.iter().map(|commit| commit.id)).collect(), edge)
+        }
+        Deepen::Until { since_s, not } => until(&full, wanted, *since_s, not)?,
+    };
+    let mut shallow: Vec<ObjectId> = edge.iter().filter(|id| !client_shallow.contains(id)).copied().collect();
+    let mut unshallow: Vec<ObjectId> =
+        client_shallow.iter().filter(|id| inside.contains(id) && !edge.contains(id)).copied().collect();
+    shallow.sort_unstable();
+    unshallow.sort_unstable();
+    Ok(ShallowChange { shallow, unshallow })
+}
+
+type Cut = (HashSet<ObjectId>, HashSet<ObjectId>);
+
+fn by_depth(history: &History<'_>, wanted: &[ObjectId], depth: u32) -> Result<Cut, WalkError> {
+    let mut depths: HashMap<ObjectId, u32> = HashMap::new();
+    let mut edge = HashSet::new();
+    let mut queue: VecDeque<(ObjectId, u32)> = wanted.iter().map(|id| (*id, 1)).collect();
+    // Breadth first, so that the first depth of a commit is its least.
+    while let Some((id, at)) = queue.pop_front() {
+        if depths.contains_key(&id) {
+            continue;
+        }
+        depths.insert(id, at);
+        let parents = history.commit(id)?.parents;
+        if at >= depth && depth < INFINITE_DEPTH {
+            if !parents.is_empty() {
+                edge.insert(id);
+            }
+        } else {
+            queue.extend(parents.into_iter().map(|parent| (parent, at.saturating_add(1))));
+        }
+    }
+    Ok((depths.into_keys().collect(), edge))
+}
+
+fn until(
+    history: &History<'_>,
+    wanted: &[ObjectId],
+    since_s: Option<i64>,
+    not: &[ObjectId],
+) -> Result<Cut, WalkError> {
+    let found = history.missing(wanted, not)?;
+    let recent = |committed_s: i64| since_s.is_none_or(|since_s| committed_s >= since_s);
+    let inside: HashSet<ObjectId> =
+        found.iter().filter(|commit| recent(commit.committed_s)).map(|commit| commit.id).collect();
+    let cut = |parents: &[ObjectId]| parents.iter().any(|parent| !inside.contains(parent));
+    let edge = found.iter().filter(|commit| inside.contains(&commit.id) && cut(&commit.parents));
+    let edge = edge.map(|commit| commit.id).collect();
+    Ok((inside, edge))
+}
