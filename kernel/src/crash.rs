@@ -20,6 +20,10 @@ pub struct Fault {
 /// Ends the machine because of a fault. Runs on a stack that the carrier keeps for this; does not allocate.
 pub fn fault(fault: Fault) -> ! {
     match fault.address {
+        Some(address) if crate::thread::overflow_of(address) => machine(format_args!(
+            "stack overflow at address {address:#x}, instruction {:#x}; the setting `stack` allows larger ones",
+            fault.instruction
+        )),
         Some(address) => machine(format_args!(
             "{} at address {address:#x}, instruction {:#x}, stack {:#x}",
             fault.kind, fault.instruction, fault.stack
@@ -33,7 +37,11 @@ pub fn fault(fault: Fault) -> ! {
 
 /// Ends the machine as crashed, after one line on the console. Does not allocate.
 pub fn machine(why: fmt::Arguments<'_>) -> ! {
-    let _ = writeln!(Console, "kernel: the machine crashed: {why}");
+    let _ = write!(Console, "\nkernel: the machine crashed");
+    crate::thread::describe_current(|name, serial| {
+        let _ = write!(Console, " in thread {serial} \"{name}\"");
+    });
+    let _ = writeln!(Console, ": {why}");
     Current::end(End::Crashed)
 }
 

@@ -13,9 +13,18 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod errno;
+pub mod heap;
+pub mod net;
 pub mod platform;
+pub mod random;
+pub mod settings;
 
-#[cfg(any(feature = "hosted", feature = "xen"))]
-pub mod crash;
-#[cfg(any(feature = "hosted", feature = "xen"))]
-pub mod start;
+/// Everything that needs a carrier.
+macro_rules! machine {
+    ($($(#[$meta:meta])* $name:ident),* $(,)?) => {
+        $($(#[$meta])* #[cfg(any(feature = "hosted", feature = "xen"))] pub mod $name;)*
+    };
+}
+
+machine! { c, crash, fd, global, image, machine, signal, start, thread }

@@ -165,9 +165,9 @@ pub trait NetworkCard {
     fn can_transmit(&mut self) -> bool;
 
     /// Sends one frame of `length` bytes. `fill` is called exactly once and writes all of them, Ethernet header first,
-    /// to memory that the card supplies (not necessarily zeroed). Called only after [`Self::can_transmit`] said yes.
-    /// The other side need not be told before [`Self::flush`].
-    fn transmit(&mut self, length: usize, send: Send, fill: &mut dyn FnMut(&mut [u8]));
+    /// to memory that the card supplies (not necessarily zeroed); it answers what is to be done to the frame. Called
+    /// only after [`Self::can_transmit`] said yes. The other side need not be told before [`Self::flush`].
+    fn transmit(&mut self, length: usize, fill: &mut dyn FnMut(&mut [u8]) -> Send);
 
     /// Ends a batch: tells the other side about frames to send and about memory to receive into.
     fn flush(&mut self);

@@ -1,0 +1,169 @@
+//! epoll: level-triggered, edge-triggered, one-shot.
+//!
+//! A file whose readiness changes tells its sets, which put the entry on their ready list. `wait` walks that list only,
+//! asks each file what it is ready for now, and keeps level-triggered entries on the list as long as they are ready. So
+//! ten thousand idle connections cost nothing.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::rc::Rc;
+use core::cell::RefCell;
+use core::ffi::c_int;
+
+use libc::{EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLONESHOT, epoll_event};
+
+use super::{Description, File, Watchers};
+use crate::errno::Errno;
+use crate::thread::Woken;
+
+/// What is never masked.
+const ALWAYS: u32 = (EPOLLERR | EPOLLHUP) as u32;
+const MODES: u32 = (EPOLLET | EPOLLONESHOT | libc::EPOLLEXCLUSIVE | libc::EPOLLWAKEUP) as u32;
+
+struct Interest {
+    file: Rc<dyn File>,
+    events: u32,
+    data: u64,
+    queued: bool,
+}
+
+/// A set of descriptors to watch.
+#[derive(Default)]
+pub struct Epoll {
+    interests: RefCell<BTreeMap<c_int, Interest>>,
+    ready: RefCell<VecDeque<c_int>>,
+    watchers: Watchers,
+}
+
+impl Epoll {
+    /// `epoll_ctl`.
+    pub fn control(
+        self: &Rc<Self>,
+        operation: c_int,
+        descriptor: c_int,
+        description: &Description,
+        event: Option<epoll_event>,
+    ) -> Result<(), Errno> {
+        match (operation, event) {
+            (libc::EPOLL_CTL_ADD, Some(event)) => self.add(descriptor, description, event),
+            (libc::EPOLL_CTL_MOD, Some(event)) => self.modify(descriptor, event),
+            (libc::EPOLL_CTL_DEL, _) => {
+                description.file.watchers().sets.borrow_mut().retain(|(set, number)| {
+                    *number != descriptor || set.upgrade().is_none_or(|set| !Rc::ptr_eq(&set, self))
+                });
+                if self.forget(descriptor) { Ok(()) } else { Err(Errno(libc::ENOENT)) }
+            }
+            (libc::EPOLL_CTL_ADD | libc::EPOLL_CTL_MOD, None) => Err(Errno(libc::EFAULT)),
+            _ => Err(Errno(libc::EINVAL)),
+        }
+    }
+
+    fn add(self: &Rc<Self>, descriptor: c_int, description: &Description, event: epoll_event) -> Result<(), Errno> {
+        if description.file_as::<Epoll>().is_some() {
+            return Err(Errno(libc::EINVAL));
+        }
+        if description.file_as::<super::disk::DiskFile>().is_some() {
+            return Err(Errno(libc::EPERM));
+        }
+        if self.interests.borrow().contains_key(&descriptor) {
+            return Err(Errno(libc::EEXIST));
+        }
+        let file = description.file.clone();
+        file.watchers().sets.borrow_mut().push((Rc::downgrade(self), descriptor));
+        let interest = Interest { file, events: event.events, data: event.u64, queued: false };
+        self.interests.borrow_mut().insert(descriptor, interest);
+        self.changed(descriptor);
+        Ok(())
+    }
+
+    fn modify(&self, descriptor: c_int, event: epoll_event) -> Result<(), Errno> {
+        match self.interests.borrow_mut().get_mut(&descriptor) {
+            Some(interest) => {
+                interest.events = event.events;
+                interest.data = event.u64;
+            }
+            None => return Err(Errno(libc::ENOENT)),
+        }
+        self.changed(descriptor);
+        Ok(())
+    }
+
+    /// Takes an entry out; says whether there was one.
+    pub fn forget(&self, descriptor: c_int) -> bool {
+        self.interests.borrow_mut().remove(&descriptor).is_some()
+    }
+
+    /// A watched file may be ready for something new.
+    pub fn changed(&self, descriptor: c_int) {
+        let mut interests = self.interests.borrow_mut();
+        let Some(interest) = interests.get_mut(&descriptor) else { return };
+        let wanted = (interest.events & !MODES) | ALWAYS;
+        if interest.queued || interest.events & !MODES == 0 || interest.file.ready() & wanted == 0 {
+            return;
+        }
+        interest.queued = true;
+        drop(interests);
+        self.ready.borrow_mut().push_back(descriptor);
+        self.watchers.notify();
+    }
+
+    /// `epoll_wait`: fills `events` and says how many.
+    pub fn wait(&self, events: &mut [epoll_event], deadline_ns: Option<u64>, may_wait: bool) -> usize {
+        crate::machine::turn();
+        loop {
+            let found = self.collect(events);
+            if found > 0 || !may_wait || self.watchers.wait(deadline_ns) == Woken::Timeout {
+                return found;
+            }
+        }
+    }
+
+    fn collect(&self, events: &mut [epoll_event]) -> usize {
+        let mut found = 0;
+        for _ in 0..self.ready.borrow().len() {
+            if found == events.len() {
+                break;
+            }
+            let Some(descriptor) = self.ready.borrow_mut().pop_front() else { break };
+            let mut interests = self.interests.borrow_mut();
+            let Some(interest) = interests.get_mut(&descriptor) else { continue };
+            interest.queued = false;
+            let wanted = (interest.events & !MODES) | ALWAYS;
+            let ready = interest.file.ready() & wanted;
+            if ready == 0 || interest.events & !MODES == 0 {
+                continue;
+            }
+            events[found] = epoll_event { events: ready, u64: interest.data };
+            found += 1;
+            if interest.events & EPOLLONESHOT as u32 != 0 {
+                interest.events &= MODES;
+            } else if interest.events & EPOLLET as u32 == 0 {
+                interest.queued = true;
+                drop(interests);
+                self.ready.borrow_mut().push_back(descriptor);
+            }
+        }
+        found
+    }
+}
+
+impl File for Epoll {
+    fn read(&self, _: &mut [u8]) -> Result<usize, Errno> {
+        Err(Errno(libc::EINVAL))
+    }
+
+    fn write(&self, _: &[u8]) -> Result<usize, Errno> {
+        Err(Errno(libc::EINVAL))
+    }
+
+    fn ready(&self) -> u32 {
+        if self.ready.borrow().is_empty() { 0 } else { EPOLLIN as u32 }
+    }
+
+    fn watchers(&self) -> &Watchers {
+        &self.watchers
+    }
+
+    fn status(&self) -> (u32, u64) {
+        (0o600, 0)
+    }
+}

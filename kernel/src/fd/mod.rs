@@ -1,0 +1,204 @@
+//! Descriptors: what the program's small numbers stand for.
+//!
+//! A descriptor points to an open [`Description`], shared by its duplicates, which holds a [`File`]: console, disk,
+//! socket, pipe end, event counter, epoll set, or a small text. A file never waits by itself: it answers EAGAIN, and
+//! [`Description::wait_for`] makes the calling thread wait and try again unless the program asked not to.
+
+pub mod console;
+pub mod disk;
+pub mod epoll;
+pub mod event;
+pub mod paths;
+pub mod pipe;
+
+use alloc::rc::{Rc, Weak};
+use alloc::vec::Vec;
+use core::any::Any;
+use core::cell::{Cell, RefCell};
+use core::ffi::c_int;
+
+use crate::errno::Errno;
+use crate::global::Global;
+use crate::net::Socket;
+use crate::thread::{self, Waiting, Woken};
+
+/// Most descriptors at once.
+pub const DESCRIPTORS_MAX: usize = 65_536;
+
+/// An open file of any kind.
+pub trait File: Any {
+    /// Takes bytes, or EAGAIN when there are none yet; 0 is the end.
+    fn read(&self, into: &mut [u8]) -> Result<usize, Errno>;
+    /// Gives bytes, or EAGAIN when there is no room yet.
+    fn write(&self, from: &[u8]) -> Result<usize, Errno>;
+    /// What could be done without waiting, as EPOLL bits.
+    fn ready(&self) -> u32;
+    /// Who is to be told when that changes.
+    fn watchers(&self) -> &Watchers;
+    /// Kind bits (S_IF…) and permissions for `fstat`, and the size in bytes.
+    fn status(&self) -> (u32, u64);
+    /// The socket it is, if it is one.
+    fn socket(&self) -> Option<&dyn Socket> {
+        None
+    }
+}
+
+/// An open file with its mode, shared by duplicated descriptors.
+pub struct Description {
+    /// The file.
+    pub file: Rc<dyn File>,
+    /// O_NONBLOCK.
+    pub nonblocking: Cell<bool>,
+    /// The O_… flags it was opened with.
+    pub flags: c_int,
+}
+
+impl Description {
+    /// Does `attempt` until it does not answer EAGAIN, waiting in between as long as `deadline_ns` allows; only once if
+    /// the program asked not to wait.
+    pub fn wait_for<R>(
+        &self,
+        deadline_ns: Option<u64>,
+        mut attempt: impl FnMut() -> Result<R, Errno>,
+    ) -> Result<R, Errno> {
+        loop {
+            match attempt() {
+                Err(Errno(libc::EAGAIN)) if !self.nonblocking.get() => {
+                    if self.file.watchers().wait(deadline_ns) == Woken::Timeout {
+                        return Err(Errno(libc::EAGAIN));
+                    }
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// The file as a particular kind.
+    pub fn file_as<F: File>(&self) -> Option<&F> {
+        let file: &dyn Any = &*self.file;
+        file.downcast_ref()
+    }
+}
+
+/// Who wants to know when a file's readiness changes: threads that wait for it, and epoll sets that hold it.
+#[derive(Default)]
+pub struct Watchers {
+    threads: RefCell<Vec<Waiting>>,
+    sets: RefCell<Vec<(Weak<epoll::Epoll>, c_int)>>,
+}
+
+impl Watchers {
+    /// Waits for the next change.
+    pub fn wait(&self, deadline_ns: Option<u64>) -> Woken {
+        let waiting = self.join();
+        let woken = thread::block(deadline_ns);
+        self.leave(waiting);
+        woken
+    }
+
+    /// Notes the calling thread's present wait, for a thread that waits for several files.
+    fn join(&self) -> Waiting {
+        let waiting = thread::prepare_to_wait();
+        self.add(waiting);
+        waiting
+    }
+
+    /// Notes a wait.
+    pub fn add(&self, waiting: Waiting) {
+        self.threads.borrow_mut().push(waiting);
+    }
+
+    /// Forgets a wait.
+    pub fn leave(&self, waiting: Waiting) {
+        self.threads.borrow_mut().retain(|other| *other != waiting);
+    }
+
+    /// Tells everybody that something may have changed.
+    pub fn notify(&self) {
+        let threads = core::mem::take(&mut *self.threads.borrow_mut());
+        for waiting in threads {
+            thread::wake(waiting);
+        }
+        for (set, descriptor) in self.sets.borrow().iter() {
+            if let Some(set) = set.upgrade() {
+                set.changed(*descriptor);
+            }
+        }
+    }
+}
+
+struct Table {
+    descriptors: Vec<Option<Rc<Description>>>,
+    /// No free number is below this one.
+    lowest_free: usize,
+}
+
+static TABLE: Global<Table> = Global::new(Table { descriptors: Vec::new(), lowest_free: 0 });
+
+/// Opens 0, 1 and 2 on the console.
+pub fn start() {
+    let console: Rc<dyn File> = Rc::new(console::Console);
+    for _ in 0..3 {
+        let _ = insert(console.clone(), libc::O_RDWR, false);
+    }
+}
+
+/// Gives a file the lowest free number.
+pub fn insert(file: Rc<dyn File>, flags: c_int, nonblocking: bool) -> Result<c_int, Errno> {
+    insert_description(Rc::new(Description { file, nonblocking: Cell::new(nonblocking), flags }), 0)
+}
+
+fn insert_description(description: Rc<Description>, least: usize) -> Result<c_int, Errno> {
+    TABLE.with(|table| {
+        let start = least.max(table.lowest_free);
+        let number = (start..table.descriptors.len())
+            .find(|&number| table.descriptors[number].is_none())
+            .unwrap_or(table.descriptors.len().max(least));
+        if number >= DESCRIPTORS_MAX {
+            return Err(Errno(libc::EMFILE));
+        }
+        while table.descriptors.len() <= number {
+            table.descriptors.push(None);
+        }
+        table.descriptors[number] = Some(description);
+        if least <= table.lowest_free {
+            table.lowest_free = number + 1;
+        }
+        Ok(number as c_int)
+    })
+}
+
+/// What a descriptor stands for, or EBADF.
+pub fn get(descriptor: c_int) -> Result<Rc<Description>, Errno> {
+    TABLE.with(|table| {
+        let number = usize::try_from(descriptor).map_err(|_| Errno(libc::EBADF))?;
+        table.descriptors.get(number).and_then(Clone::clone).ok_or(Errno(libc::EBADF))
+    })
+}
+
+/// Another number, at least `least`, for the same description.
+pub fn duplicate(descriptor: c_int, least: c_int) -> Result<c_int, Errno> {
+    insert_description(get(descriptor)?, usize::try_from(least).map_err(|_| Errno(libc::EINVAL))?)
+}
+
+/// Frees a number. The file is closed when its last number and its last use are gone.
+pub fn close(descriptor: c_int) -> Result<(), Errno> {
+    let description = get(descriptor)?;
+    // Linux keeps an epoll entry until the description is closed; ours goes with the number, which is what tokio does
+    // by hand before it closes.
+    let sets = core::mem::take(&mut *description.file.watchers().sets.borrow_mut());
+    let (gone, kept): (Vec<_>, Vec<_>) = sets.into_iter().partition(|(_, number)| *number == descriptor);
+    *description.file.watchers().sets.borrow_mut() = kept;
+    for (set, number) in gone {
+        if let Some(set) = set.upgrade() {
+            set.forget(number);
+        }
+    }
+    let closed = TABLE.with(|table| {
+        let number = descriptor as usize;
+        table.lowest_free = table.lowest_free.min(number);
+        table.descriptors[number].take()
+    });
+    drop(closed);
+    Ok(())
+}

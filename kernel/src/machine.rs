@@ -1,0 +1,85 @@
+//! The machine as a whole: its heap, its devices, and the turn in which they are looked after.
+
+use alloc::string::String;
+use core::ptr::NonNull;
+
+use crate::global::Global;
+use crate::heap::{Figures, Heap};
+use crate::platform::{Boot, Current, Platform};
+use crate::settings::CommandLine;
+use crate::{fd, net, signal, thread};
+
+static HEAP: Global<Option<Heap>> = Global::new(None);
+static COMMAND_LINE: Global<Option<CommandLine>> = Global::new(None);
+
+/// Gives the heap its memory.
+pub fn start_heap(boot: &Boot) {
+    // SAFETY: the carrier promises in `Boot` that this range is ours.
+    HEAP.with(|heap| *heap = Some(unsafe { Heap::new(boot.heap, boot.heap_bytes) }));
+}
+
+/// Reads the command line.
+pub fn start_settings(line: &[u8]) {
+    let parsed = CommandLine::parse(line);
+    COMMAND_LINE.with(|line| *line = Some(parsed));
+}
+
+/// Memory from the heap; `None` when there is none.
+pub fn allocate(bytes: usize, align: usize) -> Option<NonNull<u8>> {
+    HEAP.with(|heap| heap.as_mut()?.allocate(bytes, align))
+}
+
+/// Gives memory back. A wrong address ends the machine: the heap would be damaged.
+pub fn free(object: NonNull<u8>) {
+    // SAFETY: whoever frees an object promises not to use it; the heap checks the rest.
+    let result = HEAP.with(|heap| heap.as_mut().map_or(Ok(()), |heap| unsafe { heap.free(object) }));
+    if let Err(bad) = result {
+        crate::crash::machine(format_args!("the heap was given back {bad:x?}"));
+    }
+}
+
+/// The real length of an object and whether it could be made `bytes` long without moving.
+pub fn resize(object: NonNull<u8>, bytes: usize) -> (usize, bool) {
+    HEAP.with(|heap| {
+        heap.as_mut().map_or((0, false), |heap| {
+            let has = heap.size_of(object).unwrap_or(0);
+            (has, heap.resize_in_place(object, bytes))
+        })
+    })
+}
+
+/// What the heap holds.
+pub fn heap_figures() -> Figures {
+    HEAP.with(|heap| heap.as_ref().map(Heap::figures)).unwrap_or(Figures { total: 0, free: 0, longest_free: 0, peak: 0 })
+}
+
+/// A setting, from the command line or else from the carrier.
+pub fn setting(name: &str) -> Option<String> {
+    COMMAND_LINE
+        .with(|line| line.as_ref().and_then(|line| line.setting(name)).map(String::from))
+        .or_else(|| Current::setting(name))
+}
+
+/// The command line, for the program's arguments and environment.
+pub fn command_line() -> CommandLine {
+    COMMAND_LINE.with(|line| line.clone()).unwrap_or_default()
+}
+
+/// Looks after devices and timers once. Called whenever a thread waits, yields, or polls.
+pub fn turn() {
+    Current::dispatch();
+    net::turn();
+    fd::disk::turn();
+    fd::console::turn();
+    thread::expire_timers(Current::monotonic_ns());
+    signal::turn();
+}
+
+/// Waits in the carrier until something happens or a deadline of threads or of the network passes.
+pub fn wait(deadline_ns: Option<u64>) {
+    let deadline = match (deadline_ns, net::next_deadline_ns()) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    };
+    Current::wait(deadline);
+}

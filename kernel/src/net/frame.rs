@@ -1,0 +1,149 @@
+//! A first look at an arriving frame: whose is it?
+//!
+//! Reads just enough of Ethernet, IPv4, IPv6 and TCP to name the flow, so that the segment goes straight to its
+//! connection. Anything unusual (fragments, extension headers, other protocols) is nobody's here and goes the general
+//! way through smoltcp, which checks everything again. Nothing read here is trusted for more than the choice.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::Address;
+
+/// The two ends of a TCP segment, and what its flags say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// Where it goes.
+    pub local: Address,
+    /// Where it comes from.
+    pub remote: Address,
+    /// SYN without ACK: the first segment of a connection.
+    pub opens: bool,
+    /// RST.
+    pub resets: bool,
+}
+
+/// What a frame holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// A TCP segment, whole.
+    Tcp(Segment),
+    /// Somebody says where an address lives: ARP, or ICMPv6 with its neighbour discovery.
+    Neighbour,
+    /// Anything else.
+    Other,
+}
+
+const TCP: u8 = 6;
+const ICMPV6: u8 = 58;
+
+/// Looks at an Ethernet frame.
+pub fn look_at_ethernet(frame: &[u8]) -> Content {
+    match frame.get(12..14) {
+        Some([0x08, 0x00] | [0x86, 0xdd]) => look_at_packet(&frame[14..]),
+        Some([0x08, 0x06]) => Content::Neighbour,
+        _ => Content::Other,
+    }
+}
+
+/// Looks at an IP packet.
+pub fn look_at_packet(packet: &[u8]) -> Content {
+    let found = match packet.first().map(|byte| byte >> 4) {
+        Some(4) => look_at_v4(packet),
+        Some(6) => look_at_v6(packet),
+        _ => None,
+    };
+    found.unwrap_or(Content::Other)
+}
+
+fn look_at_v4(packet: &[u8]) -> Option<Content> {
+    let header = packet.first_chunk::<20>()?;
+    let header_bytes = usize::from(header[0] & 0x0f) * 4;
+    let fragmented = u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0;
+    if header_bytes < 20 || fragmented || header[9] != TCP {
+        return None;
+    }
+    let source = Ipv4Addr::from(*header[12..].first_chunk::<4>()?);
+    let destination = Ipv4Addr::from(*header[16..].first_chunk::<4>()?);
+    look_at_tcp(packet.get(header_bytes..)?, source.into(), destination.into())
+}
+
+fn look_at_v6(packet: &[u8]) -> Option<Content> {
+    let header = packet.first_chunk::<40>()?;
+    match header[6] {
+        TCP => {
+            let source = Ipv6Addr::from(*header[8..].first_chunk::<16>()?);
+            let destination = Ipv6Addr::from(*header[24..].first_chunk::<16>()?);
+            look_at_tcp(&packet[40..], source.into(), destination.into())
+        }
+        ICMPV6 => Some(Content::Neighbour),
+        _ => None,
+    }
+}
+
+fn look_at_tcp(segment: &[u8], source: IpAddr, destination: IpAddr) -> Option<Content> {
+    let header = segment.first_chunk::<20>()?;
+    let flags = header[13];
+    Some(Content::Tcp(Segment {
+        local: Address::new(destination, u16::from_be_bytes([header[2], header[3]])),
+        remote: Address::new(source, u16::from_be_bytes([header[0], header[1]])),
+        opens: flags & 0x12 == 0x02,
+        resets: flags & 0x04 != 0,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::vec;
+    use std::vec::Vec;
+
+    fn syn_v4() -> Vec<u8> {
+        let mut frame = vec![0_u8; 14 + 20 + 20];
+        frame[12..14].copy_from_slice(&[8, 0]);
+        frame[14] = 0x45;
+        frame[14 + 9] = TCP;
+        frame[26..30].copy_from_slice(&[10, 0, 0, 9]);
+        frame[30..34].copy_from_slice(&[10, 0, 0, 2]);
+        frame[34..38].copy_from_slice(&[0xc0, 0x01, 0, 53]);
+        frame[34 + 13] = 0x02;
+        frame
+    }
+
+    #[test]
+    fn a_first_segment_is_named() {
+        let segment = Segment {
+            local: "10.0.0.2:53".parse().unwrap(),
+            remote: "10.0.0.9:49153".parse().unwrap(),
+            opens: true,
+            resets: false,
+        };
+        assert_eq!(look_at_ethernet(&syn_v4()), Content::Tcp(segment));
+        let mut answer = syn_v4();
+        answer[34 + 13] = 0x12;
+        assert_eq!(look_at_ethernet(&answer), Content::Tcp(Segment { opens: false, ..segment }));
+    }
+
+    #[test]
+    fn fragments_and_short_headers_go_the_general_way() {
+        let mut fragment = syn_v4();
+        fragment[14 + 6] = 0x20;
+        assert_eq!(look_at_ethernet(&fragment), Content::Other);
+        let mut short = syn_v4();
+        short[14] = 0x44;
+        assert_eq!(look_at_ethernet(&short), Content::Other);
+        for length in 0..syn_v4().len() {
+            assert_eq!(look_at_ethernet(&syn_v4()[..length]), Content::Other);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_frame_makes_it_fall(mut frame in proptest::collection::vec(any::<u8>(), 0..120), kind in 0..3_usize) {
+            if frame.len() > 14 {
+                frame[12..14].copy_from_slice(&[[8, 0], [0x86, 0xdd], [8, 6]][kind]);
+                frame[14] = [0x45, 0x60, 0x4f][kind];
+            }
+            let _ = look_at_ethernet(&frame);
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Cards and the loopback, in the shape in which smoltcp wants its devices.
+//!
+//! A received frame is looked at in the card's memory and read from there by smoltcp: the one copy is from the frame to
+//! the socket's buffer. A sent frame is written by smoltcp straight to the card's memory.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::num::{NonZeroU16, NonZeroUsize};
+use core::ptr::NonNull;
+
+use smoltcp::phy::{
+    Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, PacketMeta, RxToken, SegmentationCapabilities,
+    TxToken,
+};
+use smoltcp::time::Instant;
+
+use super::checksum;
+use super::frame::{Content, look_at_ethernet, look_at_packet};
+use crate::platform::{Frame, NetworkCard, Offload, Send};
+
+/// Largest packet on the loopback.
+const LOOPBACK_MTU: usize = 32 * 1024;
+/// Packets waiting on the loopback.
+const LOOPBACK_PACKETS_MAX: usize = 256;
+const ETHERNET_HEADER_BYTES: usize = 14;
+
+/// What is at the end of a link.
+enum End {
+    Card { card: Box<dyn NetworkCard>, offload: Offload, frame: Option<Frame> },
+    Loopback { packets: VecDeque<Vec<u8>>, packet: Option<Vec<u8>> },
+}
+
+/// A network device: a card, or the loopback.
+pub struct Wire {
+    end: End,
+    /// A frame has been taken and is not given back yet; until `receive` it is to be handed to smoltcp.
+    taken: bool,
+    /// Frames that found no room since the last look: their senders try again later.
+    refused: bool,
+}
+
+impl Wire {
+    /// A card.
+    pub fn card(card: Box<dyn NetworkCard>) -> Self {
+        let offload = card.offload();
+        Wire { end: End::Card { card, offload, frame: None }, taken: false, refused: false }
+    }
+
+    /// The loopback.
+    pub fn loopback() -> Self {
+        Wire { end: End::Loopback { packets: VecDeque::new(), packet: None }, taken: false, refused: false }
+    }
+
+    /// The card's address, if this is a card.
+    pub fn mac(&self) -> Option<[u8; 6]> {
+        match &self.end {
+            End::Card { card, .. } => Some(card.mac()),
+            End::Loopback { .. } => None,
+        }
+    }
+
+    /// Takes the next frame with good checksums and says what it holds. [`Self::give_back`] must follow.
+    pub fn take(&mut self) -> Option<Content> {
+        loop {
+            let content = match &mut self.end {
+                End::Card { card, offload, frame } => {
+                    let next = card.receive()?;
+                    // SAFETY: the card lends the frame's bytes until it is released.
+                    let bytes = unsafe { next.bytes.as_ref() };
+                    let checked = next.checksum_good || !offload.transmit_checksum_v4 || checksum::is_good(bytes);
+                    let content = checked.then(|| look_at_ethernet(bytes));
+                    *frame = Some(next);
+                    content
+                }
+                End::Loopback { packets, packet } => {
+                    *packet = Some(packets.pop_front()?);
+                    packet.as_deref().map(look_at_packet)
+                }
+            };
+            self.taken = true;
+            match content {
+                Some(content) => return Some(content),
+                None => self.give_back(),
+            }
+        }
+    }
+
+    /// Ends the use of the frame from [`Self::take`].
+    pub fn give_back(&mut self) {
+        self.taken = false;
+        match &mut self.end {
+            End::Card { card, frame, .. } => {
+                if let Some(frame) = frame.take() {
+                    card.release(frame);
+                }
+            }
+            End::Loopback { packet, .. } => *packet = None,
+        }
+    }
+
+    /// Whether another frame can be sent.
+    pub fn has_room(&mut self) -> bool {
+        let room = match &mut self.end {
+            End::Card { card, .. } => card.can_transmit(),
+            End::Loopback { packets, .. } => packets.len() < LOOPBACK_PACKETS_MAX,
+        };
+        self.refused |= !room;
+        room
+    }
+
+    /// Whether somebody was refused and there is room now.
+    pub fn has_room_again(&mut self) -> bool {
+        if self.refused && { self.refused = false; self.has_room() } { true } else { false }
+    }
+
+    /// Whether frames wait on the loopback: nobody else will say so.
+    pub fn has_waiting(&self) -> bool {
+        matches!(&self.end, End::Loopback { packets, .. } if !packets.is_empty())
+    }
+
+    /// Ends a batch.
+    pub fn flush(&mut self) {
+        if let End::Card { card, .. } = &mut self.end {
+            card.flush();
+        }
+    }
+}
+
+/// A frame for smoltcp to read.
+pub struct Received(NonNull<[u8]>);
+
+impl RxToken for Received {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, read: F) -> R {
+        // SAFETY: the frame stays lent until `give_back`, which is called after smoltcp has returned.
+        read(unsafe { self.0.as_ref() })
+    }
+}
+
+/// Room for a frame from smoltcp.
+pub struct Room<'a> {
+    end: &'a mut End,
+    segments: Option<NonZeroU16>,
+}
+
+impl TxToken for Room<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, write: F) -> R {
+        match self.end {
+            End::Loopback { packets, .. } => {
+                let mut packet = vec![0; length];
+                let result = write(&mut packet);
+                if packets.len() < LOOPBACK_PACKETS_MAX {
+                    packets.push_back(packet);
+                }
+                result
+            }
+            End::Card { card, offload, .. } => {
+                let mut write = Some(write);
+                let mut result = None;
+                let mut fill = |frame: &mut [u8]| {
+                    if let Some(write) = write.take() {
+                        result = Some(write(frame));
+                    }
+                    match self.segments {
+                        _ if !offload.transmit_checksum_v4 => Send::Plain,
+                        segments if checksum::prepare(frame, *offload) => {
+                            segments.map_or(Send::Checksum, |bytes| Send::Segments(bytes.get()))
+                        }
+                        _ => Send::Plain,
+                    }
+                };
+                // A reply may come without a question for room; without room it is lost, as frames may be.
+                if card.can_transmit() {
+                    card.transmit(length, &mut fill);
+                } else {
+                    fill(&mut vec![0; length]);
+                }
+                match result {
+                    Some(result) => result,
+                    None => unreachable!("a card did not have its frame filled"),
+                }
+            }
+        }
+    }
+
+    fn set_meta(&mut self, meta: PacketMeta) {
+        self.segments = meta.segmentation_offload_size;
+    }
+}
+
+impl Device for Wire {
+    type RxToken<'a> = Received;
+    type TxToken<'a> = Room<'a>;
+
+    fn receive(&mut self, _: Instant) -> Option<(Received, Room<'_>)> {
+        if !core::mem::take(&mut self.taken) {
+            return None;
+        }
+        let bytes = match &mut self.end {
+            End::Card { frame, .. } => frame.as_ref()?.bytes,
+            End::Loopback { packet, .. } => NonNull::from(packet.as_deref_mut()?),
+        };
+        Some((Received(bytes), Room { end: &mut self.end, segments: None }))
+    }
+
+    fn transmit(&mut self, _: Instant) -> Option<Room<'_>> {
+        self.has_room().then_some(Room { end: &mut self.end, segments: None })
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = DeviceCapabilities::default();
+        match &self.end {
+            End::Loopback { .. } => {
+                capabilities.medium = Medium::Ip;
+                capabilities.max_transmission_unit = LOOPBACK_MTU;
+                capabilities.checksum = ChecksumCapabilities::ignored();
+            }
+            End::Card { card, offload, .. } => {
+                capabilities.medium = Medium::Ethernet;
+                capabilities.max_transmission_unit = card.mtu() + ETHERNET_HEADER_BYTES;
+                if offload.transmit_checksum_v4 {
+                    // What the card leaves to us is done by `checksum`, frame by frame.
+                    capabilities.checksum.tcp = Checksum::None;
+                    capabilities.checksum.udp = Checksum::None;
+                    let segmentation = |bytes: usize| {
+                        NonZeroUsize::new(bytes).map(|bytes| bytes.saturating_add(ETHERNET_HEADER_BYTES))
+                    };
+                    let mut offered = SegmentationCapabilities::default();
+                    offered.tcpv4 = segmentation(offload.segmentation_v4_bytes);
+                    offered.tcpv6 = segmentation(offload.segmentation_v6_bytes);
+                    capabilities.segmentation = offered;
+                }
+            }
+        }
+        capabilities
+    }
+}
