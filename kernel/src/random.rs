@@ -56,7 +56,9 @@ mod machine {
     /// Seeds the machine's generator, or ends the machine: without entropy there are no keys.
     pub fn start() {
         let Some(seed) = Current::seed() else {
-            crate::crash::machine(format_args!("no source of entropy fit for keys; it needs RDSEED or RDRAND"))
+            crate::crash::machine(format_args!(
+                "no source of entropy fit for keys; it needs RDSEED or RDRAND"
+            ))
         };
         GENERATOR.with(|generator| *generator = Some(Generator::new(seed, Current::monotonic_ns())));
     }
@@ -93,7 +95,7 @@ mod tests {
     fn answers_differ_and_depend_on_the_seed_and_on_what_is_mixed_in() {
         let (mut one, mut same, mut other) =
             (Generator::new([1; 32], 0), Generator::new([1; 32], 0), Generator::new([2; 32], 0));
-        let mut next = |generator: &mut Generator| {
+        let next = |generator: &mut Generator| {
             let mut bytes = [0; 32];
             generator.fill(&mut bytes);
             bytes

@@ -70,7 +70,8 @@ fn is_setting(name: &str) -> bool {
 }
 
 fn is_variable(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+    !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
 fn words(line: &str) -> Vec<String> {
@@ -114,6 +115,9 @@ mod tests {
         assert_eq!(CommandLine::parse(b"ip=a ip=b").setting("ip"), Some("b"));
         assert_eq!(CommandLine::parse(b"").arguments, Vec::<String>::new());
         assert_eq!(CommandLine::parse(b"\"open \\").arguments, vec!["open "]);
-        assert_eq!(CommandLine::parse(b"\"\" \xff =x ip.eth999=y").arguments, vec!["", "\u{fffd}", "=x", "ip.eth999=y"]);
+        assert_eq!(
+            CommandLine::parse(b"\"\" \xff =x ip.eth999=y").arguments,
+            vec!["", "\u{fffd}", "=x", "ip.eth999=y"]
+        );
     }
 }

@@ -8,7 +8,7 @@ use core::fmt::Write;
 use crate::crash::Console;
 use crate::global::Global;
 use crate::platform::{Boot, Current, End, PAGE_BYTES, Platform};
-use crate::{fd, machine, net, random, signal, thread};
+use crate::{c, fd, machine, net, random, signal, thread};
 
 unsafe extern "C" {
     /// What rustc generates around the program's `fn main`.
@@ -42,16 +42,12 @@ pub fn machine(boot: Boot) -> ! {
     let (argc, argv) = leak_words([name].into_iter().chain(line.arguments));
     let (_, envp) = leak_words(line.environment.into_iter());
     WORDS.with(|words| *words = Words { argc, argv, envp });
+    c::set_environment(envp);
     let main_stack = boot.heap_bytes / 16;
     if thread::spawn("main", main_stack.clamp(128 << 10, 8 << 20), main_thread, core::ptr::null_mut()).is_none() {
         crate::crash::machine(format_args!("{} bytes of memory are too few for the first thread", boot.heap_bytes));
     }
     thread::run_first()
-}
-
-/// The program's environment, as `environ` holds it.
-pub fn environment() -> *const *const c_char {
-    WORDS.with(|words| words.envp)
 }
 
 /// The largest stack of a thread: a 64th of the memory, from 128 KiB to 2 MiB, or what the setting says.
@@ -73,6 +69,7 @@ fn leak_words(words: impl Iterator<Item = alloc::string::String>) -> (c_int, *co
 
 extern "C" fn main_thread(_: *mut c_void) -> *mut c_void {
     let (argc, argv, envp) = WORDS.with(|words| (words.argc, words.argv, words.envp));
+    net::wait_for_addresses();
     // SAFETY: the linker's two symbols bound an array of initialisers of this shape (std's reads the arguments);
     // rustc's `main` has C's signature.
     let code = unsafe {

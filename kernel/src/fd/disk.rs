@@ -20,6 +20,8 @@ use crate::thread::{self, Waiting};
 /// Number of a disk.
 pub type DiskNumber = usize;
 
+/// Longest transfer that goes through a buffer of ours, in bytes; longer ones are done in part.
+const BOUNCE_BYTES_MAX: usize = 256 << 10;
 /// What a device may want of a buffer's address.
 const BUFFER_ALIGN: usize = 512;
 
@@ -140,28 +142,19 @@ fn finish(disk: DiskNumber, id: u64) -> Result<(), Errno> {
     DISKS.with(|disks| disks[disk].device.kick());
     loop {
         turn();
-        let waiting = thread::prepare_to_wait();
-        let done = DISKS.with(|disks| match disks[disk].requests.get_mut(&id) {
-            Some(Progress::Done(result)) => {
-                let result = *result;
-                disks[disk].requests.remove(&id);
-                Some(result)
+        let done = DISKS.with(|disks| {
+            let requests = &mut disks[disk].requests;
+            match requests.get(&id) {
+                Some(Progress::Running(_)) => None,
+                Some(Progress::Done(_)) | None => requests.remove(&id),
             }
-            Some(progress) => {
-                *progress = Progress::Running(Some(waiting));
-                None
-            }
-            None => Some(Err(DiskError::Failed)),
         });
-        match done {
-            Some(result) => {
-                thread::cancel_wait();
-                return result.map_err(errno);
-            }
-            None => {
-                thread::block(None);
-            }
+        if let Some(Progress::Done(result)) = done {
+            return result.map_err(errno);
         }
+        let waiting = thread::prepare_to_wait();
+        DISKS.with(|disks| disks[disk].requests.insert(id, Progress::Running(Some(waiting))));
+        thread::block(None);
     }
 }
 
@@ -216,6 +209,8 @@ impl DiskFile {
             transfer(self.disk, offset, NonNull::from(into), false)?;
             return Ok(length);
         }
+        let length = length.min(BOUNCE_BYTES_MAX);
+        let into = &mut into[..length];
         let covered = sectors(offset, length, sector);
         let mut bounce = Bounce::new((covered.end - covered.start) as usize)?;
         transfer(self.disk, covered.start, NonNull::from(bounce.bytes()), false)?;
@@ -234,6 +229,8 @@ impl DiskFile {
             return if from.is_empty() { Ok(0) } else { Err(Errno(libc::ENOSPC)) };
         }
         let sector = self.sector();
+        let direct = is_direct(from.as_ptr(), offset, length, sector);
+        let length = if direct { length } else { length.min(BOUNCE_BYTES_MAX) };
         let covered = sectors(offset, length, sector);
         self.lock(&covered);
         let result = self.write_locked(&from[..length], offset, &covered);

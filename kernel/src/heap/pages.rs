@@ -85,7 +85,16 @@ impl Pages {
         let record_pages = (all * size_of::<Page>()).div_ceil(PAGE_BYTES);
         let count = all.saturating_sub(record_pages);
         let records = start.cast::<Page>();
-        let blank = Page { kind: Kind::RunTail, class: 0, used: 0, freed: 0, fresh: 0, length: 0, next: NONE, prev: NONE };
+        let blank = Page {
+            kind: Kind::RunTail,
+            class: 0,
+            used: 0,
+            freed: 0,
+            fresh: 0,
+            length: 0,
+            next: NONE,
+            prev: NONE,
+        };
         for index in 0..count {
             // SAFETY: the first `record_pages` pages are ours and long enough for `count` records.
             unsafe { records.add(index).write(blank) };

@@ -10,8 +10,8 @@ use super::pages::{Kind, NONE, PAGE_BYTES, Pages};
 
 /// The classes. Up to 512 bytes a slab is one page, above two.
 const SIZES: [u16; 26] = [
-    16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640, 768, 896, 1024, 1152, 1344, 1632,
-    2048, 2720,
+    16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640, 768, 896, 1024, 1152,
+    1344, 1632, 2048, 2720,
 ];
 
 /// The largest size that lives in a slab.
@@ -77,7 +77,12 @@ impl Slabs {
 
     /// # Safety
     /// `page` must be a slab's page, and nobody may use the object any more.
-    pub unsafe fn free(&mut self, pages: &mut Pages, page: usize, object: NonNull<u8>) -> Result<(), BadFree> {
+    pub unsafe fn free(
+        &mut self,
+        pages: &mut Pages,
+        page: usize,
+        object: NonNull<u8>,
+    ) -> Result<(), BadFree> {
         let slab = if pages.kind(page) == Kind::SlabTail { page - 1 } else { page };
         let address = object.as_ptr() as usize;
         let class = pages.class(slab);

@@ -131,7 +131,10 @@ fn a_mail_servers_weeks_leave_no_crumbs() {
         }
     }
     let figures = arena.heap.figures();
-    assert!(figures.free * 10 >= free_after_warm_up * 8, "memory creeps away: {figures:?}, {free_after_warm_up}");
+    assert!(
+        figures.free * 10 >= free_after_warm_up * 8,
+        "memory creeps away: {figures:?}, {free_after_warm_up}"
+    );
     assert!(figures.longest_free >= figures.free / 4, "the free memory is in crumbs: {figures:?}");
     for object in sessions.into_iter().flatten().chain(cache).chain(staying) {
         object.free(&mut arena.heap);

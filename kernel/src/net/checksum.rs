@@ -48,7 +48,14 @@ fn transport(frame: &[u8]) -> Option<Transport> {
     }
     let length = (end - start) as u32;
     let pseudo = sum(addresses) + u32::from(protocol) + (length >> 16) + (length & 0xffff);
-    Some(Transport { start: 14 + start, end: 14 + end, field: 14 + start + field, pseudo, v6, udp: protocol == UDP })
+    Some(Transport {
+        start: 14 + start,
+        end: 14 + end,
+        field: 14 + start + field,
+        pseudo,
+        v6,
+        udp: protocol == UDP,
+    })
 }
 
 /// Whether a received frame's TCP or UDP checksum is right; frames without one are.

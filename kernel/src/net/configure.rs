@@ -45,7 +45,9 @@ impl CardSettings {
     pub fn read(card: usize, setting: impl Fn(&str) -> Option<String>) -> (Self, Vec<String>) {
         let mut wrong = Vec::new();
         let value = |name: &str| {
-            setting(&format!("{name}.eth{card}")).or_else(|| if card == 0 { setting(name) } else { None }).unwrap_or_default()
+            setting(&format!("{name}.eth{card}"))
+                .or_else(|| if card == 0 { setting(name) } else { None })
+                .unwrap_or_default()
         };
         let mut settings = CardSettings::default();
         match value("ip").as_str() {
@@ -61,8 +63,11 @@ impl CardSettings {
         settings.gateway_v4 = one(&value("gateway"), "gateway", &mut wrong);
         settings.gateway_v6 = one(&value("gateway6"), "gateway6", &mut wrong);
         let servers = value("nameserver");
-        settings.nameservers =
-            servers.split(',').filter_map(|server| one(server, "nameserver", &mut wrong)).take(NAMESERVERS_MAX).collect();
+        settings.nameservers = servers
+            .split(',')
+            .filter_map(|server| one(server, "nameserver", &mut wrong))
+            .take(NAMESERVERS_MAX)
+            .collect();
         (settings, wrong)
     }
 
@@ -154,7 +159,8 @@ impl Network {
 
     /// The loopback answers for the cards' addresses too: a machine that speaks to itself needs no card.
     fn share_addresses(&mut self) {
-        let ours: Vec<IpCidr> = self.links.iter().skip(1).flat_map(|link| link.interface.ip_addrs().to_vec()).collect();
+        let ours: Vec<IpCidr> =
+            self.links.iter().skip(1).flat_map(|link| link.interface.ip_addrs().to_vec()).collect();
         self.links[LOOPBACK].interface.update_ip_addrs(|list| {
             list.truncate(2);
             for cidr in ours {
@@ -204,7 +210,9 @@ mod tests {
     use std::vec;
 
     fn read(pairs: &[(&str, &str)]) -> (CardSettings, Vec<String>) {
-        CardSettings::read(0, |name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_string()))
+        CardSettings::read(0, |name| {
+            pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_string())
+        })
     }
 
     #[test]
@@ -215,8 +223,12 @@ mod tests {
 
     #[test]
     fn fixed_addresses_are_read_and_wrong_ones_named() {
-        let (settings, wrong) =
-            read(&[("ip", "10.0.0.2/24,10.1/8"), ("ip6.eth0", "fd00::2/64"), ("gateway", "10.0.0.1"), ("nameserver", "9.9.9.9,x")]);
+        let (settings, wrong) = read(&[
+            ("ip", "10.0.0.2/24,10.1/8"),
+            ("ip6.eth0", "fd00::2/64"),
+            ("gateway", "10.0.0.1"),
+            ("nameserver", "9.9.9.9,x"),
+        ]);
         assert_eq!(settings.addresses.len(), 2);
         assert_eq!(settings.gateway_v4, Some(Ipv4Addr::new(10, 0, 0, 1)));
         assert_eq!(settings.nameservers, vec![IpAddr::from([9, 9, 9, 9])]);

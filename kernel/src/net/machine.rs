@@ -88,8 +88,7 @@ struct State {
     by_handle: BTreeMap<Handle, Rc<Watchers>>,
 }
 
-static STATE: Global<State> =
-    Global::new(State { network: None, by_handle: BTreeMap::new() });
+static STATE: Global<State> = Global::new(State { network: None, by_handle: BTreeMap::new() });
 
 fn now() -> Instant {
     Instant::from_micros((Current::monotonic_ns() / 1000) as i64)
@@ -131,8 +130,11 @@ pub fn with<R>(work: impl FnOnce(&mut Network) -> R) -> R {
         };
         network.now = now();
         let result = work(network);
-        let changed: Vec<Rc<Watchers>> =
-            network.take_changed().into_iter().filter_map(|handle| state.by_handle.get(&handle).cloned()).collect();
+        let changed: Vec<Rc<Watchers>> = network
+            .take_changed()
+            .into_iter()
+            .filter_map(|handle| state.by_handle.get(&handle).cloned())
+            .collect();
         (result, changed)
     });
     for watchers in changed {

@@ -6,6 +6,7 @@
 mod checksum;
 pub mod configure;
 mod frame;
+pub mod query;
 pub mod stack;
 mod tcp;
 mod udp;
@@ -26,4 +27,6 @@ pub use tcp::Options;
 pub type Address = core::net::SocketAddr;
 
 #[cfg(any(feature = "hosted", feature = "xen"))]
-pub use machine::{Socket, nameservers, next_deadline_ns, start, stop, turn, wait_for_addresses, watch, with};
+pub use machine::{
+    Socket, nameservers, next_deadline_ns, start, stop, turn, wait_for_addresses, watch, with,
+};

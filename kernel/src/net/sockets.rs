@@ -59,7 +59,9 @@ impl Settings {
     /// An address of the network's, as the program wants it: IPv4 is mapped for an IPv6 socket (RFC 3493 3.7).
     fn outward(&self, address: Address) -> Address {
         match address.ip() {
-            IpAddr::V4(ip) if self.family == libc::AF_INET6 => Address::new(ip.to_ipv6_mapped().into(), address.port()),
+            IpAddr::V4(ip) if self.family == libc::AF_INET6 => {
+                Address::new(ip.to_ipv6_mapped().into(), address.port())
+            }
             _ => address,
         }
     }
@@ -89,7 +91,10 @@ impl Settings {
             (libc::SOL_SOCKET, libc::SO_BROADCAST) => self.broadcast.set(value != 0),
             (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) => self.v6_only.set(value != 0),
             // Sizes and hints that a program may give and that change nothing here.
-            (libc::SOL_SOCKET, libc::SO_RCVBUF | libc::SO_SNDBUF | libc::SO_PRIORITY | libc::SO_OOBINLINE) => {}
+            (
+                libc::SOL_SOCKET,
+                libc::SO_RCVBUF | libc::SO_SNDBUF | libc::SO_PRIORITY | libc::SO_OOBINLINE,
+            ) => {}
             (libc::IPPROTO_IP, libc::IP_TOS | libc::IP_TTL | libc::IP_MTU_DISCOVER | libc::IP_RECVERR) => {}
             (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS | libc::IPV6_TCLASS | libc::IPV6_MTU_DISCOVER) => {}
             _ => return Err(Errno(libc::ENOPROTOOPT)),
@@ -114,9 +119,19 @@ impl Settings {
 enum State {
     Fresh,
     /// A place that nobody listens at yet is held by a listener without a backlog of its own.
-    Bound { listener: usize, local: (Option<IpAddr>, u16) },
-    Listening { listener: usize, local: (Option<IpAddr>, u16) },
-    Connection { id: usize, local: Address, remote: Address },
+    Bound {
+        listener: usize,
+        local: (Option<IpAddr>, u16),
+    },
+    Listening {
+        listener: usize,
+        local: (Option<IpAddr>, u16),
+    },
+    Connection {
+        id: usize,
+        local: Address,
+        remote: Address,
+    },
 }
 
 /// A TCP socket.
@@ -160,7 +175,9 @@ impl Tcp {
         let options = self.options.get();
         match self.state.get() {
             State::Connection { id, .. } => with(|network| network.tcp_options(id, options)),
-            State::Listening { listener, .. } => with(|network| network.tcp_listener_options(listener, options, None)),
+            State::Listening { listener, .. } => {
+                with(|network| network.tcp_listener_options(listener, options, None))
+            }
             _ => {}
         }
     }
@@ -312,10 +329,14 @@ impl Socket for Tcp {
                 options.keepalive_s = (value != 0).then(|| options.keepalive_s.unwrap_or(7200));
             }
             (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE | libc::TCP_KEEPINTVL) => {
-                let seconds = u32::try_from(value).ok().filter(|&seconds| seconds > 0).ok_or(Errno(libc::EINVAL))?;
+                let seconds =
+                    u32::try_from(value).ok().filter(|&seconds| seconds > 0).ok_or(Errno(libc::EINVAL))?;
                 options.keepalive_s = options.keepalive_s.map(|_| seconds);
             }
-            (libc::IPPROTO_TCP, libc::TCP_KEEPCNT | libc::TCP_USER_TIMEOUT | libc::TCP_QUICKACK | libc::TCP_CORK) => {}
+            (
+                libc::IPPROTO_TCP,
+                libc::TCP_KEEPCNT | libc::TCP_USER_TIMEOUT | libc::TCP_QUICKACK | libc::TCP_CORK,
+            ) => {}
             _ => return self.settings.set(level, name, value),
         }
         self.options.set(options);
@@ -341,10 +362,14 @@ impl Socket for Tcp {
             },
             (libc::SOL_SOCKET, libc::SO_TYPE) => libc::SOCK_STREAM,
             (libc::SOL_SOCKET, libc::SO_PROTOCOL) => libc::IPPROTO_TCP,
-            (libc::SOL_SOCKET, libc::SO_ACCEPTCONN) => matches!(self.state.get(), State::Listening { .. }).into(),
+            (libc::SOL_SOCKET, libc::SO_ACCEPTCONN) => {
+                matches!(self.state.get(), State::Listening { .. }).into()
+            }
             (libc::SOL_SOCKET, libc::SO_KEEPALIVE) => options.keepalive_s.is_some().into(),
             (libc::IPPROTO_TCP, libc::TCP_NODELAY) => options.nodelay.into(),
-            (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE | libc::TCP_KEEPINTVL) => options.keepalive_s.unwrap_or(7200) as c_int,
+            (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE | libc::TCP_KEEPINTVL) => {
+                options.keepalive_s.unwrap_or(7200) as c_int
+            }
             (libc::IPPROTO_TCP, libc::TCP_MAXSEG) => 1460,
             _ => return self.settings.get(level, name),
         })

@@ -121,7 +121,8 @@ impl Network {
         config.slaac = settings.router_advertisements;
         let interface = Interface::new(config, &mut wire, now);
         let datagrams = SocketSet::new(Vec::new());
-        let link = Link { wire, interface, datagrams, settings, lease: Lease::default(), deadline: Some(now) };
+        let link =
+            Link { wire, interface, datagrams, settings, lease: Lease::default(), deadline: Some(now) };
         self.links.push(link);
         let number = self.links.len() - 1;
         self.configure(number);
@@ -310,7 +311,11 @@ impl Network {
                 connection.deadline = None;
             }
             self.attend(id);
-            if self.connections.get(&id).is_some_and(|one| one.deadline.is_some_and(|again| again <= self.now)) {
+            if self
+                .connections
+                .get(&id)
+                .is_some_and(|one| one.deadline.is_some_and(|again| again <= self.now))
+            {
                 // Due again at once (a neighbour is being looked for): not in this turn.
                 break;
             }
@@ -333,10 +338,18 @@ impl Network {
             return Some(LOOPBACK);
         }
         let cards = || self.links.iter().enumerate().skip(1);
-        let near = cards().find(|(_, link)| link.interface.ip_addrs().iter().any(|net| net.contains_addr(&to.into())));
+        let near = cards()
+            .find(|(_, link)| link.interface.ip_addrs().iter().any(|net| net.contains_addr(&to.into())));
         let far = || {
             cards().find(|(_, link)| match to {
-                _ if link.interface.ip_addrs().iter().all(|net| IpAddr::from(net.address()).is_ipv4() != to.is_ipv4()) => false,
+                _ if link
+                    .interface
+                    .ip_addrs()
+                    .iter()
+                    .all(|net| IpAddr::from(net.address()).is_ipv4() != to.is_ipv4()) =>
+                {
+                    false
+                }
                 _ if to.is_multicast() => true,
                 IpAddr::V4(to) if to.is_broadcast() => true,
                 IpAddr::V4(_) => link.interface.routes().get_default_ipv4_route().is_some(),
@@ -357,7 +370,8 @@ impl Network {
 
     /// One line for the console about what this network has.
     pub fn describe(&self, number: LinkNumber) -> String {
-        let addresses: Vec<String> = self.links[number].interface.ip_addrs().iter().map(|net| format!("{net}")).collect();
+        let addresses: Vec<String> =
+            self.links[number].interface.ip_addrs().iter().map(|net| format!("{net}")).collect();
         format!("eth{}: {}", number - 1, addresses.join(" "))
     }
 }

@@ -85,7 +85,8 @@ impl Connection {
 
     /// Learns from a segment why the connection ended, if it did.
     pub fn after_segment(&mut self, before: State, segment: Segment) {
-        if self.state() == State::Closed && before != State::Closed && segment.resets && self.error.is_none() {
+        if self.state() == State::Closed && before != State::Closed && segment.resets && self.error.is_none()
+        {
             self.error = Some(Errno(match before {
                 State::SynSent => libc::ECONNREFUSED,
                 _ => libc::ECONNRESET,
@@ -96,7 +97,11 @@ impl Connection {
     /// Learns from a turn without a segment why the connection ended, if it did.
     pub fn after_timers(&mut self, before: State) {
         let finished = matches!(before, State::Closed | State::TimeWait | State::LastAck);
-        if self.state() == State::Closed && !finished && self.error.is_none() && self.orphan_deadline.is_none() {
+        if self.state() == State::Closed
+            && !finished
+            && self.error.is_none()
+            && self.orphan_deadline.is_none()
+        {
             self.error = Some(Errno(libc::ETIMEDOUT));
         }
     }
@@ -111,7 +116,10 @@ impl Connection {
 impl Listener {
     fn wants(&self, local: Address) -> bool {
         let family = if local.is_ipv4() { self.families.0 } else { self.families.1 };
-        !self.muted && family && self.port == local.port() && self.address.is_none_or(|address| address == local.ip())
+        !self.muted
+            && family
+            && self.port == local.port()
+            && self.address.is_none_or(|address| address == local.ip())
     }
 }
 
@@ -136,7 +144,19 @@ impl Network {
         }
         let id = self.number();
         let backlog = backlog.clamp(1, BACKLOG_MAX);
-        self.listeners.insert(id, Listener { address, port, families, backlog, options, half_open: 0, waiting: VecDeque::new(), muted: false });
+        self.listeners.insert(
+            id,
+            Listener {
+                address,
+                port,
+                families,
+                backlog,
+                options,
+                half_open: 0,
+                waiting: VecDeque::new(),
+                muted: false,
+            },
+        );
         Ok((id, port))
     }
 
@@ -205,7 +225,8 @@ impl Network {
         connection.apply(options);
         connection.socket().set_timeout(Some(SILENCE));
         let context = self.links[link].interface.context();
-        let started = connection.set.get_mut::<tcp::Socket<'_>>(connection.handle).connect(context, to, local);
+        let started =
+            connection.set.get_mut::<tcp::Socket<'_>>(connection.handle).connect(context, to, local);
         if started.is_err() {
             self.forget(id);
             return Err(Errno(libc::EADDRNOTAVAIL));
@@ -321,18 +342,24 @@ impl Network {
 
     /// What could be done without waiting, as EPOLL bits.
     pub fn tcp_ready(&self, id: usize) -> u32 {
-        let Some(connection) = self.connections.get(&id) else { return (EPOLLIN | EPOLLOUT | EPOLLHUP) as u32 };
+        let Some(connection) = self.connections.get(&id) else {
+            return (EPOLLIN | EPOLLOUT | EPOLLHUP) as u32;
+        };
         let socket = connection.set.get::<tcp::Socket<'_>>(connection.handle);
         let state = socket.state();
         if state == State::SynSent {
             return 0;
         }
         let receive_ended = connection.receive_shut
-            || matches!(state, State::CloseWait | State::LastAck | State::Closing | State::TimeWait | State::Closed);
+            || matches!(
+                state,
+                State::CloseWait | State::LastAck | State::Closing | State::TimeWait | State::Closed
+            );
         let mut ready = 0;
         ready |= if receive_ended { EPOLLIN | EPOLLRDHUP } else { 0 };
         ready |= if socket.can_recv() { EPOLLIN } else { 0 };
-        ready |= if socket.can_send() || connection.send_shut || state == State::Closed { EPOLLOUT } else { 0 };
+        ready |=
+            if socket.can_send() || connection.send_shut || state == State::Closed { EPOLLOUT } else { 0 };
         ready |= if state == State::Closed || receive_ended && connection.send_shut { EPOLLHUP } else { 0 };
         ready |= if connection.error.is_some() { EPOLLERR } else { 0 };
         ready as u32
@@ -340,7 +367,9 @@ impl Network {
 
     /// Whether a listener has a connection to accept.
     pub fn tcp_listener_ready(&self, id: usize) -> u32 {
-        self.listeners.get(&id).map_or(0, |listener| if listener.waiting.is_empty() { 0 } else { EPOLLIN as u32 })
+        self.listeners
+            .get(&id)
+            .map_or(0, |listener| if listener.waiting.is_empty() { 0 } else { EPOLLIN as u32 })
     }
 
     /// How many connections there are, in whatever state.
@@ -367,7 +396,10 @@ impl Network {
             connection.apply(options);
             let socket = connection.socket();
             socket.set_timeout(Some(HANDSHAKE));
-            let _ = socket.listen(IpListenEndpoint { addr: Some(segment.local.ip().into()), port: segment.local.port() });
+            let _ = socket.listen(IpListenEndpoint {
+                addr: Some(segment.local.ip().into()),
+                port: segment.local.port(),
+            });
         }
         if let Some(listener) = self.listeners.get_mut(&number) {
             listener.half_open += 1;
@@ -453,7 +485,9 @@ impl Network {
 
     /// Whether a flow is only kept for late segments (RFC 9293 3.10.7.4 lets a new SYN take its place).
     pub(super) fn is_lingering(&self, id: usize) -> bool {
-        self.connections.get(&id).is_some_and(|one| one.orphan_deadline.is_some() && one.state() == State::TimeWait)
+        self.connections
+            .get(&id)
+            .is_some_and(|one| one.orphan_deadline.is_some() && one.state() == State::TimeWait)
     }
 
     pub(super) fn forget(&mut self, id: usize) {

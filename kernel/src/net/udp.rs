@@ -37,7 +37,12 @@ pub(super) struct Datagrams {
 
 impl Network {
     /// Opens a socket at an address (or all) and a port; port 0 takes a free one. Says its number and its port.
-    pub fn udp_open(&mut self, address: Option<IpAddr>, port: u16, families: (bool, bool)) -> Result<(usize, u16), Errno> {
+    pub fn udp_open(
+        &mut self,
+        address: Option<IpAddr>,
+        port: u16,
+        families: (bool, bool),
+    ) -> Result<(usize, u16), Errno> {
         let clashes = |network: &Network, port: u16| {
             network.datagrams.values().any(|other| {
                 other.port == port
@@ -52,7 +57,9 @@ impl Network {
         };
         let receive_bytes = (self.budget / 32).clamp(*RECEIVE_BYTES.start(), *RECEIVE_BYTES.end());
         let only = address.map(|address| if address.is_loopback() { LOOPBACK } else { usize::MAX });
-        let links: Vec<LinkNumber> = (0..self.links.len()).filter(|&link| only.is_none_or(|only| only != LOOPBACK || link == LOOPBACK)).collect();
+        let links: Vec<LinkNumber> = (0..self.links.len())
+            .filter(|&link| only.is_none_or(|only| only != LOOPBACK || link == LOOPBACK))
+            .collect();
         let bytes = links.len() * (receive_bytes + SEND_BYTES);
         if self.used + bytes > self.budget {
             return Err(Errno(libc::ENOBUFS));
@@ -60,15 +67,20 @@ impl Network {
         self.used += bytes;
         let mut parts = Vec::new();
         for link in links {
-            let receive = udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; receive_bytes / 128], vec![0; receive_bytes]);
-            let send = udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; SEND_DATAGRAMS], vec![0; SEND_BYTES]);
+            let receive = udp::PacketBuffer::new(
+                vec![udp::PacketMetadata::EMPTY; receive_bytes / 128],
+                vec![0; receive_bytes],
+            );
+            let send =
+                udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; SEND_DATAGRAMS], vec![0; SEND_BYTES]);
             let mut socket = udp::Socket::new(receive, send);
             let endpoint = IpListenEndpoint { addr: address.map(Into::into), port };
             socket.bind(endpoint).map_err(|_| Errno(libc::EINVAL))?;
             parts.push((link, self.links[link].datagrams.add(socket)));
         }
         let id = self.number();
-        self.datagrams.insert(id, Datagrams { parts, address, port, families, peer: None, next_part: 0, bytes });
+        self.datagrams
+            .insert(id, Datagrams { parts, address, port, families, peer: None, next_part: 0, bytes });
         Ok((id, port))
     }
 
@@ -89,7 +101,8 @@ impl Network {
         if bytes.len() > SEND_BYTES || (link != LOOPBACK && bytes.len() > CARD_DATAGRAM_BYTES_MAX) {
             return Err(Errno(libc::EMSGSIZE));
         }
-        let source = socket.address.filter(|address| !address.is_multicast()).or_else(|| self.source_for(to.ip()));
+        let source =
+            socket.address.filter(|address| !address.is_multicast()).or_else(|| self.source_for(to.ip()));
         let source = source.ok_or(Errno(libc::EADDRNOTAVAIL))?;
         let &(_, handle) = socket.parts.iter().find(|(on, _)| *on == link).ok_or(Errno(libc::ENETUNREACH))?;
         let part = self.links[link].datagrams.get_mut::<udp::Socket<'_>>(handle);
@@ -136,7 +149,9 @@ impl Network {
     /// What could be done without waiting, as EPOLL bits.
     pub fn udp_ready(&self, id: usize) -> u32 {
         let Some(socket) = self.datagrams.get(&id) else { return 0 };
-        let part = |&(link, handle): &(LinkNumber, SocketHandle)| self.links[link].datagrams.get::<udp::Socket<'_>>(handle);
+        let part = |&(link, handle): &(LinkNumber, SocketHandle)| {
+            self.links[link].datagrams.get::<udp::Socket<'_>>(handle)
+        };
         let readable = socket.parts.iter().any(|at| part(at).can_recv());
         let writable = socket.parts.iter().all(|at| part(at).can_send());
         ((if readable { EPOLLIN } else { 0 }) | (if writable { EPOLLOUT } else { 0 })) as u32

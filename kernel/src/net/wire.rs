@@ -11,8 +11,8 @@ use core::num::{NonZeroU16, NonZeroUsize};
 use core::ptr::NonNull;
 
 use smoltcp::phy::{
-    Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, PacketMeta, RxToken, SegmentationCapabilities,
-    TxToken,
+    Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, PacketMeta, RxToken,
+    SegmentationCapabilities, TxToken,
 };
 use smoltcp::time::Instant;
 
@@ -69,7 +69,8 @@ impl Wire {
                     let next = card.receive()?;
                     // SAFETY: the card lends the frame's bytes until it is released.
                     let bytes = unsafe { next.bytes.as_ref() };
-                    let checked = next.checksum_good || !offload.transmit_checksum_v4 || checksum::is_good(bytes);
+                    let checked =
+                        next.checksum_good || !offload.transmit_checksum_v4 || checksum::is_good(bytes);
                     let content = checked.then(|| look_at_ethernet(bytes));
                     *frame = Some(next);
                     content
@@ -112,7 +113,7 @@ impl Wire {
 
     /// Whether somebody was refused and there is room now.
     pub fn has_room_again(&mut self) -> bool {
-        if self.refused && { self.refused = false; self.has_room() } { true } else { false }
+        core::mem::take(&mut self.refused) && self.has_room()
     }
 
     /// Whether frames wait on the loopback: nobody else will say so.

@@ -17,7 +17,7 @@ use core::ffi::c_void;
 
 use crate::global::Global;
 use crate::platform::{Current, Platform};
-pub use stack::{Stack, overflow_of, set_largest as set_largest_stack};
+pub use stack::{Stack, overflow_of, largest as largest_stack, set_largest as set_largest_stack};
 
 /// Number of a thread's place. Places are used again; tickets and serial numbers are not.
 pub type Place = usize;

@@ -24,11 +24,15 @@ pub fn set_largest(bytes: usize) {
     STACK_BYTES_MAX.with(|largest| *largest = bytes.max(STACK_BYTES_MIN).next_multiple_of(PAGE_BYTES));
 }
 
+/// The largest stack that a program's thread gets.
+pub fn largest() -> usize {
+    STACK_BYTES_MAX.with(|largest| *largest)
+}
+
 impl Stack {
-    /// A stack of up to `wanted` bytes, or `None` when the heap has no room.
+    /// A stack of `wanted` bytes or a little more, or `None` when the heap has no room.
     pub fn new(wanted: usize) -> Option<Self> {
-        let largest = STACK_BYTES_MAX.with(|largest| *largest);
-        let bytes = wanted.next_multiple_of(PAGE_BYTES).clamp(STACK_BYTES_MIN, largest);
+        let bytes = wanted.max(STACK_BYTES_MIN).next_multiple_of(PAGE_BYTES);
         let base = crate::machine::allocate(bytes + PAGE_BYTES, PAGE_BYTES)?;
         let slot = GUARDS.with(|guards| {
             let slot = guards.iter().position(|&guard| guard == 0)?;

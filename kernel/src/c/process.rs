@@ -1,0 +1,276 @@
+//! Process-wide things: environment, exit, errors' names, system figures, signals.
+
+use core::ffi::{CStr, c_char, c_int, c_long, c_void};
+use core::fmt::Write;
+
+use super::{Answer, fail, number};
+use crate::crash::Console;
+use crate::errno::{self, Errno};
+use crate::platform::PAGE_BYTES;
+use crate::{signal, start, thread};
+
+#[unsafe(no_mangle)]
+extern "C" fn __errno_location() -> *mut c_int {
+    thread::local::errno()
+}
+
+/// The environment. std reads it, and never changes it without its own lock.
+#[unsafe(no_mangle)]
+static mut environ: *const *const c_char = core::ptr::null();
+
+/// Publishes the environment before the program starts.
+pub fn set_environment(words: *const *const c_char) {
+    // SAFETY: called once, before the program's first thread runs.
+    unsafe { environ = words };
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn getenv(name: *const c_char) -> *mut c_char {
+    // SAFETY: C's contract for getenv, and the environment's shape: words that end with NUL, a null pointer at the end.
+    unsafe {
+        let name = CStr::from_ptr(name).to_bytes();
+        let mut at = environ;
+        while !at.is_null() && !(*at).is_null() {
+            let word = CStr::from_ptr(*at).to_bytes();
+            if word.strip_prefix(name).is_some_and(|rest| rest.first() == Some(&b'=')) {
+                return (*at).add(name.len() + 1).cast_mut();
+            }
+            at = at.add(1);
+        }
+    }
+    core::ptr::null_mut()
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn setenv(_: *const c_char, _: *const c_char, _: c_int) -> c_int {
+    fail(Errno(libc::EPERM)) as c_int
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn unsetenv(_: *const c_char) -> c_int {
+    fail(Errno(libc::EPERM)) as c_int
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn exit(code: c_int) -> ! {
+    start::end(code)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn _exit(code: c_int) -> ! {
+    start::end(code)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn abort() -> ! {
+    let heap = crate::machine::heap_figures();
+    if heap.longest_free < 64 << 10 {
+        let _ = writeln!(
+            Console,
+            "kernel: the heap is exhausted: {} of {} bytes free, {} the longest piece",
+            heap.free, heap.total, heap.longest_free
+        );
+    }
+    crate::crash::machine(format_args!("the program aborted"))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn __cxa_finalize(_: *mut c_void) {}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __xpg_strerror_r(error: c_int, into: *mut c_char, length: usize) -> c_int {
+    // SAFETY: C's contract for strerror_r: `into` is valid for `length` bytes.
+    let into = unsafe { super::buffer(into.cast(), length) };
+    let text = errno::name(error);
+    if into.len() <= text.len() {
+        return libc::ERANGE;
+    }
+    into[..text.len()].copy_from_slice(text.as_bytes());
+    into[text.len()] = 0;
+    0
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn getauxval(_: u64) -> u64 {
+    fail(Errno(libc::ENOENT));
+    0
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn sysconf(name: c_int) -> c_long {
+    match name {
+        libc::_SC_PAGESIZE => PAGE_BYTES as c_long,
+        libc::_SC_NPROCESSORS_ONLN | libc::_SC_NPROCESSORS_CONF => 1,
+        libc::_SC_OPEN_MAX => crate::fd::DESCRIPTORS_MAX as c_long,
+        libc::_SC_CLK_TCK => 100,
+        libc::_SC_IOV_MAX => 1024,
+        libc::_SC_PHYS_PAGES => (crate::machine::heap_figures().total / PAGE_BYTES) as c_long,
+        _ => fail(Errno(libc::EINVAL)) as c_long,
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sched_getaffinity(_: c_int, length: usize, set: *mut u8) -> c_int {
+    // SAFETY: C's contract: `set` is valid for `length` bytes.
+    let set = unsafe { super::buffer(set, length) };
+    set.fill(0);
+    if let Some(first) = set.first_mut() {
+        *first = 1;
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn getpid() -> c_int {
+    1
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn getuid() -> u32 {
+    0
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn geteuid() -> u32 {
+    0
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn gnu_get_libc_version() -> *const c_char {
+    c"2.36".as_ptr()
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn dlsym(_: *mut c_void, _: *const c_char) -> *mut c_void {
+    core::ptr::null_mut()
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn getrandom(into: *mut u8, length: usize, _: u32) -> isize {
+    // SAFETY: C's contract for getrandom.
+    crate::random::fill(unsafe { super::buffer(into, length) });
+    length as isize
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn uname(into: *mut libc::utsname) -> c_int {
+    let mut words = [[0 as c_char; 65]; 6];
+    let host = crate::machine::setting("hostname").unwrap_or_else(|| "nymote".into());
+    let texts = ["nymote", &host, env!("CARGO_PKG_VERSION"), "", "x86_64", ""];
+    for (word, text) in words.iter_mut().zip(texts) {
+        word.iter_mut().zip(text.bytes().take(64)).for_each(|(slot, byte)| *slot = byte as c_char);
+    }
+    // SAFETY: C's contract for uname; `utsname` is six words of 65 characters.
+    unsafe { into.cast::<[[c_char; 65]; 6]>().write(words) };
+    0
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn gethostname(into: *mut c_char, length: usize) -> c_int {
+    let host = crate::machine::setting("hostname").unwrap_or_else(|| "nymote".into());
+    // SAFETY: C's contract for gethostname.
+    let into = unsafe { super::buffer(into.cast(), length) };
+    if into.len() <= host.len() {
+        return fail(Errno(libc::ENAMETOOLONG)) as c_int;
+    }
+    into[..host.len()].copy_from_slice(host.as_bytes());
+    into[host.len()] = 0;
+    0
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sigaction(signal: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int {
+    // SAFETY: C's contract for sigaction: both are null or valid.
+    unsafe {
+        signal::action(signal, new.as_ref())
+            .map(|(handler, flags)| {
+                if let Some(old) = old.as_mut() {
+                    *old = core::mem::zeroed();
+                    old.sa_sigaction = handler;
+                    old.sa_flags = flags;
+                }
+            })
+            .answer() as c_int
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn signal(number: c_int, handler: libc::sighandler_t) -> libc::sighandler_t {
+    // SAFETY: all zeros is a valid `sigaction`.
+    let mut new: libc::sigaction = unsafe { core::mem::zeroed() };
+    new.sa_sigaction = handler;
+    match signal::action(number, Some(&new)) {
+        Ok((old, _)) => old,
+        Err(error) => {
+            fail(error);
+            libc::SIG_ERR
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn raise(number: c_int) -> c_int {
+    signal::raise(number);
+    0
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn kill(process: c_int, number: c_int) -> c_int {
+    if process != getpid() {
+        return fail(Errno(libc::ESRCH)) as c_int;
+    }
+    if number != 0 {
+        signal::raise(number);
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn pause() -> c_int {
+    // Woken when a signal's handler has run; there is no other reason to come back, so a second is as good.
+    thread::sleep_until(super::time::monotonic_ns() + 1_000_000_000);
+    fail(Errno(libc::EINTR)) as c_int
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn sigaltstack(_: *const c_void, _: *mut c_void) -> c_int {
+    0
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn sigemptyset(set: *mut u64) -> c_int {
+    // SAFETY: C's contract: the set is valid; its first word holds all signals there are here.
+    unsafe { set.write(0) };
+    0
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn sigaddset(_: *mut u64, _: c_int) -> c_int {
+    0
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn pthread_sigmask(_: c_int, _: *const u64, _: *mut u64) -> c_int {
+    number(Ok(()))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn __libc_current_sigrtmax() -> c_int {
+    64
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn __libc_current_sigrtmin() -> c_int {
+    34
+}
+
+/// No processes: nobody to wait for.
+#[unsafe(no_mangle)]
+extern "C" fn waitid(_: c_int, _: u32, _: *mut c_void, _: c_int) -> c_int {
+    fail(Errno(libc::ECHILD)) as c_int
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn waitpid(_: c_int, _: *mut c_int, _: c_int) -> c_int {
+    fail(Errno(libc::ECHILD)) as c_int
+}

@@ -1,0 +1,104 @@
+//! Clocks and sleep.
+
+use core::ffi::c_int;
+
+use libc::timespec;
+
+use super::{Answer, fail};
+use crate::errno::Errno;
+use crate::platform::{Current, Platform};
+use crate::thread;
+
+const NS: u64 = 1_000_000_000;
+
+/// The monotonic clock.
+pub fn monotonic_ns() -> u64 {
+    Current::monotonic_ns()
+}
+
+fn clock_ns(clock: c_int) -> Result<u64, Errno> {
+    match clock {
+        libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_COARSE | libc::CLOCK_TAI => Ok(Current::wall_clock_ns()),
+        libc::CLOCK_MONOTONIC
+        | libc::CLOCK_MONOTONIC_RAW
+        | libc::CLOCK_MONOTONIC_COARSE
+        | libc::CLOCK_BOOTTIME
+        | libc::CLOCK_PROCESS_CPUTIME_ID
+        | libc::CLOCK_THREAD_CPUTIME_ID => Ok(monotonic_ns()),
+        _ => Err(Errno(libc::EINVAL)),
+    }
+}
+
+/// A time of the program's in nanoseconds, or EINVAL.
+///
+/// # Safety
+/// `time` must be valid.
+pub unsafe fn nanoseconds(time: *const timespec) -> Result<u64, Errno> {
+    // SAFETY: the caller's promise.
+    let time = unsafe { *time };
+    match (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec)) {
+        (Ok(seconds), Ok(nanoseconds)) if nanoseconds < NS => Ok(seconds.saturating_mul(NS).saturating_add(nanoseconds)),
+        _ => Err(Errno(libc::EINVAL)),
+    }
+}
+
+/// Turns a moment on some clock into one on the monotonic clock.
+pub fn on_monotonic(clock: c_int, moment_ns: u64) -> Result<u64, Errno> {
+    let ahead = moment_ns.saturating_sub(clock_ns(clock)?);
+    Ok(monotonic_ns().saturating_add(ahead))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn clock_gettime(clock: c_int, into: *mut timespec) -> c_int {
+    clock_ns(clock)
+        .map(|ns| {
+            let time = timespec { tv_sec: (ns / NS) as i64, tv_nsec: (ns % NS) as i64 };
+            // SAFETY: C's contract for clock_gettime.
+            unsafe { into.write(time) };
+        })
+        .answer() as c_int
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn clock_getres(_: c_int, into: *mut timespec) -> c_int {
+    if !into.is_null() {
+        // SAFETY: C's contract for clock_getres.
+        unsafe { into.write(timespec { tv_sec: 0, tv_nsec: 1 }) };
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn clock_nanosleep(clock: c_int, flags: c_int, time: *const timespec, _: *mut timespec) -> c_int {
+    // SAFETY: C's contract for clock_nanosleep.
+    let deadline = unsafe { nanoseconds(time) }.and_then(|ns| {
+        if flags & libc::TIMER_ABSTIME != 0 { on_monotonic(clock, ns) } else { Ok(monotonic_ns().saturating_add(ns)) }
+    });
+    match deadline {
+        Ok(deadline) => {
+            thread::sleep_until(deadline);
+            0
+        }
+        Err(Errno(error)) => error,
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn nanosleep(time: *const timespec, _: *mut timespec) -> c_int {
+    // SAFETY: C's contract for nanosleep.
+    match unsafe { nanoseconds(time) } {
+        Ok(ns) => {
+            thread::sleep_until(monotonic_ns().saturating_add(ns));
+            0
+        }
+        Err(error) => fail(error) as c_int,
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn gettimeofday(into: *mut libc::timeval, _: *mut core::ffi::c_void) -> c_int {
+    let ns = Current::wall_clock_ns();
+    // SAFETY: C's contract for gettimeofday.
+    unsafe { into.write(libc::timeval { tv_sec: (ns / NS) as i64, tv_usec: (ns % NS / 1000) as i64 }) };
+    0
+}
