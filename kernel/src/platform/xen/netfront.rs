@@ -354,20 +354,20 @@ impl NetworkCard for NetCard {
         }
     }
 
-    fn transmit(&mut self, length: usize, send: Send, fill: &mut dyn FnMut(&mut [u8])) {
+    fn transmit(&mut self, length: usize, fill: &mut dyn FnMut(&mut [u8]) -> Send) {
         let mut card = self.0.borrow_mut();
         let pages = length.div_ceil(PAGE_BYTES).max(1);
         let place = card.link.as_mut().and_then(|link| Some((link.transmit.find(pages)?, link)));
         let Some((first, link)) = place else {
             // The backend went away since the question whether there is room: the frame is lost.
-            return fill(&mut alloc::vec![0; length]);
+            fill(&mut alloc::vec![0; length]);
+            return;
         };
         let target = link.transmit_pages.page(first) as *mut u8;
         // SAFETY: these pages are granted for reading alone, so nobody but us writes them, and the table of pages says
         // that none of them is under way.
         let target = unsafe { core::slice::from_raw_parts_mut(target, length) };
-        fill(target);
-        let finish = match send {
+        let finish = match fill(target) {
             Send::Plain => Finish::Plain,
             Send::Checksum => Finish::Checksum,
             Send::Segments(size) => Finish::Segments { size, v6: target.get(12..14) == Some(&[0x86, 0xdd]) },
