@@ -1,5 +1,7 @@
 //! Every bound of the mail appliance, with its reason.
 
+use std::time::Duration;
+
 /// MIME parts of one message; more are not shown separately (Dovecot: 10,000).
 pub const MIME_PARTS_MAX: usize = 10_000;
 /// Nested MIME parts; the message of a deeper one is a leaf (Dovecot and mail-parser: 100 and 64).
@@ -43,3 +45,20 @@ pub const MAILBOX_DEPTH_MAX: usize = 20;
 pub const MAILBOXES_MAX: usize = 5_000;
 /// Different keywords of one account: with the five system flags they fill 64 bits.
 pub const KEYWORDS_MAX: usize = 59;
+
+/// Bytes of an IMAP command beside the messages of an APPEND: clients name thousands of UIDs in one.
+pub const IMAP_COMMAND_MAX: usize = 256 << 10;
+/// The same before a login.
+pub const IMAP_COMMAND_BEFORE_LOGIN_MAX: usize = 8 << 10;
+/// A line of AUTHENTICATE, or DONE.
+pub const IMAP_LINE_MAX: usize = 12_288;
+/// Commands without sense in a row, before BYE.
+pub const IMAP_FAILURES_MAX: u32 = 30;
+/// A TLS handshake.
+pub const HANDSHAKE_TIME: Duration = Duration::from_secs(30);
+/// From the connection to the login.
+pub const LOGIN_TIME: Duration = Duration::from_secs(60);
+/// Silence after a login (RFC 3501 5.4 wants 30 minutes at least).
+pub const IMAP_IDLE_TIME: Duration = Duration::from_secs(31 * 60);
+/// Silence of ours in IDLE, before a sign of life keeps middle boxes from forgetting the connection.
+pub const IDLE_SIGN_TIME: Duration = Duration::from_secs(4 * 60);

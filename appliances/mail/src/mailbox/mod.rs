@@ -25,4 +25,4 @@ pub use error::MailboxError;
 pub use flags::{Flags, Keywords, SYSTEM};
 pub use heads::Head;
 pub use rows::{Difference, Row, Rows};
-pub use state::{Folder, State};
+pub use state::{Folder, State, Viewing};

@@ -5,7 +5,7 @@ use super::layout::About;
 use super::rows::Rows;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use store::CommitId;
 
 /// An account's mailboxes as of one commit; never changes. A change makes another.
@@ -32,6 +32,8 @@ pub struct Folder {
     pub rows: Option<Rows>,
     /// How many sessions have it open.
     viewers: Arc<AtomicUsize>,
+    /// UIDs below it were \Recent in some session already (RFC 3501 2.3.2); lost with the process.
+    recent_from: Arc<AtomicU32>,
 }
 
 /// Held by a session as long as it has a mailbox open, so that its rows stay loaded.
@@ -41,13 +43,29 @@ pub struct Viewing(Arc<AtomicUsize>);
 impl Folder {
     /// A mailbox whose rows are not loaded.
     pub fn new(about: About) -> Folder {
-        Folder { about, rows: None, viewers: Arc::default() }
+        let recent_from = Arc::new(AtomicU32::new(about.uid_next));
+        Folder { about, rows: None, viewers: Arc::default(), recent_from }
     }
 
     /// Marks the mailbox as open until the mark is dropped.
     pub fn view(&self) -> Viewing {
         self.viewers.fetch_add(1, Ordering::Relaxed);
         Viewing(self.viewers.clone())
+    }
+
+    /// The first UID that is \Recent for a session that opens the mailbox now. One that may change it is told of them
+    /// alone.
+    pub fn take_recent(&self, read_only: bool) -> u32 {
+        match read_only {
+            true => self.recent_from.load(Ordering::Relaxed),
+            false => self.recent_from.swap(self.about.uid_next, Ordering::Relaxed),
+        }
+    }
+
+    /// How many messages no session has seen yet, at the most.
+    pub fn recent(&self) -> u32 {
+        let unseen = self.about.uid_next.saturating_sub(self.recent_from.load(Ordering::Relaxed));
+        unseen.min(self.about.messages)
     }
 
     /// Whether some session has it open.

@@ -1,0 +1,176 @@
+//! STORE, COPY, MOVE, EXPUNGE (RFC 3501 6.4.6, 6.4.7, 6.4.3; RFC 4315; RFC 6851; RFC 7162 3.1.3).
+
+use super::{Answer, Done, Session, refused};
+use crate::imap::grammar::{FlagsAction, Set, SetOrSaved, Store};
+use crate::mailbox::{Added, FlagChange, Flags, MailboxError};
+
+impl Session {
+    pub(super) async fn store(&mut self, store: Store) -> Answer {
+        if store.unchanged_since.is_some() {
+            self.enabled.condstore = true;
+        }
+        let rows = self.rows_of(store.uid, &store.set)?;
+        let selected = self.selected()?;
+        if selected.read_only {
+            return Ok(Done::No("[READ-ONLY] the mailbox was opened by EXAMINE".into()));
+        }
+        let mailbox = selected.name.clone();
+        let uids: Vec<u32> = rows.iter().map(|(_, row)| row.uid).collect();
+        let flags: Vec<String> =
+            store.flags.into_iter().filter(|f| !f.eq_ignore_ascii_case("\\Recent")).collect();
+        if let Some(unknown) = flags.iter().find(|f| f.starts_with('\\') && !is_system(f)) {
+            return Ok(Done::Bad(format!("{unknown} is no flag")));
+        }
+        let change = match store.action {
+            FlagsAction::Replace => FlagChange::Replace(flags),
+            FlagsAction::Add => FlagChange::Add(flags),
+            FlagsAction::Remove => FlagChange::Remove(flags),
+        };
+        let (asked, since) = (uids.clone(), store.unchanged_since);
+        let account = self.account()?;
+        let done = account.change(move |draft| draft.store_flags(&mailbox, &asked, &change, since)).await;
+        let outcome = match done {
+            Ok(outcome) => outcome,
+            Err(error) => return Ok(refused(&error)),
+        };
+        self.know(&uids, outcome.modseq);
+        self.tell_stored(&uids, &outcome.modified, store.silent, store.uid).await?;
+        if outcome.modified.is_empty() {
+            return Ok(Done::Ok("done".into()));
+        }
+        let modified = self.numbers(store.uid, &outcome.modified)?;
+        Ok(Done::Ok(format!("[MODIFIED {modified}] some had changed meanwhile and were left alone")))
+    }
+
+    /// The new flags of all messages of the set; with `.SILENT` only mod-sequences, and those only to who knows them.
+    async fn tell_stored(
+        &mut self,
+        uids: &[u32],
+        left_alone: &[u32],
+        silent: bool,
+        with_uid: bool,
+    ) -> std::io::Result<()> {
+        let rows = self.selected()?.rows.clone();
+        let with_uid = with_uid || self.enabled.qresync;
+        for uid in uids {
+            let Some((number, row)) = rows.find(*uid) else { continue };
+            if left_alone.binary_search(uid).is_ok() {
+                continue;
+            }
+            if !silent {
+                self.tell_row(number, row, with_uid);
+            } else if self.enabled.condstore {
+                let uid = if with_uid { format!("UID {uid} ") } else { String::new() };
+                self.output.untagged(format_args!("{number} FETCH ({uid}MODSEQ ({}))", row.modseq));
+            }
+            self.output.relieve().await?;
+        }
+        Ok(())
+    }
+
+    /// UIDs as this client wants to read them: as UIDs, or as its numbers.
+    fn numbers(&mut self, uid: bool, uids: &[u32]) -> std::io::Result<String> {
+        let rows = self.selected()?.rows.clone();
+        let set = match uid {
+            true => Set::from_sorted(uids.iter().copied()),
+            false => {
+                Set::from_sorted(uids.iter().filter_map(|uid| rows.find(*uid)).map(|(number, _)| number))
+            }
+        };
+        Ok(written(&set))
+    }
+
+    pub(super) async fn copy(&mut self, uid: bool, set: SetOrSaved, to: &str) -> Answer {
+        let uids: Vec<u32> = self.rows_of(uid, &set)?.iter().map(|(_, row)| row.uid).collect();
+        if uids.is_empty() {
+            return Ok(Done::Ok("no message was meant".into()));
+        }
+        let (from, to, quota) = (self.selected()?.name.clone(), to.to_owned(), self.context.quota_bytes);
+        let account = self.account()?;
+        match account.change(move |draft| draft.copy(&from, &uids, &to, quota)).await {
+            Ok(added) if added.to.is_empty() => Ok(Done::Ok("no message was there".into())),
+            Ok(added) => Ok(Done::Ok(format!("[{}] copied", copy_uid(&added)))),
+            Err(error) => Ok(no_such_target(&error)),
+        }
+    }
+
+    pub(super) async fn move_to(&mut self, uid: bool, set: SetOrSaved, to: &str) -> Answer {
+        let uids: Vec<u32> = self.rows_of(uid, &set)?.iter().map(|(_, row)| row.uid).collect();
+        let selected = self.selected()?;
+        if selected.read_only {
+            return Ok(Done::No("[READ-ONLY] the mailbox was opened by EXAMINE".into()));
+        }
+        if uids.is_empty() {
+            return Ok(Done::Ok("no message was meant".into()));
+        }
+        let (from, to) = (selected.name.clone(), to.to_owned());
+        let account = self.account()?;
+        match account.change(move |draft| draft.move_to(&from, &uids, &to)).await {
+            Ok(added) if added.to.is_empty() => Ok(Done::Ok("no message was there".into())),
+            Ok(added) => {
+                // Told before the messages go (RFC 6851 4.3).
+                self.output.untagged(format_args!("OK [{}] moved", copy_uid(&added)));
+                Ok(Done::Ok("done".into()))
+            }
+            Err(error) => Ok(no_such_target(&error)),
+        }
+    }
+
+    pub(super) async fn expunge(&mut self, uids: Option<SetOrSaved>) -> Answer {
+        let rows = match uids {
+            Some(set) => self.rows_of(true, &set)?,
+            None => self.rows_of(true, &SetOrSaved::Set(Set::from_ranges(vec![(1, Set::STAR)])))?,
+        };
+        let selected = self.selected()?;
+        if selected.read_only {
+            return Ok(Done::No("[READ-ONLY] the mailbox was opened by EXAMINE".into()));
+        }
+        let mailbox = selected.name.clone();
+        let deleted: Vec<u32> =
+            rows.iter().filter(|(_, row)| row.flags.has(Flags::DELETED)).map(|(_, row)| row.uid).collect();
+        if deleted.is_empty() {
+            return Ok(Done::Ok("nothing to expunge".into()));
+        }
+        let account = self.account()?;
+        match account.change(move |draft| draft.expunge(&mailbox, &deleted)).await {
+            Ok(_) => {
+                let modseq = self.highest_modseq()?;
+                Ok(Done::Ok(match self.enabled.qresync {
+                    true => format!("[HIGHESTMODSEQ {modseq}] expunged"),
+                    false => "expunged".into(),
+                }))
+            }
+            Err(error) => Ok(refused(&error)),
+        }
+    }
+
+    /// HIGHESTMODSEQ of the open mailbox.
+    pub(super) fn highest_modseq(&mut self) -> std::io::Result<u64> {
+        let state = self.account()?.state();
+        Ok(state.folders.get(&self.selected()?.name).map_or(1, |folder| folder.about.modseq))
+    }
+}
+
+fn is_system(flag: &str) -> bool {
+    crate::mailbox::SYSTEM.iter().any(|system| system.eq_ignore_ascii_case(flag))
+}
+
+/// `COPYUID validity from to` (RFC 4315 3).
+fn copy_uid(added: &Added) -> String {
+    let set = |uids: &[u32]| written(&Set::from_sorted(uids.iter().copied()));
+    format!("COPYUID {} {} {}", added.uid_validity, set(&added.from), set(&added.to))
+}
+
+pub(super) fn written(set: &Set) -> String {
+    let mut out = Vec::new();
+    set.write(&mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// A target that is not there may be made (RFC 3501 6.4.7).
+pub(super) fn no_such_target(error: &MailboxError) -> Done {
+    match error {
+        MailboxError::NoSuchMailbox(_) => Done::No(format!("[TRYCREATE] {error}")),
+        other => refused(other),
+    }
+}
