@@ -62,8 +62,8 @@ fn find(state: &State, list: &List) -> BTreeMap<String, Told> {
         if matches(name) {
             found.entry(name.clone()).or_default().itself = true;
         } else if selects(ListSelection::RecursiveMatch) {
-            let parents = name.match_indices('/').map(|(at, _)| &name[..at]);
-            if let Some(parent) = parents.filter(|parent| matches(parent)).next_back() {
+            let mut parents = name.match_indices('/').map(|(at, _)| &name[..at]);
+            if let Some(parent) = parents.rfind(|parent| matches(parent)) {
                 found.entry(parent.to_owned()).or_default().below = true;
             }
         }
