@@ -1,5 +1,6 @@
 //! Git's formats and smart HTTP protocol, as server and client, without I/O of their own.
 
+pub mod client;
 pub mod delta;
 pub mod http;
 mod id;

@@ -180,12 +180,18 @@ pub struct DeBand<'a, R: Read + ?Sized> {
     current: Vec<u8>,
     at: usize,
     ended: bool,
+    first: Option<Vec<u8>>,
 }
 
 impl<'a, R: Read + ?Sized> DeBand<'a, R> {
     /// Reads packets from `stream`.
     pub fn new(stream: &'a mut R, progress: &'a mut dyn FnMut(&[u8])) -> DeBand<'a, R> {
-        DeBand { stream, progress, current: Vec::new(), at: 0, ended: false }
+        DeBand { stream, progress, current: Vec::new(), at: 0, ended: false, first: None }
+    }
+
+    /// The same, when the first packet has been read already.
+    pub fn after(first: Vec<u8>, stream: &'a mut R, progress: &'a mut dyn FnMut(&[u8])) -> DeBand<'a, R> {
+        DeBand { stream, progress, current: Vec::new(), at: 0, ended: false, first: Some(first) }
     }
 }
 
@@ -195,7 +201,10 @@ impl<R: Read + ?Sized> Read for DeBand<'_, R> {
             if self.ended {
                 return Ok(0);
             }
-            let packet = read_packet(self.stream).map_err(io::Error::other)?;
+            let packet = match self.first.take() {
+                Some(line) => Some(Packet::Line(line)),
+                None => read_packet(self.stream).map_err(io::Error::other)?,
+            };
             match packet {
                 Some(Packet::Line(line)) => match line.split_first() {
                     Some((1, _)) => (self.current, self.at) = (line, 1),

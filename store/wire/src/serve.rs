@@ -12,7 +12,7 @@ mod v0;
 
 pub use advertise::{Advertisement, advertise, ls_refs};
 pub use fetch::fetch;
-pub use pack::send_pack;
+pub use pack::{PackSender, send_pack};
 pub use receive::{ChangedPaths, Hook, RefChange, receive_pack};
 pub use refname::check_ref_name;
 pub use v0::upload_pack_v0;

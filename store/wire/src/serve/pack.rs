@@ -14,26 +14,61 @@ pub fn send_pack<W: Write>(
     ofs_delta: bool,
     out: W,
 ) -> Result<W, ServeError> {
-    let count = u32::try_from(selection.len()).map_err(|_| WalkError::TooMany(u32::MAX as usize))?;
-    let mut pack = PackWriter::new(out, count)?;
-    // Offsets cost eight bytes an object; a delta against an id costs twenty in the pack.
-    let mut offsets = Offsets::new(if ofs_delta { selection.len() } else { 0 });
-    for (place, id) in selection.iter().enumerate() {
-        offsets.note(place, pack.offset());
-        let mut stored = objects.stored(&id)?.ok_or(WalkError::Missing(id))?;
-        match stored.base.and_then(|base| Some((base, selection.place(&base)?))) {
-            None if stored.base.is_none() => pack.whole(stored.kind, stored.size_bytes, &mut stored.zlib)?,
+    let mut sender = PackSender::new(objects, selection, ofs_delta, out)?;
+    while sender.step()? {}
+    sender.finish()
+}
+
+/// A pack that is written object by object.
+pub struct PackSender<'a, W: Write> {
+    objects: &'a dyn Objects,
+    selection: &'a Selection,
+    place: usize,
+    pack: PackWriter<W>,
+    offsets: Offsets,
+}
+
+impl<'a, W: Write> PackSender<'a, W> {
+    /// Begins the pack of a selection.
+    pub fn new(
+        objects: &'a dyn Objects,
+        selection: &'a Selection,
+        ofs_delta: bool,
+        out: W,
+    ) -> Result<PackSender<'a, W>, ServeError> {
+        let count = u32::try_from(selection.len()).map_err(|_| WalkError::TooMany(u32::MAX as usize))?;
+        let pack = PackWriter::new(out, count)?;
+        // Offsets cost eight bytes an object; a delta against an id costs twenty in the pack.
+        let offsets = Offsets::new(if ofs_delta { selection.len() } else { 0 });
+        Ok(PackSender { objects, selection, place: 0, pack, offsets })
+    }
+
+    /// Writes the next object; false when there is none left.
+    pub fn step(&mut self) -> Result<bool, ServeError> {
+        let Some(id) = self.selection.get(self.place) else { return Ok(false) };
+        self.offsets.note(self.place, self.pack.offset());
+        let mut stored = self.objects.stored(&id)?.ok_or(WalkError::Missing(id))?;
+        match stored.base.and_then(|base| Some((base, self.selection.place(&base)?))) {
+            None if stored.base.is_none() => {
+                self.pack.whole(stored.kind, stored.size_bytes, &mut stored.zlib)?;
+            }
             None => {
                 drop(stored);
-                whole(objects, id, &mut pack)?;
+                whole(self.objects, id, &mut self.pack)?;
             }
-            Some((base, base_place)) => match offsets.get(base_place, place) {
-                Some(offset) => pack.ofs_delta(offset, stored.size_bytes, &mut stored.zlib)?,
-                None => pack.ref_delta(base, stored.size_bytes, &mut stored.zlib)?,
+            Some((base, base_place)) => match self.offsets.get(base_place, self.place) {
+                Some(offset) => self.pack.ofs_delta(offset, stored.size_bytes, &mut stored.zlib)?,
+                None => self.pack.ref_delta(base, stored.size_bytes, &mut stored.zlib)?,
             },
         }
+        self.place += 1;
+        Ok(true)
     }
-    Ok(pack.finish()?)
+
+    /// Ends the pack with its checksum.
+    pub fn finish(self) -> Result<W, ServeError> {
+        Ok(self.pack.finish()?)
+    }
 }
 
 fn whole<W: Write>(objects: &dyn Objects, id: ObjectId, pack: &mut PackWriter<W>) -> Result<(), ServeError> {

@@ -313,6 +313,11 @@ impl Selection {
         true
     }
 
+    /// The object at a place.
+    pub fn get(&self, place: usize) -> Option<ObjectId> {
+        (place < self.count).then(|| *self.at(place))
+    }
+
     fn at(&self, place: usize) -> &ObjectId {
         &self.chunks[place / CHUNK][place % CHUNK]
     }
