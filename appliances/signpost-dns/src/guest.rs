@@ -2,14 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use hickory_proto::rr::Name;
-use hickory_proto::serialize::txt::Parser;
-use hickory_server::Server;
-use hickory_server::store::in_memory::InMemoryZoneHandler;
-use hickory_server::zone_handler::{AxfrPolicy, Catalog, ZoneType};
-use tokio::net::{TcpListener, UdpSocket};
+use crate::engine::{Engine, Served, Views};
+use crate::limits::RRL_ANSWERS_A_SECOND;
+use crate::name::Name;
+use crate::serve::{self, Manner};
+use crate::zone::Zone;
+use crate::zonefile;
 
 /// What the guest needs to know; each argument overrides the environment variable named beside it.
 struct Arguments {
@@ -17,12 +16,15 @@ struct Arguments {
     listen: SocketAddr,
     /// `--origin`, `SIGNPOST_ORIGIN`: the zone's name.
     origin: String,
-    /// `--zone`, `SIGNPOST_ZONE`: the zone's text, its lines separated by newlines or by `|`.
+    /// `--zone`, `SIGNPOST_ZONE`: the zone's text, its lines separated by newlines or by `|`; `--zone-file` reads it from a
+    /// file.
     zone: String,
 }
 
 const ZONE_UNASKED: &str = "@ 300 IN SOA ns1 hostmaster 1 3600 900 1209600 300|@ 300 IN NS ns1|\
     ns1 300 IN A 192.0.2.1|@ 300 IN A 192.0.2.1|www 300 IN A 192.0.2.80";
+/// Rows of the rate limiter in a machine of 8 MB.
+const RRL_ROWS_SMALL: usize = 1024;
 
 /// Serves a static zone until the program is killed.
 ///
@@ -34,30 +36,35 @@ pub fn serve_static(arguments: impl Iterator<Item = String>) -> Result<(), Strin
         .enable_all()
         .build()
         .map_err(|error| format!("the runtime does not start: {error}"))?;
-    runtime.block_on(serve(arguments))
+    runtime.block_on(run(arguments))
 }
 
-async fn serve(arguments: Arguments) -> Result<(), String> {
-    let origin = Name::from_ascii(&arguments.origin)
-        .map_err(|error| format!("--origin {}: {error}", arguments.origin))?;
-    let text = format!("{}\n", arguments.zone.replace('|', "\n"));
-    let (origin, records) = Parser::new(text, None, Some(origin))
-        .parse()
-        .map_err(|error| format!("the zone's text does not parse: {error}"))?;
-    let zone: InMemoryZoneHandler =
-        InMemoryZoneHandler::new(origin.clone(), records, ZoneType::Primary, AxfrPolicy::Deny)?;
-    let mut catalog = Catalog::new();
-    catalog.upsert(origin.clone().into(), vec![Arc::new(zone)]);
+async fn run(arguments: Arguments) -> Result<(), String> {
+    let origin = Name::from_text(&arguments.origin, Some(&Name::root()))?;
+    let text = if arguments.zone.contains('\n') { arguments.zone } else { arguments.zone.replace('|', "\n") };
+    let records =
+        zonefile::parse(&text, &origin, None).map_err(|error| format!("the zone's text, {error}"))?;
+    let zone = Zone::build(&origin, records).map_err(|error| error.to_string())?;
+    let mut served = Served::default();
+    served.put(&origin, Arc::new(Views::plain(Arc::new(zone))));
+    let mut secret = [0; 16];
+    ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut secret)
+        .map_err(|_| "the system has no randomness".to_string())?;
+    let engine = Arc::new(Engine::new(secret, b"signpost", None));
+    engine.served.publish(served);
 
-    let cannot = |error: std::io::Error| format!("cannot listen on {}: {error}", arguments.listen);
-    let tcp = TcpListener::bind(arguments.listen).await.map_err(cannot)?;
-    let bound = tcp.local_addr().map_err(cannot)?;
-    let udp = UdpSocket::bind(bound).await.map_err(cannot)?;
-    let mut server = Server::new(catalog);
-    server.register_socket(udp);
-    server.register_listener(tcp, Duration::from_secs(10), 4096);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let manner = Manner {
+        threads,
+        answers_a_second: RRL_ANSWERS_A_SECOND,
+        limiter_rows: RRL_ROWS_SMALL,
+        limit_loopback: false,
+    };
+    let bound = serve::listen(&engine, arguments.listen, manner)
+        .await
+        .map_err(|error| format!("cannot listen on {}: {error}", arguments.listen))?;
     println!("signpost-dns: ready on {bound}, zone {origin}");
-    server.block_until_done().await.map_err(|error| format!("the server ended: {error}"))
+    std::future::pending().await
 }
 
 fn read_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
@@ -65,14 +72,23 @@ fn read_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, 
     let mut listen = or("SIGNPOST_LISTEN", "0.0.0.0:53");
     let mut origin = or("SIGNPOST_ORIGIN", "example.test.");
     let mut zone = or("SIGNPOST_ZONE", ZONE_UNASKED);
+    let mut file = String::new();
     while let Some(word) = words.next() {
         let slot = match word.as_str() {
             "--listen" => &mut listen,
             "--origin" => &mut origin,
             "--zone" => &mut zone,
-            other => return Err(format!("unknown argument {other}; known: --listen, --origin, --zone")),
+            "--zone-file" => &mut file,
+            other => {
+                return Err(format!(
+                    "unknown argument {other}; known: --listen, --origin, --zone, --zone-file"
+                ));
+            }
         };
         *slot = words.next().ok_or_else(|| format!("{word} needs a value"))?;
+    }
+    if !file.is_empty() {
+        zone = std::fs::read_to_string(&file).map_err(|error| format!("--zone-file {file}: {error}"))?;
     }
     let listen = listen.parse().map_err(|error| format!("--listen {listen}: {error}"))?;
     Ok(Arguments { listen, origin, zone })

@@ -1,0 +1,94 @@
+//! Sockets: datagrams and streams in, the engine's replies out.
+
+#[cfg(feature = "batch")]
+mod batch;
+pub mod stream;
+#[cfg_attr(feature = "batch", expect(dead_code, reason = "its errand() serves both forms"))]
+mod udp;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::net::TcpListener;
+
+use crate::engine::Engine;
+use crate::rrl::Limiter;
+
+/// Seconds since 1970, as 32 bits.
+pub fn now_s() -> u32 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32)
+}
+
+/// How a server's sockets are to behave.
+#[derive(Debug, Clone, Copy)]
+pub struct Manner {
+    /// Threads that answer datagrams; without the feature `batch` it is always one task.
+    pub threads: usize,
+    /// Answers a second to one network; 0: no limit.
+    pub answers_a_second: u32,
+    /// Rows of the rate limiter.
+    pub limiter_rows: usize,
+    /// Whether askers on this machine are limited too.
+    pub limit_loopback: bool,
+}
+
+impl Manner {
+    fn limiter(&self) -> Limiter {
+        match self.answers_a_second {
+            0 => Limiter::off(),
+            answers => Limiter::new(self.limiter_rows, answers, self.limit_loopback),
+        }
+    }
+}
+
+/// Listens on UDP and TCP of one address and serves in the background for as long as the program runs; gives the
+/// address (port 0 takes a free one). Must be called within a tokio runtime.
+///
+/// # Errors
+/// What the system says about the address.
+pub async fn listen(engine: &Arc<Engine>, address: SocketAddr, manner: Manner) -> io::Result<SocketAddr> {
+    let (tcp, bound) = bind_pair(engine, address, manner).await?;
+    tokio::spawn(stream::accept(engine.clone(), tcp));
+    Ok(bound)
+}
+
+/// A free TCP port need not be free for UDP: try a few.
+async fn bind_pair(
+    engine: &Arc<Engine>,
+    address: SocketAddr,
+    manner: Manner,
+) -> io::Result<(TcpListener, SocketAddr)> {
+    let mut tries = if address.port() == 0 { 20 } else { 1 };
+    loop {
+        let tcp = TcpListener::bind(address).await?;
+        let bound = tcp.local_addr()?;
+        tries -= 1;
+        match datagrams(engine, bound, manner).await {
+            Ok(()) => return Ok((tcp, bound)),
+            Err(error) if tries == 0 => return Err(error),
+            Err(_) => {}
+        }
+    }
+}
+
+#[cfg(feature = "batch")]
+async fn datagrams(engine: &Arc<Engine>, bound: SocketAddr, manner: Manner) -> io::Result<()> {
+    let sockets: io::Result<Vec<_>> = (0..manner.threads.max(1)).map(|_| batch::bind(bound)).collect();
+    for socket in sockets? {
+        let (engine, runtime) = (engine.clone(), tokio::runtime::Handle::current());
+        std::thread::Builder::new().name("datagrams".to_string()).spawn(move || {
+            let _context = runtime.enter();
+            batch::serve(&engine, &Arc::new(socket), manner.limiter());
+        })?;
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "batch"))]
+async fn datagrams(engine: &Arc<Engine>, bound: SocketAddr, manner: Manner) -> io::Result<()> {
+    let socket = Arc::new(tokio::net::UdpSocket::bind(bound).await?);
+    tokio::spawn(udp::serve(engine.clone(), socket, manner.limiter()));
+    Ok(())
+}
