@@ -10,6 +10,7 @@ pub static IDENTITY: Identity = Identity {
     about: "Your calendars and tasks, on every device.",
     version: env!("CARGO_PKG_VERSION"),
     services: &[Service::web(8444, 445)],
+    store: |options| options,
     labels: &["calendar"],
 };
 

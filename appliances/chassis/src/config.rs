@@ -32,7 +32,7 @@ pub enum ConfigError {
     },
     /// The store could not read or write.
     #[error("the configuration cannot be kept: {0}")]
-    Store(String),
+    Store(#[from] store::Error),
     /// Larger than a configuration file may be.
     #[error("{0} is larger than a configuration file may be")]
     TooLarge(String),
@@ -119,14 +119,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_change_is_read_back_and_announced() {
-        let dir = tempfile::tempdir().unwrap();
-        let files = ConfigFiles::in_dir(dir.path()).unwrap();
+        let store = store::Store::create(store::MemoryDevice::new(), store::Options::new()).unwrap();
+        let files = ConfigFiles::of(&store).unwrap();
         let config = Config::<Sample>::at(&files, "sample.toml");
         let mut watching = config.watch();
         assert_eq!(config.get().unwrap(), Sample::default());
         config.change("anna", "more hops", |sample| sample.hops = 9).await.unwrap();
         watching.changed().await.unwrap();
-        let again = Config::<Sample>::at(&ConfigFiles::in_dir(dir.path()).unwrap(), "sample.toml");
+        let again = Config::<Sample>::at(&ConfigFiles::of(&store).unwrap(), "sample.toml");
         assert_eq!(again.get().unwrap().hops, 9);
     }
 

@@ -13,6 +13,8 @@ pub struct Identity {
     pub version: &'static str,
     /// Every port that it may listen on. The first service whose name is `web` carries the chassis's pages.
     pub services: &'static [Service],
+    /// How its store is opened: merge policies for its paths, size of the cache. `|options| options` for the defaults.
+    pub store: fn(store::Options) -> store::Options,
     /// Labels below the domain that its certificate names (`imap` makes `imap.example.org`).
     pub labels: &'static [&'static str],
 }

@@ -14,6 +14,7 @@ pub mod listen;
 pub mod log;
 pub mod metrics;
 pub mod options;
+pub mod place;
 pub mod run;
 pub mod seed;
 pub mod stop;

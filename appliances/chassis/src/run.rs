@@ -9,6 +9,7 @@ use std::time::Instant;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use store::Store;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
@@ -23,7 +24,7 @@ use crate::options::Options;
 use crate::seed::{Ready, Seed, Sibling};
 use crate::stop::Stop;
 use crate::tls::{self, Authority, Leaf, Tls, TlsError};
-use crate::{log, web};
+use crate::{log, place, web};
 
 /// Whatever ends an appliance early.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -54,13 +55,13 @@ pub enum StartError {
 }
 
 /// Everything an appliance stands on. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Chassis(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     identity: &'static Identity,
     options: Options,
+    store: Store,
     files: ConfigFiles,
     accounts: Accounts,
     tls: Tls,
@@ -72,6 +73,12 @@ struct Inner {
     stop: Stop,
     endpoints: Mutex<BTreeMap<String, SocketAddr>>,
     started: Instant,
+}
+
+impl std::fmt::Debug for Chassis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Chassis of {}", self.0.identity.name)
+    }
 }
 
 /// What all appliances of a household share: `household.toml` on the `config` branch.
@@ -181,13 +188,8 @@ impl Chassis {
         seed: Seed,
         started: Instant,
     ) -> Result<Chassis, StartError> {
-        let place = |reason: std::io::Error| StartError::Place {
-            place: options.place(identity),
-            reason: reason.to_string(),
-        };
-        let dir = options.dir.clone().ok_or_else(|| place(std::io::ErrorKind::Unsupported.into()))?;
-        make_private_dir(&dir).map_err(place)?;
-        let files = ConfigFiles::in_dir(&dir.join("config"))?;
+        let store = place::open(identity, &options)?;
+        let files = ConfigFiles::of(&store)?;
         let domain = settled_domain(&files, &options, &seed).await?;
         let (names, addresses) = tls::names_and_addresses(&domain, identity.labels, &options.bind);
         let (leaf, authority_pem) =
@@ -204,9 +206,11 @@ impl Chassis {
             stop: Stop::default(),
             endpoints: Mutex::default(),
             files,
+            store,
             options,
             started,
         }));
+        tokio::spawn(chassis.clone().follow_accounts());
         for account in seed.accounts {
             chassis.accounts().adopt(account).await?;
         }
@@ -217,6 +221,11 @@ impl Chassis {
     /// Who this appliance is.
     pub fn identity(&self) -> &'static Identity {
         self.0.identity
+    }
+
+    /// What it keeps its data in.
+    pub fn store(&self) -> &Store {
+        &self.0.store
     }
 
     /// What it was told at its start.
@@ -350,6 +359,20 @@ impl Chassis {
         self.0.identity.service(service).map_or(0, |known: &Service| self.0.options.port(known))
     }
 
+    /// Accounts are read again after every commit on `config`, whoever made it: a form, a command, a revert.
+    async fn follow_accounts(self) {
+        let mut commits = self.0.files.watch();
+        loop {
+            tokio::select! {
+                changed = commits.changed() => if changed.is_err() { return },
+                () = self.stopping() => return,
+            }
+            if let Err(error) = self.accounts().reload() {
+                tracing::error!(%error, "the accounts cannot be read; those known before stay");
+            }
+        }
+    }
+
     /// Later lines of a supervisor change what they name; the end of its input means "stop".
     async fn follow(self, mut lines: mpsc::Receiver<String>) {
         while let Some(line) = lines.recv().await {
@@ -434,11 +457,6 @@ async fn leaf(
         }
     };
     Ok((authority.issue(names, addresses)?, authority.certificate_pem))
-}
-
-fn make_private_dir(dir: &std::path::Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
 fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {

@@ -10,6 +10,7 @@ pub static IDENTITY: Identity = Identity {
     about: "Your address book, on every device.",
     version: env!("CARGO_PKG_VERSION"),
     services: &[Service::web(8443, 444)],
+    store: |options| options,
     labels: &["contacts"],
 };
 

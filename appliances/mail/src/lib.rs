@@ -23,6 +23,7 @@ pub static IDENTITY: Identity = Identity {
         Service::known("imaps", 993),
         Service::web(443, 443),
     ],
+    store: |options| options,
     labels: &["mail", "imap", "smtp", "autoconfig", "autodiscover", "mta-sts"],
 };
 

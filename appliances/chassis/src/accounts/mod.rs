@@ -49,6 +49,9 @@ pub enum AccountError {
     /// A bound is reached.
     #[error("there are {0} already, which is the most there can be")]
     TooMany(usize),
+    /// The thread that hashes failed.
+    #[error("the password could not be hashed")]
+    Hashing,
     /// The configuration could not be read or written.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -116,8 +119,15 @@ impl Accounts {
             let account: Account = config::parse(&path, &bytes)?;
             known.insert(user.to_owned(), Arc::new(account));
         }
-        *self.0.known.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = known;
-        lock(&self.0.verified).clear();
+        let before = {
+            let mut kept = self.0.known.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+            std::mem::replace(&mut *kept, known)
+        };
+        // A password stays verified only where its account is the same as before.
+        let same = |user: &String| {
+            self.find(user).is_some_and(|now| before.get(user).is_some_and(|old| *old == now))
+        };
+        lock(&self.0.verified).retain(|_, one| same(&one.user));
         Ok(())
     }
 
@@ -290,8 +300,7 @@ impl Accounts {
         hash: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, AccountError> {
         let _permit = self.0.hashing.acquire().await;
-        let done = tokio::task::spawn_blocking(hash).await;
-        done.map_err(|error| AccountError::Config(ConfigError::Store(error.to_string())))
+        tokio::task::spawn_blocking(hash).await.map_err(|_| AccountError::Hashing)
     }
 }
 

@@ -3,17 +3,17 @@ use std::net::Ipv4Addr;
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-async fn household() -> (tempfile::TempDir, ConfigFiles, Accounts) {
-    let dir = tempfile::tempdir().unwrap();
-    let files = ConfigFiles::in_dir(dir.path()).unwrap();
+async fn household() -> (store::Store, ConfigFiles, Accounts) {
+    let store = store::Store::create(store::MemoryDevice::new(), store::Options::new()).unwrap();
+    let files = ConfigFiles::of(&store).unwrap();
     let accounts = Accounts::open(&files).unwrap();
     accounts.create("anna", "anna@example.org", "Anna", "correct horse", true).await.unwrap();
-    (dir, files, accounts)
+    (store, files, accounts)
 }
 
 #[tokio::test]
 async fn own_password_and_address_both_log_in_after_a_restart() {
-    let (_dir, files, _) = household().await;
+    let (_store, files, _) = household().await;
     let accounts = Accounts::open(&files).unwrap();
     for name in ["anna", "ANNA", "Anna@Example.org"] {
         let login = accounts.login(name, "correct horse", HERE, "test").await.unwrap();
@@ -25,7 +25,7 @@ async fn own_password_and_address_both_log_in_after_a_restart() {
 
 #[tokio::test]
 async fn a_revoked_device_is_out_at_once() {
-    let (_dir, _, accounts) = household().await;
+    let (_store, _, accounts) = household().await;
     let (device, password) = accounts.add_device("anna", "Anna's phone").await.unwrap();
     for _ in 0..2 {
         let login = accounts.login("anna", &password, HERE, "imap").await.unwrap();
@@ -39,7 +39,7 @@ async fn a_revoked_device_is_out_at_once() {
 
 #[tokio::test]
 async fn verified_passwords_cost_no_second_hash() {
-    let (_dir, _, accounts) = household().await;
+    let (_store, _, accounts) = household().await;
     accounts.login("anna", "correct horse", HERE, "dav").await.unwrap();
     let started = Instant::now();
     for _ in 0..200 {
@@ -50,7 +50,7 @@ async fn verified_passwords_cost_no_second_hash() {
 
 #[tokio::test]
 async fn a_changed_password_ends_sessions_and_the_old_one() {
-    let (_dir, _, accounts) = household().await;
+    let (_store, _, accounts) = household().await;
     let login = accounts.login("anna", "correct horse", HERE, "web").await.unwrap();
     let token = accounts.open_session(&login, "Firefox on Linux").await.unwrap();
     assert_eq!(accounts.session(&token, HERE, "web").unwrap().account.user, "anna");
@@ -65,7 +65,7 @@ async fn a_changed_password_ends_sessions_and_the_old_one() {
 async fn scram_logs_in_with_a_device_password() {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
-    let (_dir, _, accounts) = household().await;
+    let (_store, _, accounts) = household().await;
     let (device, password) = accounts.add_device("anna", "mutt").await.unwrap();
     let exchange = accounts.scram("n,,n=anna,r=abc", HERE, "imap").unwrap();
     let server_first = exchange.server_first().to_owned();
@@ -88,7 +88,7 @@ async fn scram_logs_in_with_a_device_password() {
 
 #[tokio::test]
 async fn names_and_passwords_have_rules() {
-    let (_dir, _, accounts) = household().await;
+    let (_store, _, accounts) = household().await;
     let create = async |user: &str, password: &str| {
         accounts.create(user, &format!("{user}@example.org"), "", password, false).await.unwrap_err()
     };
@@ -100,7 +100,7 @@ async fn names_and_passwords_have_rules() {
 
 #[tokio::test]
 async fn the_newer_copy_of_an_account_wins() {
-    let (_dir, _, accounts) = household().await;
+    let (_store, _, accounts) = household().await;
     let old = Account::clone(&accounts.find("anna").unwrap());
     accounts.add_device("anna", "phone").await.unwrap();
     assert!(!accounts.adopt(old.clone()).await.unwrap());

@@ -1,22 +1,16 @@
 //! The files of the `config` branch as bytes: read, list, commit, watch.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-use std::{fs, io};
-
+use bytes::Bytes;
+use store::{Author, Branch, Store};
 use tokio::sync::watch;
 
 use super::ConfigError;
 use crate::limits;
 
 /// The files of the branch. Cheap to clone; all clones see the same.
-#[derive(Debug, Clone)]
-pub struct ConfigFiles(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    dir: PathBuf,
-    writing: Mutex<()>,
+#[derive(Clone)]
+pub struct ConfigFiles {
+    branch: Branch,
     commits: watch::Sender<u64>,
 }
 
@@ -49,78 +43,66 @@ impl Change {
 }
 
 impl ConfigFiles {
-    /// Opens or makes the files in a directory.
-    pub fn in_dir(dir: &Path) -> Result<ConfigFiles, ConfigError> {
-        fs::create_dir_all(dir).map_err(failed)?;
-        let inner = Inner { dir: dir.to_owned(), writing: Mutex::new(()), commits: watch::Sender::new(0) };
-        Ok(ConfigFiles(Arc::new(inner)))
+    /// The branch `config` of a store. Needs a runtime: a task tells the watchers of every commit, whoever made it.
+    pub fn of(store: &Store) -> Result<ConfigFiles, ConfigError> {
+        let branch = store.branch(BRANCH)?;
+        let files = ConfigFiles { branch, commits: watch::Sender::new(0) };
+        let mut events = files.branch.watch("", None)?;
+        let commits = files.commits.clone();
+        tokio::spawn(async move {
+            while events.next_async().await.is_ok() {
+                commits.send_modify(|count| *count += 1);
+            }
+        });
+        Ok(files)
     }
 
     /// The content of a file; `None` when there is none.
-    pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>, ConfigError> {
-        match fs::read(self.0.dir.join(path)) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed(error)),
-        }
+    pub fn read(&self, path: &str) -> Result<Option<Bytes>, ConfigError> {
+        Ok(self.branch.snapshot()?.read(path)?)
     }
 
     /// The names of the files in a directory, sorted.
     pub fn list(&self, dir: &str) -> Result<Vec<String>, ConfigError> {
-        let entries = match fs::read_dir(self.0.dir.join(dir)) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(failed(error)),
-        };
-        let mut names = Vec::new();
-        for entry in entries {
-            names.extend(entry.map_err(failed)?.file_name().into_string());
-        }
+        let entries = self.branch.snapshot()?.list(dir)?;
+        let mut names: Vec<String> = entries.iter().map(|entry| entry.name().into_owned()).collect();
         names.sort();
         Ok(names)
     }
 
-    /// Makes all changes, flushed, then tells the watchers.
-    pub async fn commit(
-        &self,
-        _author: &str,
-        _message: &str,
-        changes: Vec<Change>,
-    ) -> Result<(), ConfigError> {
-        let files = self.clone();
-        let written = tokio::task::spawn_blocking(move || files.write(changes)).await;
-        written.map_err(|error| ConfigError::Store(error.to_string()))??;
-        self.0.commits.send_modify(|count| *count += 1);
-        Ok(())
-    }
-
-    /// Counts commits: changes after each.
-    pub fn watch(&self) -> watch::Receiver<u64> {
-        self.0.commits.subscribe()
-    }
-
-    fn write(&self, changes: Vec<Change>) -> Result<(), ConfigError> {
-        let _writing = self.0.writing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    /// Makes all changes as one commit, flushed. `author` is an account or a part of the program.
+    pub async fn commit(&self, author: &str, message: &str, changes: Vec<Change>) -> Result<(), ConfigError> {
+        let mut transaction = self.branch.begin()?;
         for change in changes {
             match change {
                 Change::Put { path, bytes } if bytes.len() > limits::CONFIG_BYTES_MAX => {
                     return Err(ConfigError::TooLarge(path));
                 }
-                Change::Put { path, bytes } => {
-                    let path = self.0.dir.join(path);
-                    fs::create_dir_all(path.parent().unwrap_or(&self.0.dir)).map_err(failed)?;
-                    let beside = path.with_extension("new");
-                    fs::write(&beside, bytes).map_err(failed)?;
-                    fs::File::open(&beside).and_then(|file| file.sync_all()).map_err(failed)?;
-                    fs::rename(&beside, &path).map_err(failed)?;
-                }
-                Change::Remove { path } => fs::remove_file(self.0.dir.join(path)).map_err(failed)?,
+                Change::Put { path, bytes } => drop(transaction.put(path, bytes)?),
+                Change::Remove { path } => drop(transaction.remove(path)?),
             }
         }
+        let author = Author::new(author, format!("{author}@localhost"));
+        transaction.commit_async(author, message).await?;
         Ok(())
+    }
+
+    /// The branch itself, for its history.
+    pub fn branch(&self) -> &Branch {
+        &self.branch
+    }
+
+    /// Counts commits: changes after each.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.commits.subscribe()
     }
 }
 
-fn failed(error: io::Error) -> ConfigError {
-    ConfigError::Store(error.to_string())
+impl std::fmt::Debug for ConfigFiles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ConfigFiles")
+    }
 }
+
+/// The branch's name. It holds verifiers of passwords and private keys: never serve it to anybody.
+const BRANCH: &str = "config";

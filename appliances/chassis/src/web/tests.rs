@@ -9,6 +9,7 @@ static TESTED: Identity = Identity {
     about: "An appliance of the tests.",
     version: "0",
     services: &[Service::web(8443, 443)],
+    store: |options| options,
     labels: &["tested"],
 };
 

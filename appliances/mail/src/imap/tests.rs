@@ -18,9 +18,9 @@ struct House {
 impl House {
     async fn new() -> House {
         let dir = tempfile::tempdir().unwrap();
-        let accounts = Accounts::open(&ConfigFiles::in_dir(dir.path()).unwrap()).unwrap();
-        accounts.create("ada", "ada@example.org", "Ada", "correct horse", false).await.unwrap();
         let store = Store::create(MemoryDevice::new(), Options::new()).unwrap();
+        let accounts = Accounts::open(&ConfigFiles::of(&store).unwrap()).unwrap();
+        accounts.create("ada", "ada@example.org", "Ada", "correct horse", false).await.unwrap();
         let leaf = chassis::tls::Authority::create("example.org")
             .unwrap()
             .issue(&["mail.example.org".into()], &[])
