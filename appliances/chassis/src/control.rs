@@ -11,8 +11,7 @@ mod commands;
 mod socket;
 
 pub(crate) use commands::register_own;
-pub(crate) use socket::listen;
-pub use socket::{CONTROL_SOCKET, Client, ClientError};
+pub use socket::{CONTROL_SOCKET, Client, ClientError, listen};
 
 use std::collections::BTreeMap;
 use std::pin::Pin;

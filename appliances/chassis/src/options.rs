@@ -1,5 +1,6 @@
 //! What an appliance is told at its start: command-line words, on a machine the words of its kernel command line.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
@@ -16,6 +17,8 @@ pub struct Options {
     pub bind: Vec<IpAddr>,
     /// Which port a service takes.
     pub ports: Ports,
+    /// Single services' ports, whatever `ports` says.
+    pub port_of: BTreeMap<String, u16>,
     /// The household's domain, when the store does not know one yet.
     pub domain: Option<String>,
     /// Logs as JSON lines, not for people.
@@ -51,6 +54,7 @@ impl Options {
             device: None,
             bind: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
             ports: Ports::Base(0),
+            port_of: BTreeMap::new(),
             domain: None,
             log_json: false,
             log_level: tracing::Level::INFO,
@@ -91,6 +95,13 @@ impl Options {
                         text.parse().map_err(|_| wrong(format!("--base-port: {text:?} is not a port")))?;
                     options.ports = Ports::Base(base);
                 }
+                "--port" => {
+                    let text = value()?;
+                    let parsed = text.split_once('=').and_then(|(name, port)| Some((name, port.parse().ok()?)));
+                    let (name, port) = parsed
+                        .ok_or_else(|| wrong(format!("--port: {text:?} is not SERVICE=NUMBER, as imap=1143")))?;
+                    options.port_of.insert(name.to_owned(), port);
+                }
                 "--shared-ports" => options.ports = Ports::Shared,
                 "--log" => options.log_json = value()? == "json",
                 "--log-level" => {
@@ -114,6 +125,9 @@ impl Options {
 
     /// The port of a service under these options; 0 is the system's choice.
     pub fn port(&self, service: &Service) -> u16 {
+        if let Some(port) = self.port_of.get(service.name) {
+            return *port;
+        }
         match self.ports {
             Ports::Own => service.port,
             Ports::Shared => service.shared,
@@ -136,7 +150,7 @@ fn wrong(text: String) -> OptionError {
 }
 
 const KNOWN: &str =
-    "--dir, --device, --domain, --bind, --base-port, --shared-ports, --log, --log-level, --supervised";
+    "--dir, --device, --domain, --bind, --base-port, --port, --shared-ports, --log, --log-level, --supervised";
 
 #[cfg(test)]
 mod tests {
@@ -158,6 +172,14 @@ mod tests {
         let options = Options::parse(words("--dir /tmp/x --base-port 10000 --bind ::1,127.0.0.1")).unwrap();
         assert_eq!(options.port(&Service::known("imap", 143)), 10143);
         assert_eq!(options.bind.len(), 2);
+    }
+
+    #[test]
+    fn a_single_port_may_differ() {
+        let options = Options::parse(words("--dir x --base-port 10000 --port imap=1143 --port=smtp=2525")).unwrap();
+        assert_eq!(options.port(&Service::known("imap", 143)), 1143);
+        assert_eq!(options.port(&Service::known("smtp", 25)), 2525);
+        assert!(Options::parse(words("--dir x --port imap")).is_err());
     }
 
     #[test]

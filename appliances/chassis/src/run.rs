@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::Store;
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 
-use crate::accounts::{AccountError, Accounts};
+use crate::accounts::{Account, AccountChange, AccountError, Accounts};
 use crate::config::{Config, ConfigError, ConfigFiles};
 use crate::control::{self, Commands};
 use crate::http::{self, Router};
@@ -21,7 +21,7 @@ use crate::identity::{Identity, Service};
 use crate::listen::{self, ListenError, Listener};
 use crate::metrics::Metrics;
 use crate::options::Options;
-use crate::seed::{Ready, Seed, Sibling};
+use crate::seed::{Ready, Seed, Sibling, Told};
 use crate::stop::Stop;
 use crate::tls::{self, Authority, Leaf, Tls, TlsError};
 use crate::{log, place, web};
@@ -173,6 +173,7 @@ impl Chassis {
         chassis.stop().on_signals();
         if let Some(lines) = lines {
             tokio::spawn(chassis.clone().follow(lines));
+            tokio::spawn(chassis.clone().tell_accounts());
         }
         if let Some(dir) = &chassis.0.options.dir
             && let Err(error) = control::listen(dir, chassis.commands().clone(), chassis.stop().clone())
@@ -180,6 +181,14 @@ impl Chassis {
             tracing::warn!(%error, dir = %dir.display(), "no control socket");
         }
         Ok(chassis)
+    }
+
+    /// Opens an appliance that does not run, for commands: its store, configuration and accounts, no listener.
+    ///
+    /// # Errors
+    /// When the store is in use (the appliance runs: ask its control socket) or cannot be read.
+    pub async fn offline(identity: &'static Identity, options: Options) -> Result<Chassis, StartError> {
+        Chassis::assemble(identity, options, Seed::default(), Instant::now()).await
     }
 
     async fn assemble(
@@ -330,13 +339,16 @@ impl Chassis {
     /// Says that every service listens. Call it once, when it is true.
     pub fn ready(&self) {
         let ready = Ready {
-            ready: true,
             endpoints: lock(&self.0.endpoints).clone(),
             after_ms: self.0.started.elapsed().as_millis() as u64,
         };
         tracing::info!(after_ms = ready.after_ms, domain = self.domain(), "ready");
+        self.tell(&Told::Ready(ready));
+    }
+
+    fn tell(&self, told: &Told) {
         if self.0.options.supervised
-            && let Ok(line) = serde_json::to_string(&ready)
+            && let Ok(line) = serde_json::to_string(told)
         {
             println!("{line}");
         }
@@ -396,6 +408,29 @@ impl Chassis {
         for account in seed.accounts {
             if let Err(error) = self.accounts().adopt(account).await {
                 tracing::error!(%error, "an account of the household cannot be taken");
+            }
+        }
+        for user in seed.removed {
+            if self.accounts().find(&user).is_some()
+                && let Err(error) = self.accounts().remove(&user).await
+            {
+                tracing::error!(%error, user, "an account of the household cannot be removed");
+            }
+        }
+    }
+
+    /// Tells the supervisor of changes, so that a password made on one appliance's page is good for all.
+    async fn tell_accounts(self) {
+        let mut changes = self.accounts().changes();
+        loop {
+            match changes.recv().await {
+                Ok(change) => self.tell(&Told::Account(change)),
+                Err(broadcast::error::RecvError::Closed) => return,
+                Err(broadcast::error::RecvError::Lagged(_)) => {
+                    self.accounts().all().into_iter().for_each(|account| {
+                        self.tell(&Told::Account(AccountChange::Changed(Box::new(Account::clone(&account)))));
+                    });
+                }
             }
         }
     }

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
 
 use ring::hmac;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, broadcast};
 
 pub use login::{Login, LoginError, ScramLogin};
 pub use record::{Account, Credential, Secret, Verifier, check_user};
@@ -82,6 +82,17 @@ struct Inner {
     verified_key: hmac::Key,
     throttle: Mutex<Throttle>,
     last_use: Mutex<HashMap<(String, Option<String>), LastUse>>,
+    changes: broadcast::Sender<AccountChange>,
+}
+
+/// What happened to an account here.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccountChange {
+    /// It is new, or different from before.
+    Changed(Box<Account>),
+    /// The account of this login name is no more.
+    Removed(String),
 }
 
 /// A password that was right: whose, which, until when that is taken for granted.
@@ -104,6 +115,7 @@ impl Accounts {
             verified_key: hmac::Key::new(hmac::HMAC_SHA256, &secret::random::<32>()),
             throttle: Mutex::default(),
             last_use: Mutex::default(),
+            changes: broadcast::Sender::new(64),
         }));
         accounts.reload()?;
         Ok(accounts)
@@ -168,19 +180,27 @@ impl Accounts {
         if count >= limits::ACCOUNTS_MAX {
             return Err(AccountError::TooMany(count));
         }
-        self.keep(account, "accounts", &format!("Account {user}")).await
+        self.keep_and_tell(account, "accounts", &format!("Account {user}")).await
     }
 
-    /// Takes an account as it is (from another appliance of the household), if it is newer than ours.
+    /// Takes a copy of an account that was changed elsewhere in the household and joins it with ours. False: it brought
+    /// nothing new.
     pub async fn adopt(&self, account: Account) -> Result<bool, AccountError> {
         check_user(&account.user).map_err(|reason| AccountError::BadName(account.user.clone(), reason))?;
         let _changing = self.0.changing.lock().await;
-        if self.find(&account.user).is_some_and(|ours| ours.changed_ms >= account.changed_ms) {
+        let ours = self.find(&account.user);
+        let joined = ours.as_ref().map_or_else(|| account.clone(), |ours| ours.joined(&account));
+        if ours.is_some_and(|ours| *ours == joined) {
             return Ok(false);
         }
         let message = format!("Account {} as the household has it", account.user);
-        self.keep(account, "household", &message).await?;
+        self.keep(joined, "household", &message).await?;
         Ok(true)
+    }
+
+    /// Tells of every change that was made here (not of those that were adopted).
+    pub fn changes(&self) -> broadcast::Receiver<AccountChange> {
+        self.0.changes.subscribe()
     }
 
     /// Removes an account. What it kept stays in the store until it is purged.
@@ -189,6 +209,7 @@ impl Accounts {
         self.known(user)?;
         let message = format!("Account {user} removed");
         self.0.files.commit("accounts", &message, vec![Change::remove(&path(user))]).await?;
+        let _ = self.0.changes.send(AccountChange::Removed(user.to_owned()));
         self.reload()
     }
 
@@ -200,7 +221,7 @@ impl Accounts {
         let verifier = self.hashed(move || Verifier::new(&password, &salt)).await?;
         self.change(user, "Password changed", |account| {
             account.password = verifier;
-            account.credentials.retain(|one| matches!(one.secret, Secret::Password(_)));
+            account.revoke(|one| matches!(one.secret, Secret::Session(_)));
             Ok(())
         })
         .await?;
@@ -219,11 +240,10 @@ impl Accounts {
     /// Revokes a device's password or ends a web session, by its id.
     pub async fn revoke(&self, user: &str, id: &str) -> Result<(), AccountError> {
         self.change(user, "Access revoked", |account| {
-            let before = account.credentials.len();
-            account.credentials.retain(|one| one.id != id);
-            if account.credentials.len() == before {
+            if !account.credentials.iter().any(|one| one.id == id) {
                 return Err(AccountError::UnknownDevice(id.to_owned()));
             }
+            account.revoke(|one| one.id == id);
             Ok(())
         })
         .await?;
@@ -252,7 +272,8 @@ impl Accounts {
             if count >= limits::CREDENTIALS_PER_ACCOUNT_MAX {
                 let oldest =
                     account.credentials.iter().position(|one| matches!(one.secret, Secret::Session(_)));
-                account.credentials.remove(oldest.ok_or(AccountError::TooMany(count))?);
+                let oldest = account.credentials[oldest.ok_or(AccountError::TooMany(count))?].id.clone();
+                account.revoke(|one| one.id == oldest);
             }
             account.credentials.push(kept);
             Ok(())
@@ -272,7 +293,13 @@ impl Accounts {
         edit(&mut account)?;
         account.changed_ms = clock::now_ms().max(account.changed_ms + 1);
         let message = format!("{message}: {}", account.user);
-        self.keep(account, user, &message).await
+        self.keep_and_tell(account, user, &message).await
+    }
+
+    async fn keep_and_tell(&self, account: Account, author: &str, message: &str) -> Result<Arc<Account>, AccountError> {
+        let account = self.keep(account, author, message).await?;
+        let _ = self.0.changes.send(AccountChange::Changed(Box::new(Account::clone(&account)))); // nobody listens: nobody to tell
+        Ok(account)
     }
 
     async fn keep(

@@ -32,6 +32,9 @@ pub struct Account {
     /// The devices' own passwords, and web sessions.
     #[serde(default, rename = "credential", skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<Credential>,
+    /// Credentials that were revoked, so that no older copy of the account brings them back. The last hundred.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revoked: Vec<String>,
 }
 
 /// What is kept of a password.
@@ -81,7 +84,37 @@ impl Account {
             scram_salt: STANDARD.encode(salt),
             password: Verifier::new(password, &salt),
             credentials: Vec::new(),
+            revoked: Vec::new(),
         }
+    }
+
+    /// Two copies that were changed apart, as one: the later one's person and password; the credentials of both, without
+    /// those that either has revoked. The order of the two does not matter.
+    pub fn joined(&self, other: &Account) -> Account {
+        let later = if (other.changed_ms, &other.password.argon2id) > (self.changed_ms, &self.password.argon2id) {
+            other
+        } else {
+            self
+        };
+        let mut joined = later.clone();
+        joined.revoked = self.revoked.iter().chain(&other.revoked).cloned().collect();
+        joined.revoked.sort();
+        joined.revoked.dedup();
+        let mut credentials: Vec<Credential> = self.credentials.iter().chain(&other.credentials).cloned().collect();
+        credentials.sort_by(|a, b| (a.created_ms, &a.id).cmp(&(b.created_ms, &b.id)));
+        credentials.dedup_by(|a, b| a.id == b.id);
+        credentials.retain(|one| !joined.revoked.contains(&one.id));
+        joined.credentials = credentials;
+        joined
+    }
+
+    /// Revokes the credentials that `which` names.
+    pub(super) fn revoke(&mut self, which: impl Fn(&Credential) -> bool) {
+        let (gone, kept) = self.credentials.drain(..).partition(which);
+        self.credentials = kept;
+        self.revoked.extend(Vec::<Credential>::into_iter(gone).map(|one| one.id));
+        let surplus = self.revoked.len().saturating_sub(REVOKED_MAX);
+        self.revoked.drain(..surplus);
     }
 
     /// The salt of SCRAM.
@@ -128,3 +161,5 @@ pub fn check_user(user: &str) -> Result<(), &'static str> {
     }
     Ok(())
 }
+
+const REVOKED_MAX: usize = 100;

@@ -99,12 +99,23 @@ async fn names_and_passwords_have_rules() {
 }
 
 #[tokio::test]
-async fn the_newer_copy_of_an_account_wins() {
+async fn copies_changed_apart_join_without_loss() {
     let (_store, _, accounts) = household().await;
-    let old = Account::clone(&accounts.find("anna").unwrap());
-    accounts.add_device("anna", "phone").await.unwrap();
-    assert!(!accounts.adopt(old.clone()).await.unwrap());
-    let newer = Account { changed_ms: old.changed_ms + 1_000_000, name: "A.".into(), ..old };
-    assert!(accounts.adopt(newer).await.unwrap());
-    assert_eq!(accounts.find("anna").unwrap().name, "A.");
+    let (phone, _) = accounts.add_device("anna", "phone").await.unwrap();
+    let elsewhere = Account::clone(&accounts.find("anna").unwrap());
+    accounts.revoke("anna", &phone.id).await.unwrap();
+    let (tablet, _) = accounts.add_device("anna", "tablet").await.unwrap();
+    let mut there = elsewhere.clone();
+    there.name = "A.".into();
+    there.changed_ms += 1_000_000;
+    there.credentials.push(Credential { id: "browser".into(), ..phone.clone() });
+    let here = Account::clone(&accounts.find("anna").unwrap());
+    assert_eq!(here.joined(&there), there.joined(&here));
+    assert!(accounts.adopt(there.clone()).await.unwrap());
+    assert!(!accounts.adopt(there).await.unwrap());
+    assert!(!accounts.adopt(elsewhere).await.unwrap());
+    let anna = accounts.find("anna").unwrap();
+    let ids: Vec<&str> = anna.credentials.iter().map(|one| one.id.as_str()).collect();
+    assert!(ids.contains(&"browser") && ids.contains(&tablet.id.as_str()) && !ids.contains(&phone.id.as_str()));
+    assert_eq!(anna.name, "A.");
 }

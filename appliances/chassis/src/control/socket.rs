@@ -18,7 +18,7 @@ use crate::stop::Stop;
 pub const CONTROL_SOCKET: &str = "control";
 
 /// Binds the socket in `dir` and answers on it until asked to stop.
-pub(crate) fn listen(dir: &Path, commands: Commands, stop: Stop) -> io::Result<()> {
+pub fn listen(dir: &Path, commands: Commands, stop: Stop) -> io::Result<()> {
     let _ = std::fs::remove_file(dir.join(CONTROL_SOCKET)); // left by a kill -9; the store's lock says that we are alone
     let listener = with_short_path(dir, |path| UnixListener::bind(path))?;
     std::fs::set_permissions(dir.join(CONTROL_SOCKET), std::fs::Permissions::from_mode(0o600))?;

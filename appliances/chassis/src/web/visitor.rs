@@ -73,9 +73,11 @@ impl Chassis {
         Ok(form)
     }
 
-    /// The name of the session's cookie. Cookies do not know ports, so appliances on one host need names of their own.
+    /// The name of the session's cookie. Cookies do not know ports: the appliances of a household on one host share it,
+    /// and so a login on one is a login on all; another household on the same host has another.
     pub(super) fn cookie_name(&self) -> String {
-        format!("__Host-nymote-{}", self.identity().name)
+        let household = accounts::fingerprint(&self.authority_pem());
+        format!("__Host-nymote-{}", &household[..8])
     }
 
     fn refused(&self, error: LoginError) -> Fault {
