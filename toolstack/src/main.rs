@@ -1,6 +1,26 @@
 //! The `nymote` command: up, build, deploy, host, look inside.
 
+mod account;
+mod cli;
+mod device;
+mod dns;
+mod household;
+mod logs;
+mod place;
+mod status;
 #[cfg(test)]
 mod store;
+mod suite;
+mod terminal;
+mod trouble;
+mod up;
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1);
+    if words.next().as_deref() == Some("appliance") {
+        return suite::become_appliance(words);
+    }
+    cli::run()
+}

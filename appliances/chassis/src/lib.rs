@@ -5,6 +5,8 @@
 
 pub mod accounts;
 pub mod clock;
+#[cfg(feature = "command")]
+pub mod command;
 pub mod config;
 pub mod control;
 pub mod http;

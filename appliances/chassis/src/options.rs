@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use crate::identity::{Identity, Service};
+pub use tracing::Level;
 
 /// Where an appliance keeps its data, what it listens on, and how it speaks to whoever started it.
 #[derive(Debug, Clone)]

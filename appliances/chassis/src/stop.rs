@@ -36,7 +36,7 @@ impl Stop {
     }
 
     /// Turns SIGTERM and SIGINT into a request to stop. Where the platform has no signals, it says so and goes on.
-    pub(crate) fn on_signals(&self) {
+    pub fn on_signals(&self) {
         use tokio::signal::unix::{SignalKind, signal};
         for (kind, reason) in [(SignalKind::terminate(), "SIGTERM"), (SignalKind::interrupt(), "SIGINT")] {
             match signal(kind) {
