@@ -110,14 +110,18 @@ pub fn known(household: &Household) -> Result<Vec<Account>, Trouble> {
     place::block_on(async {
         let reach = place::reach(&household.dir, &SUITE[0]).await?;
         let all = reach.ask("account.export", json!({})).await?;
-        serde_json::from_value(all).map_err(|error| Trouble::new(format!("the answer is not a list of accounts: {error}")))
+        serde_json::from_value(all)
+            .map_err(|error| Trouble::new(format!("the answer is not a list of accounts: {error}")))
     })
 }
 
 fn add(household: &Household, user: &str, name: &str, admin: bool, password: &str) -> Result<(), Trouble> {
     accounts::check_user(user).map_err(|reason| Trouble::new(format!("{user:?}: {reason}")))?;
     if password.chars().count() < chassis::limits::PASSWORD_CHARS_MIN {
-        return Err(Trouble::new(format!("a password has at least {} characters", chassis::limits::PASSWORD_CHARS_MIN)));
+        return Err(Trouble::new(format!(
+            "a password has at least {} characters",
+            chassis::limits::PASSWORD_CHARS_MIN
+        )));
     }
     if known(household)?.iter().any(|one| one.user == user) {
         return Err(Trouble::new(format!("there is an account {user:?} already")));
@@ -142,7 +146,13 @@ fn list(household: &Household, json: bool) -> Result<(), Trouble> {
     for one in all {
         let devices = one.devices().count();
         let role = if one.admin { "admin" } else { "" };
-        println!("{:<16} {:<32} {:<6} {devices} device{}", one.user, one.address, role, if devices == 1 { "" } else { "s" });
+        println!(
+            "{:<16} {:<32} {:<6} {devices} device{}",
+            one.user,
+            one.address,
+            role,
+            if devices == 1 { "" } else { "s" }
+        );
     }
     Ok(())
 }
@@ -155,13 +165,19 @@ fn password(from_stdin: bool) -> Result<String, Trouble> {
         eprint!("password: ");
     }
     let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line).map_err(|error| Trouble::new(format!("standard input: {error}")))?;
+    std::io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .map_err(|error| Trouble::new(format!("standard input: {error}")))?;
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 fn tell(json: bool, user: &str, address: &str, password: &str, own: bool) {
     if json {
-        println!("{}", json!({"user": user, "address": address, "password": if own { None } else { Some(password) }}));
+        println!(
+            "{}",
+            json!({"user": user, "address": address, "password": if own { None } else { Some(password) }})
+        );
     } else if own {
         println!("{user}  {address}");
     } else {

@@ -54,7 +54,9 @@ struct Man {
 pub fn run() -> ExitCode {
     let matches = command().get_matches();
     let done = match matches.subcommand() {
-        Some((name, of_part)) if SUITE.iter().any(|member| member.identity.name == name) => part(name, of_part),
+        Some((name, of_part)) if SUITE.iter().any(|member| member.identity.name == name) => {
+            part(name, of_part)
+        }
         _ => match Cli::from_arg_matches(&matches) {
             Ok(cli) => dispatch(cli.command),
             Err(error) => error.exit(),
@@ -85,14 +87,19 @@ fn dispatch(command: Command) -> Result<(), Trouble> {
 
 /// All words: ours, and those of the appliances that have some.
 fn command() -> clap::Command {
-    SUITE.iter().filter_map(|member| Some((member, member.part.as_ref()?))).fold(Cli::command(), |all, (member, part)| {
-        all.subcommand(Place::augment((part.command)().name(member.identity.name)))
-    })
+    SUITE
+        .iter()
+        .filter_map(|member| Some((member, member.part.as_ref()?)))
+        .fold(Cli::command(), |all, (member, part)| {
+            all.subcommand(Place::augment((part.command)().name(member.identity.name)))
+        })
 }
 
 /// `nymote mail …` and its like.
 fn part(name: &str, matches: &clap::ArgMatches) -> Result<(), Trouble> {
-    let Some((member, part)) = crate::suite::member(name).and_then(|member| Some((member, member.part.as_ref()?))) else {
+    let Some((member, part)) =
+        crate::suite::member(name).and_then(|member| Some((member, member.part.as_ref()?)))
+    else {
         return Err(Trouble::new(format!("{name} has no commands")));
     };
     let place = Place::from_arg_matches(matches).map_err(|error| Trouble::new(error.to_string()))?;

@@ -65,7 +65,9 @@ fn list(household: &Household, user: &str, json: bool) -> Result<(), Trouble> {
         return Ok(());
     }
     if merged.is_empty() {
-        println!("{user} has no device with a password of its own; `nymote device add {user} phone` makes one");
+        println!(
+            "{user} has no device with a password of its own; `nymote device add {user} phone` makes one"
+        );
     }
     let now_ms = chassis::clock::now_ms();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -97,7 +99,8 @@ fn add(household: &Household, user: &str, label: &str, json: bool) -> Result<(),
         let first = place::reach(&household.dir, &SUITE[0]).await?;
         let made = first.ask("device.add", json!({"user": user, "label": label})).await?;
         let all = first.ask("account.export", json!({})).await?;
-        let mine: Vec<&Value> = all.as_array().into_iter().flatten().filter(|one| one["user"] == user).collect();
+        let mine: Vec<&Value> =
+            all.as_array().into_iter().flatten().filter(|one| one["user"] == user).collect();
         for member in &SUITE[1..] {
             place::reach(&household.dir, member).await?.ask("account.adopt", json!(mine)).await?;
         }
@@ -117,9 +120,11 @@ fn revoke(household: &Household, user: &str, device: &str) -> Result<(), Trouble
     let known = account::known(household)?;
     let account = known.iter().find(|one| one.user == user);
     let account = account.ok_or_else(|| Trouble::new(format!("there is no account {user:?}")))?;
-    let fitting: Vec<_> = account.credentials.iter().filter(|one| one.id == device || one.label == device).collect();
+    let fitting: Vec<_> =
+        account.credentials.iter().filter(|one| one.id == device || one.label == device).collect();
     match fitting.as_slice() {
-        [] => Err(Trouble::new(format!("{user} has no device {device:?}")).advise("`nymote device list` shows them")),
+        [] => Err(Trouble::new(format!("{user} has no device {device:?}"))
+            .advise("`nymote device list` shows them")),
         [one] => {
             account::on_all(household, "device.revoke", &json!({"user": user, "id": one.id}))?;
             println!("revoked {}", one.label);

@@ -17,19 +17,23 @@ pub struct Args {
 pub fn run(args: Args) -> Result<(), Trouble> {
     let household = Household::open(&args.place.dir())?;
     let status = crate::place::block_on(crate::place::status(&household.dir))?;
-    let endpoints: BTreeMap<String, String> =
-        status.and_then(|status| serde_json::from_value(status["endpoints"].clone()).ok()).unwrap_or_default();
+    let endpoints: BTreeMap<String, String> = status
+        .and_then(|status| serde_json::from_value(status["endpoints"].clone()).ok())
+        .unwrap_or_default();
     for line in essential(&household, &endpoints).into_iter().chain(services(&household, &endpoints)) {
         println!("{line}");
     }
-    println!("; The DKIM key is the mail appliance's: it shows the record on its pages and by `nymote mail`.");
+    println!(
+        "; The DKIM key is the mail appliance's: it shows the record on its pages and by `nymote mail`."
+    );
     Ok(())
 }
 
 /// The addresses and what mail needs.
 pub fn essential(household: &Household, endpoints: &BTreeMap<String, String>) -> Vec<String> {
     let domain = &household.settings.domain;
-    let address = endpoints.get("smtp").or_else(|| endpoints.get("dns")).and_then(|at| at.parse::<SocketAddr>().ok());
+    let address =
+        endpoints.get("smtp").or_else(|| endpoints.get("dns")).and_then(|at| at.parse::<SocketAddr>().ok());
     let record = match address.map(|at| at.ip()) {
         Some(IpAddr::V6(address)) => format!("AAAA {address}"),
         Some(IpAddr::V4(address)) => format!("A {address}"),
@@ -51,10 +55,11 @@ fn services(household: &Household, endpoints: &BTreeMap<String, String>) -> Vec<
         let at = endpoints.get(name).and_then(|at| at.rsplit(':').next()?.parse().ok());
         at.unwrap_or(unasked)
     };
-    let mut lines: Vec<String> = ["contacts", "calendar", "signpost", "imap", "smtp", "autoconfig", "autodiscover"]
-        .iter()
-        .map(|label| format!("{label}.{domain}. CNAME mail.{domain}."))
-        .collect();
+    let mut lines: Vec<String> =
+        ["contacts", "calendar", "signpost", "imap", "smtp", "autoconfig", "autodiscover"]
+            .iter()
+            .map(|label| format!("{label}.{domain}. CNAME mail.{domain}."))
+            .collect();
     let found = [
         ("_submissions", "mail", port("submissions", 465)),
         ("_submission", "mail", port("submission", 587)),
@@ -63,6 +68,9 @@ fn services(household: &Household, endpoints: &BTreeMap<String, String>) -> Vec<
         ("_carddavs", "contacts", port("contacts", 443)),
         ("_caldavs", "calendar", port("calendar", 443)),
     ];
-    lines.extend(found.map(|(service, host, port)| format!("{service}._tcp.{domain}. SRV 0 1 {port} {host}.{domain}.")));
+    lines
+        .extend(found.map(|(service, host, port)| {
+            format!("{service}._tcp.{domain}. SRV 0 1 {port} {host}.{domain}.")
+        }));
     lines
 }

@@ -195,7 +195,9 @@ pub fn default_dir() -> PathBuf {
     let home = variable("HOME");
     variable("NYMOTE_DIR")
         .or_else(|| variable("XDG_DATA_HOME").map(|dir| dir.join("nymote")))
-        .or_else(|| home.filter(|home| home != Path::new("/root")).map(|home| home.join(".local/share/nymote")))
+        .or_else(|| {
+            home.filter(|home| home != Path::new("/root")).map(|home| home.join(".local/share/nymote"))
+        })
         .unwrap_or_else(|| PathBuf::from("/var/lib/nymote"))
 }
 
@@ -215,8 +217,9 @@ pub fn check_domain(domain: &str) -> Result<(), Trouble> {
     if domain.len() <= 253 && domain.contains('.') && domain.split('.').all(label) {
         return Ok(());
     }
-    Err(Trouble::new(format!("{domain:?} is not a domain name"))
-        .advise("write it as example.org: lower case, labels of a-z, 0-9 and '-', at least one dot (IDNs as xn--…)"))
+    Err(Trouble::new(format!("{domain:?} is not a domain name")).advise(
+        "write it as example.org: lower case, labels of a-z, 0-9 and '-', at least one dot (IDNs as xn--…)",
+    ))
 }
 
 /// The layout that this version makes and reads.
@@ -235,7 +238,8 @@ mod tests {
     fn a_second_opening_continues() {
         let place = tempfile::tempdir().unwrap();
         let dir = place.path().join("home");
-        let wishes = Wishes { domain: Some("example.org".into()), base_port: Some(12_000), ..Wishes::default() };
+        let wishes =
+            Wishes { domain: Some("example.org".into()), base_port: Some(12_000), ..Wishes::default() };
         let first = Household::open_or_make(&dir, &wishes).unwrap();
         let second = Household::open_or_make(&dir, &Wishes::default()).unwrap();
         assert!(first.new && !second.new);
@@ -261,7 +265,12 @@ mod tests {
     fn foreign_directories_and_names_are_refused() {
         let place = tempfile::tempdir().unwrap();
         fs::write(place.path().join("letter.txt"), "x").unwrap();
-        assert!(Household::open_or_make(place.path(), &Wishes::default()).unwrap_err().to_string().contains("letter.txt"));
+        assert!(
+            Household::open_or_make(place.path(), &Wishes::default())
+                .unwrap_err()
+                .to_string()
+                .contains("letter.txt")
+        );
         for bad in ["", "example", "Example.org", "a..b", "-a.b", "a b.c", "..", "a.b/c"] {
             assert!(check_domain(bad).is_err(), "{bad}");
         }

@@ -14,7 +14,9 @@ use crate::up::{Filter, LOG_DIR, LOG_FILE, paint};
 
 /// Shows the log of all appliances.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  nymote logs mail -f               follow what mail does\n  nymote logs --level warn          what went wrong\n  nymote logs --grep anna --json    lines about anna, as JSON")]
+#[command(
+    after_help = "Examples:\n  nymote logs mail -f               follow what mail does\n  nymote logs --level warn          what went wrong\n  nymote logs --grep anna --json    lines about anna, as JSON"
+)]
 pub struct Args {
     #[command(flatten)]
     place: Place,
@@ -55,7 +57,9 @@ pub fn run(args: Args) -> Result<(), Trouble> {
         return Ok(()); // whoever reads us has enough
     }
     loop {
-        while let Some(line) = next(&mut file, &mut text).map_err(|error| Trouble::io("read", &path, error))? {
+        while let Some(line) =
+            next(&mut file, &mut text).map_err(|error| Trouble::io("read", &path, error))?
+        {
             if let Some(line) = fitting(&args, &line)
                 && writeln!(io::stdout(), "{line}").is_err()
             {

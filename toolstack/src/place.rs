@@ -35,7 +35,9 @@ impl Place {
 /// Runs a future to its end on a small runtime.
 pub fn block_on<T>(future: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| Trouble::new(format!("the system gives no event queue: {error}")))?.block_on(future)
+    runtime
+        .map_err(|error| Trouble::new(format!("the system gives no event queue: {error}")))?
+        .block_on(future)
 }
 
 /// What the supervisor says; `None` when none runs.
@@ -59,7 +61,8 @@ pub async fn reach(dir: &Path, member: &'static Member) -> Result<Reach, Trouble
     let mut options = chassis::Options::in_dir(&own);
     options.log_level = chassis_level();
     let chassis = Chassis::offline(member.identity, options).await.map_err(|error| {
-        Trouble::new(error.to_string()).advise(format!("{} does not run; its store is opened directly", member.identity.name))
+        Trouble::new(error.to_string())
+            .advise(format!("{} does not run; its store is opened directly", member.identity.name))
     })?;
     if let Some(part) = &member.part {
         (part.register)(&chassis);

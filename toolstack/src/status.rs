@@ -35,7 +35,11 @@ pub fn run(args: StatusArgs) -> Result<(), Trouble> {
         if args.json {
             println!("{}", json!({"running": false, "dir": dir, "domain": household.settings.domain}));
         } else {
-            println!("not running: {} at {}  (`nymote up` starts it)", dir.display(), household.settings.domain);
+            println!(
+                "not running: {} at {}  (`nymote up` starts it)",
+                dir.display(),
+                household.settings.domain
+            );
         }
         return Ok(());
     };
@@ -97,8 +101,13 @@ pub fn stop(args: StopArgs) -> Result<(), Trouble> {
         let alive = || std::path::Path::new(&format!("/proc/{pid}")).exists() && !is_zombie(pid);
         while alive() || dir.join(CONTROL_SOCKET).exists() {
             if started.elapsed() > STOP_TIME {
-                return Err(Trouble::new(format!("process {pid} has not ended after {} s", STOP_TIME.as_secs()))
-                    .advise("`nymote logs` says what it does; kill it if it hangs: nothing acknowledged is lost"));
+                return Err(Trouble::new(format!(
+                    "process {pid} has not ended after {} s",
+                    STOP_TIME.as_secs()
+                ))
+                .advise(
+                    "`nymote logs` says what it does; kill it if it hangs: nothing acknowledged is lost",
+                ));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -33,7 +33,9 @@ impl Trouble {
             io::ErrorKind::PermissionDenied => {
                 trouble.advise("run as the user who owns it, or choose another directory with --dir")
             }
-            io::ErrorKind::ReadOnlyFilesystem => trouble.advise("choose a directory on a writable disk with --dir"),
+            io::ErrorKind::ReadOnlyFilesystem => {
+                trouble.advise("choose a directory on a writable disk with --dir")
+            }
             _ => trouble,
         }
     }

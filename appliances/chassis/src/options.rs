@@ -98,9 +98,11 @@ impl Options {
                 }
                 "--port" => {
                     let text = value()?;
-                    let parsed = text.split_once('=').and_then(|(name, port)| Some((name, port.parse().ok()?)));
-                    let (name, port) = parsed
-                        .ok_or_else(|| wrong(format!("--port: {text:?} is not SERVICE=NUMBER, as imap=1143")))?;
+                    let parsed =
+                        text.split_once('=').and_then(|(name, port)| Some((name, port.parse().ok()?)));
+                    let (name, port) = parsed.ok_or_else(|| {
+                        wrong(format!("--port: {text:?} is not SERVICE=NUMBER, as imap=1143"))
+                    })?;
                     options.port_of.insert(name.to_owned(), port);
                 }
                 "--shared-ports" => options.ports = Ports::Shared,
@@ -150,8 +152,7 @@ fn wrong(text: String) -> OptionError {
     OptionError(text)
 }
 
-const KNOWN: &str =
-    "--dir, --device, --domain, --bind, --base-port, --port, --shared-ports, --log, --log-level, --supervised";
+const KNOWN: &str = "--dir, --device, --domain, --bind, --base-port, --port, --shared-ports, --log, --log-level, --supervised";
 
 #[cfg(test)]
 mod tests {
@@ -177,7 +178,8 @@ mod tests {
 
     #[test]
     fn a_single_port_may_differ() {
-        let options = Options::parse(words("--dir x --base-port 10000 --port imap=1143 --port=smtp=2525")).unwrap();
+        let options =
+            Options::parse(words("--dir x --base-port 10000 --port imap=1143 --port=smtp=2525")).unwrap();
         assert_eq!(options.port(&Service::known("imap", 143)), 1143);
         assert_eq!(options.port(&Service::known("smtp", 25)), 2525);
         assert!(Options::parse(words("--dir x --port imap")).is_err());

@@ -53,7 +53,11 @@ pub struct Recipe {
 }
 
 /// Keeps an appliance running until told to stop.
-pub async fn keep(recipe: Recipe, events: mpsc::UnboundedSender<Event>, mut orders: mpsc::UnboundedReceiver<Order>) {
+pub async fn keep(
+    recipe: Recipe,
+    events: mpsc::UnboundedSender<Event>,
+    mut orders: mpsc::UnboundedReceiver<Order>,
+) {
     let mut pause = PAUSE_FIRST;
     loop {
         let started = Instant::now();

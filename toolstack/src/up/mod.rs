@@ -81,7 +81,8 @@ pub fn run(args: Args) -> Result<(), Trouble> {
     let household = Household::open_or_make(&dir, &wishes)?;
     ports::check(&household.settings)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Trouble::new(format!("the system gives no event queue: {error}")))?;
+    let runtime =
+        runtime.map_err(|error| Trouble::new(format!("the system gives no event queue: {error}")))?;
     runtime.block_on(keep(args, household, started))
 }
 
@@ -105,9 +106,14 @@ async fn keep(args: Args, household: Household, started: Instant) -> Result<(), 
 
 /// The account that the first start makes. Its verifiers are derived once, here, and given to all four.
 fn first_account(args: &Args, household: &Household) -> Result<(Account, String), Trouble> {
-    let own = || std::env::var("USER").ok().filter(|user| user != "root" && chassis::accounts::check_user(user).is_ok());
+    let own = || {
+        std::env::var("USER")
+            .ok()
+            .filter(|user| user != "root" && chassis::accounts::check_user(user).is_ok())
+    };
     let user = args.user.clone().or_else(own).unwrap_or_else(|| "owner".to_owned());
-    chassis::accounts::check_user(&user).map_err(|reason| Trouble::new(format!("--user {user}: {reason}")))?;
+    chassis::accounts::check_user(&user)
+        .map_err(|reason| Trouble::new(format!("--user {user}: {reason}")))?;
     let password = chassis::accounts::new_password();
     let mut account = Account::new(&user, &format!("{user}@{}", household.settings.domain), &password);
     account.admin = true;
@@ -153,11 +159,16 @@ fn check_wishes(args: &Args) -> Result<(), Trouble> {
             .advise("use 1024 to 64000, 0 for any free ports, or --public for the real ones"));
     }
     if !["error", "warn", "info", "debug", "trace"].contains(&args.log_level.as_str()) {
-        return Err(Trouble::new(format!("--log-level {:?} is none of error, warn, info, debug", args.log_level)));
+        return Err(Trouble::new(format!(
+            "--log-level {:?} is none of error, warn, info, debug",
+            args.log_level
+        )));
     }
     for name in &args.only {
         if crate::suite::member(name).is_none() {
-            return Err(Trouble::new(format!("--only {name:?} is none of mail, contacts, calendar, signpost")));
+            return Err(Trouble::new(format!(
+                "--only {name:?} is none of mail, contacts, calendar, signpost"
+            )));
         }
     }
     Ok(())

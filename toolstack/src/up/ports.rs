@@ -45,32 +45,41 @@ pub fn check(settings: &Settings) -> Result<(), Trouble> {
     for line in taken {
         trouble = trouble.advise(line);
     }
-    Err(trouble.advise("stop what holds them, or choose other ports: --base-port 20000, or 0 for any free ones"))
+    Err(trouble
+        .advise("stop what holds them, or choose other ports: --base-port 20000, or 0 for any free ones"))
 }
 
 /// A line for a port that is taken; what is no question of this port ends everything.
 fn refusal(name: &str, at: SocketAddr, error: &std::io::Error) -> Result<String, Trouble> {
     match error.kind() {
         ErrorKind::AddrInUse => {
-            let holder = holder(at.ip(), at.port()).map_or(String::new(), |holder| format!(", held by {holder}"));
+            let holder =
+                holder(at.ip(), at.port()).map_or(String::new(), |holder| format!(", held by {holder}"));
             Ok(format!("{at} for {name}{holder}"))
         }
         ErrorKind::PermissionDenied => Err(Trouble::new(format!("{at} for {name} is for root alone"))
             .advise("start it as root, give the program CAP_NET_BIND_SERVICE, or leave --public out")),
-        ErrorKind::AddrNotAvailable => Err(Trouble::new(format!("this machine does not have the address {}", at.ip()))
-            .advise("`ip address` shows those that it has; name one of them with --bind")),
+        ErrorKind::AddrNotAvailable => {
+            Err(Trouble::new(format!("this machine does not have the address {}", at.ip()))
+                .advise("`ip address` shows those that it has; name one of them with --bind"))
+        }
         _ => Err(Trouble::new(format!("cannot listen on {at} for {name}: {error}"))),
     }
 }
 
 /// The program that listens on a port, as `name (process 123)`, where /proc tells us.
 fn holder(address: IpAddr, port: u16) -> Option<String> {
-    let tables = if address.is_ipv4() { ["tcp", "udp", "tcp6", "udp6"] } else { ["tcp6", "udp6", "tcp", "udp"] };
-    let inode = tables.iter().find_map(|table| inode_of(&fs::read_to_string(format!("/proc/net/{table}")).ok()?, port))?;
+    let tables =
+        if address.is_ipv4() { ["tcp", "udp", "tcp6", "udp6"] } else { ["tcp6", "udp6", "tcp", "udp"] };
+    let inode = tables
+        .iter()
+        .find_map(|table| inode_of(&fs::read_to_string(format!("/proc/net/{table}")).ok()?, port))?;
     let wanted = format!("socket:[{inode}]");
     for process in fs::read_dir("/proc").ok()?.flatten() {
         let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else { continue };
-        let has = |one: fs::DirEntry| fs::read_link(one.path()).is_ok_and(|link| link.as_os_str() == wanted.as_str());
+        let has = |one: fs::DirEntry| {
+            fs::read_link(one.path()).is_ok_and(|link| link.as_os_str() == wanted.as_str())
+        };
         if descriptors.flatten().any(has) {
             let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
             return Some(format!("{} (process {})", name.trim(), process.file_name().to_string_lossy()));
@@ -107,7 +116,10 @@ mod tests {
         let (base, _held) = (20_000..60_000)
             .step_by(1_000)
             .find_map(|base| {
-                let held = (TcpListener::bind(("127.0.0.1", base + 143)), TcpListener::bind(("127.0.0.1", base + 993)));
+                let held = (
+                    TcpListener::bind(("127.0.0.1", base + 143)),
+                    TcpListener::bind(("127.0.0.1", base + 993)),
+                );
                 match held {
                     (Ok(one), Ok(two)) => Some((base, (one, two))),
                     _ => None,

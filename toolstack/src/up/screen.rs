@@ -49,12 +49,19 @@ fn compose(
     text.push('\n');
     for (user, address) in accounts {
         let secret = match password {
-            Some((owner, password)) if owner == user => format!("   password {bold}{password}{plain}  {dim}shown this once{plain}"),
+            Some((owner, password)) if owner == user => {
+                format!("   password {bold}{password}{plain}  {dim}shown this once{plain}")
+            }
             _ => String::new(),
         };
         let _ = writeln!(text, "  {:<10}{bold}{user}{plain}  {address}{secret}", "Account");
     }
-    let _ = writeln!(text, "  {:<10}{}  {dim}import it where a browser or phone warns{plain}", "Trust", household.ca_path().display());
+    let _ = writeln!(
+        text,
+        "  {:<10}{}  {dim}import it where a browser or phone warns{plain}",
+        "Trust",
+        household.ca_path().display()
+    );
     let _ = writeln!(text, "  {:<10}{}", "Data", household.dir.display());
     if let Some(url) = endpoints.get("mail") {
         let phone = format!("{url}/devices");
@@ -63,7 +70,10 @@ fn compose(
             let _ = writeln!(text, "  {line}");
         }
     }
-    let _ = writeln!(text, "\n  {bold}DNS{plain}       records to set at your registrar; `nymote dns` prints all of them");
+    let _ = writeln!(
+        text,
+        "\n  {bold}DNS{plain}       records to set at your registrar; `nymote dns` prints all of them"
+    );
     for line in crate::dns::essential(household, endpoints) {
         let _ = writeln!(text, "            {dim}{line}{plain}");
     }
@@ -74,7 +84,10 @@ fn compose(
             let _ = writeln!(text, "            {line}");
         }
     }
-    let _ = writeln!(text, "\n  {dim}Ctrl-C stops it.  In another terminal: nymote status, logs, account, device, doctor{plain}\n");
+    let _ = writeln!(
+        text,
+        "\n  {dim}Ctrl-C stops it.  In another terminal: nymote status, logs, account, device, doctor{plain}\n"
+    );
     text
 }
 

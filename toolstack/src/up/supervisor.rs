@@ -54,8 +54,9 @@ enum Request {
 pub fn refuse_second(dir: &Path) -> Result<(), Trouble> {
     let socket = dir.join(control::CONTROL_SOCKET);
     if socket.exists() && std::os::unix::net::UnixStream::connect(&socket).is_ok() {
-        return Err(Trouble::new(format!("nymote is up already in {}", dir.display()))
-            .advise("`nymote status` shows it, `nymote stop` ends it; another household needs another --dir"));
+        return Err(Trouble::new(format!("nymote is up already in {}", dir.display())).advise(
+            "`nymote status` shows it, `nymote stop` ends it; another household needs another --dir",
+        ));
     }
     Ok(())
 }
@@ -161,7 +162,12 @@ impl Supervisor {
             Err(_) => Value::Null,
         };
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        listed.as_array().into_iter().flatten().map(|one| (text(&one["user"]), text(&one["address"]))).collect()
+        listed
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|one| (text(&one["user"]), text(&one["address"])))
+            .collect()
     }
 
     /// Where everything answers, by the names that `--json` promises.
@@ -205,12 +211,16 @@ impl Supervisor {
                 let child = &mut self.children[place];
                 let mut words = child.words.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                 if self.household.settings.base_port == Some(0) && child.endpoints.is_none() {
-                    words.extend(ready.endpoints.iter().map(|(name, at)| format!("--port={name}={}", at.port())));
+                    words.extend(
+                        ready.endpoints.iter().map(|(name, at)| format!("--port={name}={}", at.port())),
+                    );
                 }
                 drop(words);
                 let again = child.endpoints.replace(ready.endpoints).is_some();
                 let siblings = if again { self.siblings() } else { Vec::new() };
-                let _ = self.children[place].orders.send(Order::Seed(Box::new(Seed { siblings, ..Seed::default() })));
+                let _ = self.children[place]
+                    .orders
+                    .send(Order::Seed(Box::new(Seed { siblings, ..Seed::default() })));
             }
             Event::Told(place, Told::Account(change)) => self.spread(place, &change),
             Event::Ended(place, how, pause) => {
@@ -226,7 +236,9 @@ impl Supervisor {
     /// An account that was changed on one appliance is the same on all.
     fn spread(&self, from: usize, change: &AccountChange) {
         let seed = match change {
-            AccountChange::Changed(account) => Seed { accounts: vec![Account::clone(account)], ..Seed::default() },
+            AccountChange::Changed(account) => {
+                Seed { accounts: vec![Account::clone(account)], ..Seed::default() }
+            }
             AccountChange::Removed(user) => Seed { removed: vec![user.clone()], ..Seed::default() },
         };
         for (place, child) in self.children.iter().enumerate() {
@@ -345,11 +357,18 @@ fn words(household: &Household, name: &str, log_level: &str) -> Vec<String> {
     words
 }
 
-fn seed(household: &Household, identity: &chassis::Identity, accounts: Vec<Account>) -> Result<Seed, Trouble> {
+fn seed(
+    household: &Household,
+    identity: &chassis::Identity,
+    accounts: Vec<Account>,
+) -> Result<Seed, Trouble> {
     let domain = &household.settings.domain;
     let (names, mut addresses) = tls::names_and_addresses(domain, identity.labels, &household.settings.bind);
-    addresses.extend(household.settings.bind.iter().filter(|one| one.is_unspecified()).filter_map(|one| outward(*one)));
-    let leaf = household.authority.issue(&names, &addresses).map_err(|error| Trouble::new(error.to_string()))?;
+    addresses.extend(
+        household.settings.bind.iter().filter(|one| one.is_unspecified()).filter_map(|one| outward(*one)),
+    );
+    let leaf =
+        household.authority.issue(&names, &addresses).map_err(|error| Trouble::new(error.to_string()))?;
     Ok(Seed {
         domain: Some(domain.clone()),
         leaf: Some(leaf),
@@ -364,7 +383,8 @@ pub fn reachable(at: SocketAddr) -> SocketAddr {
     if !at.ip().is_unspecified() {
         return at;
     }
-    let loopback = if at.is_ipv4() { IpAddr::from([127, 0, 0, 1]) } else { std::net::Ipv6Addr::LOCALHOST.into() };
+    let loopback =
+        if at.is_ipv4() { IpAddr::from([127, 0, 0, 1]) } else { std::net::Ipv6Addr::LOCALHOST.into() };
     SocketAddr::new(outward(at.ip()).unwrap_or(loopback), at.port())
 }
 

@@ -296,7 +296,12 @@ impl Accounts {
         self.keep_and_tell(account, user, &message).await
     }
 
-    async fn keep_and_tell(&self, account: Account, author: &str, message: &str) -> Result<Arc<Account>, AccountError> {
+    async fn keep_and_tell(
+        &self,
+        account: Account,
+        author: &str,
+        message: &str,
+    ) -> Result<Arc<Account>, AccountError> {
         let account = self.keep(account, author, message).await?;
         let _ = self.0.changes.send(AccountChange::Changed(Box::new(Account::clone(&account)))); // nobody listens: nobody to tell
         Ok(account)

@@ -91,16 +91,18 @@ impl Account {
     /// Two copies that were changed apart, as one: the later one's person and password; the credentials of both, without
     /// those that either has revoked. The order of the two does not matter.
     pub fn joined(&self, other: &Account) -> Account {
-        let later = if (other.changed_ms, &other.password.argon2id) > (self.changed_ms, &self.password.argon2id) {
-            other
-        } else {
-            self
-        };
+        let later =
+            if (other.changed_ms, &other.password.argon2id) > (self.changed_ms, &self.password.argon2id) {
+                other
+            } else {
+                self
+            };
         let mut joined = later.clone();
         joined.revoked = self.revoked.iter().chain(&other.revoked).cloned().collect();
         joined.revoked.sort();
         joined.revoked.dedup();
-        let mut credentials: Vec<Credential> = self.credentials.iter().chain(&other.credentials).cloned().collect();
+        let mut credentials: Vec<Credential> =
+            self.credentials.iter().chain(&other.credentials).cloned().collect();
         credentials.sort_by(|a, b| (a.created_ms, &a.id).cmp(&(b.created_ms, &b.id)));
         credentials.dedup_by(|a, b| a.id == b.id);
         credentials.retain(|one| !joined.revoked.contains(&one.id));

@@ -116,6 +116,8 @@ async fn copies_changed_apart_join_without_loss() {
     assert!(!accounts.adopt(elsewhere).await.unwrap());
     let anna = accounts.find("anna").unwrap();
     let ids: Vec<&str> = anna.credentials.iter().map(|one| one.id.as_str()).collect();
-    assert!(ids.contains(&"browser") && ids.contains(&tablet.id.as_str()) && !ids.contains(&phone.id.as_str()));
+    assert!(
+        ids.contains(&"browser") && ids.contains(&tablet.id.as_str()) && !ids.contains(&phone.id.as_str())
+    );
     assert_eq!(anna.name, "A.");
 }
