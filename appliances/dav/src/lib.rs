@@ -2,7 +2,9 @@
 
 pub mod calendar;
 pub mod card;
+pub mod household;
 pub mod limits;
+pub mod path;
 pub mod reading;
 pub mod text_match;
 pub mod xml;
