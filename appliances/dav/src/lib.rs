@@ -6,5 +6,6 @@ pub mod household;
 pub mod limits;
 pub mod path;
 pub mod reading;
+pub mod server;
 pub mod text_match;
 pub mod xml;

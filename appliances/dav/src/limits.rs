@@ -20,6 +20,8 @@ pub const OBJECT_BYTES_MAX: usize = 10 << 20;
 pub const FILE_BYTES_MAX: usize = 32 << 20;
 /// Members of one collection.
 pub const MEMBERS_MAX: usize = 200_000;
+/// Octets that one account may keep (DAV:quota-available-bytes counts down from here).
+pub const ACCOUNT_BYTES_MAX: u64 = 16 << 30;
 /// Collections in one account's tree, shared ones included.
 pub const COLLECTIONS_MAX: usize = 1_000;
 /// Deepest path below an account's tree.

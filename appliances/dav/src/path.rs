@@ -88,7 +88,8 @@ impl Place {
         let mut segments = Vec::new();
         for raw in path.split('/').filter(|raw| !raw.is_empty()) {
             let name = String::from_utf8(decode(raw)).map_err(|_| BadPath::Malformed)?;
-            if name == "." || name == ".." || name.contains(['/', '\0']) || name.chars().any(char::is_control) {
+            if name == "." || name == ".." || name.contains(['/', '\0']) || name.chars().any(char::is_control)
+            {
                 return Err(BadPath::Malformed);
             }
             segments.push(name);
@@ -100,7 +101,9 @@ impl Place {
         let first = segments.first().cloned().unwrap_or_default();
         match (first.as_str(), segments.len()) {
             ("", _) => Ok(Place::Root),
-            (".well-known", 2) if matches!(segments[1].as_str(), "caldav" | "carddav") => Ok(Place::WellKnown),
+            (".well-known", 2) if matches!(segments[1].as_str(), "caldav" | "carddav") => {
+                Ok(Place::WellKnown)
+            }
             ("dav", 1) => Ok(Place::Accounts),
             ("dav", _) => {
                 let account = segments.remove(1);
@@ -139,8 +142,14 @@ mod tests {
     #[test]
     fn places() {
         let names = |names: &[&str]| names.iter().map(|n| n.to_string()).collect::<Vec<_>>();
-        assert_eq!(Place::parse("/dav/al%20ice/calendar/"), Ok(Place::In("al ice".into(), names(&["calendar"]), true)));
-        assert_eq!(Place::parse("https://h:1/dav/a/c/x%40y.ics?z"), Ok(Place::In("a".into(), names(&["c", "x@y.ics"]), false)));
+        assert_eq!(
+            Place::parse("/dav/al%20ice/calendar/"),
+            Ok(Place::In("al ice".into(), names(&["calendar"]), true))
+        );
+        assert_eq!(
+            Place::parse("https://h:1/dav/a/c/x%40y.ics?z"),
+            Ok(Place::In("a".into(), names(&["c", "x@y.ics"]), false))
+        );
         assert_eq!(Place::parse("/dav//a"), Ok(Place::In("a".into(), vec![], false)));
         assert_eq!(Place::parse("/"), Ok(Place::Root));
         assert_eq!(Place::parse("/principals/a/"), Ok(Place::Principal("a".into())));
@@ -150,7 +159,17 @@ mod tests {
 
     #[test]
     fn tricks() {
-        for bad in ["/dav/a/../b", "/dav/a/%2e%2e/b", "/dav/a/b%2fc", "/dav/a/%00", "/dav/a/%ff", "/dav/a/b#c", "dav/a", "/dav/a\\b", "/dav/a/%0a"] {
+        for bad in [
+            "/dav/a/../b",
+            "/dav/a/%2e%2e/b",
+            "/dav/a/b%2fc",
+            "/dav/a/%00",
+            "/dav/a/%ff",
+            "/dav/a/b#c",
+            "dav/a",
+            "/dav/a\\b",
+            "/dav/a/%0a",
+        ] {
             assert_eq!(Place::parse(bad), Err(BadPath::Malformed), "{bad}");
         }
         assert_eq!(Place::parse(&"/a".repeat(40)), Err(BadPath::Malformed));

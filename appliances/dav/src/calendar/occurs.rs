@@ -88,6 +88,11 @@ pub fn alarm_occurs(
     })
 }
 
+/// Whether an event has an instance in the range.
+pub fn series_occurs(series: &Series, range: Range, default: &Zone) -> bool {
+    any_instance(series, range, 0, default, |instance| overlaps(instance, range.from, range.to))
+}
+
 /// Whether any instance within `reach` of the range satisfies the question. An open side is asked in growing steps, so
 /// that a rule without end does not have to be told to the end of time.
 fn any_instance(

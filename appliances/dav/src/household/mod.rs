@@ -223,7 +223,8 @@ impl Caller {
 
     /// A commit's message, with what it came from.
     pub fn message(&self, what: &str) -> String {
-        let clean = |text: &str| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
+        let clean =
+            |text: &str| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
         format!("{}\n\nDevice: {}\nProgram: {}\n", clean(what), clean(&self.device), clean(&self.program))
     }
 }

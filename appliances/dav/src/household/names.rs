@@ -26,7 +26,12 @@ pub fn stored(name: &str) -> Result<String, BadName> {
     if name.len() > NAME_BYTES_MAX {
         return Err(BadName::TooLong);
     }
-    if name.is_empty() || name == "." || name == ".." || name.contains('/') || name.chars().any(char::is_control) {
+    if name.is_empty()
+        || name == "."
+        || name == ".."
+        || name.contains('/')
+        || name.chars().any(char::is_control)
+    {
         return Err(BadName::NotAName);
     }
     let mut out = String::with_capacity(name.len());
@@ -57,7 +62,8 @@ pub fn unstored(stored: &str) -> String {
 /// The directory in which a member of a calendar or book stands: two hexadecimal digits of its stored name's hash (FNV-1a,
 /// folded).
 pub fn shard(stored: &str) -> u8 {
-    let hash = stored.bytes().fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash =
+        stored.bytes().fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     (hash ^ hash >> 8 ^ hash >> 16 ^ hash >> 24) as u8
 }
 
@@ -72,7 +78,19 @@ mod tests {
 
     #[test]
     fn names_come_back() {
-        for name in ["a.ics", ".hidden", "%2e", "100%", "ü Ö.vcf", "git~1", ".git", "a:b\\c", "x.", "y ", "\u{200c}.git"] {
+        for name in [
+            "a.ics",
+            ".hidden",
+            "%2e",
+            "100%",
+            "ü Ö.vcf",
+            "git~1",
+            ".git",
+            "a:b\\c",
+            "x.",
+            "y ",
+            "\u{200c}.git",
+        ] {
             let stored = stored(name).unwrap();
             assert!(!stored.starts_with('.') && store::name_fault(stored.as_bytes()).is_none(), "{stored}");
             assert_eq!(unstored(&stored), name);

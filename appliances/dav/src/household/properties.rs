@@ -106,6 +106,9 @@ mod tests {
         properties.dead.insert("{urn:x}a".into(), "<a xmlns=\"urn:x\"/>".into());
         assert_eq!(Properties::read(properties.write().as_bytes()), properties);
         assert_eq!(Properties::read(b"nonsense"), Properties::default());
-        assert_eq!(Properties::new(Kind::Plain, "x").write(), "{\n  \"kind\": \"plain\",\n  \"name\": \"x\"\n}\n");
+        assert_eq!(
+            Properties::new(Kind::Plain, "x").write(),
+            "{\n  \"kind\": \"plain\",\n  \"name\": \"x\"\n}\n"
+        );
     }
 }

@@ -27,6 +27,8 @@ pub struct Summary {
     pub size: u32,
     /// When it was put, seconds since 1970.
     pub put_at: i64,
+    /// SUMMARY or FN, cut short.
+    pub title: Box<str>,
 }
 
 /// What an object is.
@@ -139,13 +141,16 @@ impl Summary {
                 return Err(BadObject::Attendees);
             }
         }
-        let kind = kind.ok_or_else(|| BadObject::Resource("it has no event, task or journal entry".into()))?;
+        let kind =
+            kind.ok_or_else(|| BadObject::Resource("it has no event, task or journal entry".into()))?;
         if masters > 1 {
             return Err(BadObject::Resource("its UID stands in two components without RECURRENCE-ID".into()));
         }
         let (recurs, first, last) = when(&calendar)?;
         let uid = uid.unwrap_or_default().into();
-        Ok(Summary { uid, kind, recurs, first, last, size: bytes.len() as u32, put_at: now })
+        let title = calendar.components.iter().find_map(|c| c.text("SUMMARY")).unwrap_or_default();
+        let title = shortened(&title);
+        Ok(Summary { uid, kind, recurs, first, last, size: bytes.len() as u32, put_at: now, title })
     }
 
     /// Checks what is to stand in an address book (RFC 6352 section 5.1) and sums it up.
@@ -156,9 +161,11 @@ impl Summary {
         {
             return Err(BadObject::Data(format!("vCard {version:?} is not known")));
         }
-        let kind = if Person::of(&card).is_group { ObjectKind::Group } else { ObjectKind::Card };
+        let person = Person::of(&card);
+        let kind = if person.is_group { ObjectKind::Group } else { ObjectKind::Card };
+        let title = shortened(&person.name);
         let uid = card.value("UID").unwrap_or_default().into();
-        Ok(Summary { uid, kind, size: bytes.len() as u32, put_at: now, ..Summary::default() })
+        Ok(Summary { uid, kind, title, size: bytes.len() as u32, put_at: now, ..Summary::default() })
     }
 
     /// As bytes, for the store's derived table.
@@ -168,6 +175,8 @@ impl Summary {
             out.extend_from_slice(&number.to_le_bytes());
         }
         out.extend_from_slice(&self.size.to_le_bytes());
+        out.extend_from_slice(&(self.title.len() as u16).to_le_bytes());
+        out.extend_from_slice(self.title.as_bytes());
         out.extend_from_slice(self.uid.as_bytes());
         out
     }
@@ -180,20 +189,27 @@ impl Summary {
             return None;
         }
         let kind = *[File, Event, Todo, Journal, FreeBusy, Card, Group].get(usize::from(*bytes.get(1)?))?;
+        let uid_at = 33 + usize::from(u16::from_le_bytes(bytes.get(31..33)?.try_into().ok()?));
         Some(Summary {
             kind,
+            title: std::str::from_utf8(bytes.get(33..uid_at)?).ok()?.into(),
             recurs: *bytes.get(2)? != 0,
             first: number(3)?,
             last: number(11)?,
             put_at: number(19)?,
             size: u32::from_le_bytes(bytes.get(27..31)?.try_into().ok()?),
-            uid: std::str::from_utf8(&bytes[31..]).ok()?.into(),
+            uid: std::str::from_utf8(bytes.get(uid_at..)?).ok()?.into(),
         })
     }
 }
 
 /// First octet of an encoded summary; a change of its meaning gets a new number, and old ones are made anew.
 const FORMAT: u8 = 1;
+
+fn shortened(text: &str) -> Box<str> {
+    let line = text.lines().next().unwrap_or_default().trim();
+    line.chars().take(100).collect::<String>().into()
+}
 
 fn one(bytes: &[u8], name: &str) -> Result<Component, BadObject> {
     let mut all = read(bytes).map_err(|error| match error {
@@ -247,7 +263,9 @@ mod tests {
 
     #[test]
     fn summaries_come_back() {
-        let summary = calendar("BEGIN:VEVENT\r\nUID:é\r\nDTSTART:20240101T000000Z\r\nRRULE:FREQ=DAILY\r\nEND:VEVENT").unwrap();
+        let summary =
+            calendar("BEGIN:VEVENT\r\nUID:é\r\nDTSTART:20240101T000000Z\r\nRRULE:FREQ=DAILY\r\nEND:VEVENT")
+                .unwrap();
         assert_eq!((&*summary.uid, summary.recurs, summary.last), ("é", true, i64::MAX));
         assert_eq!(Summary::decode(&summary.encode()), Some(summary));
         assert_eq!(Summary::decode(b""), None);
@@ -255,11 +273,22 @@ mod tests {
 
     #[test]
     fn rfc4791_4_1_what_may_stand_in_a_calendar() {
-        let event = |uid: &str, more: &str| format!("BEGIN:VEVENT\r\nUID:{uid}\r\nDTSTART:20240101T000000Z\r\n{more}END:VEVENT");
+        let event = |uid: &str, more: &str| {
+            format!("BEGIN:VEVENT\r\nUID:{uid}\r\nDTSTART:20240101T000000Z\r\n{more}END:VEVENT")
+        };
         assert!(calendar(&event("1", "")).is_ok());
-        assert!(matches!(calendar(&[event("1", ""), event("2", "")].join("\r\n")), Err(BadObject::Resource(_))));
-        assert!(matches!(calendar(&[event("1", ""), event("1", "")].join("\r\n")), Err(BadObject::Resource(_))));
-        assert!(calendar(&[event("1", ""), event("1", "RECURRENCE-ID:20240101T000000Z\r\n")].join("\r\n")).is_ok());
+        assert!(matches!(
+            calendar(&[event("1", ""), event("2", "")].join("\r\n")),
+            Err(BadObject::Resource(_))
+        ));
+        assert!(matches!(
+            calendar(&[event("1", ""), event("1", "")].join("\r\n")),
+            Err(BadObject::Resource(_))
+        ));
+        assert!(
+            calendar(&[event("1", ""), event("1", "RECURRENCE-ID:20240101T000000Z\r\n")].join("\r\n"))
+                .is_ok()
+        );
         assert!(matches!(calendar(""), Err(BadObject::Resource(_))));
         assert!(matches!(calendar("BEGIN:VPOLL\r\nEND:VPOLL"), Err(BadObject::Component(_))));
         assert!(matches!(calendar(&event("1", "RRULE:nonsense\r\n")), Err(BadObject::Data(_))));

@@ -35,6 +35,7 @@ pub struct Collection {
     shards: Vec<Arc<Shard>>,
     uids: Vec<Arc<BTreeMap<Box<str>, Box<str>>>>,
     count: usize,
+    bytes: u64,
 }
 
 type Shard = BTreeMap<Box<str>, Member>;
@@ -72,7 +73,12 @@ impl View {
     }
 
     /// The tree after some changes. Where they only touch members of known collections, only those are read.
-    pub fn advanced(&self, snapshot: Snapshot, changes: &[Change], summarise: Summarise<'_>) -> store::Result<View> {
+    pub fn advanced(
+        &self,
+        snapshot: Snapshot,
+        changes: &[Change],
+        summarise: Summarise<'_>,
+    ) -> store::Result<View> {
         let mut view = View { snapshot, collections: self.collections.clone() };
         let mut touched: Vec<String> = Vec::new();
         for change in changes {
@@ -118,7 +124,9 @@ impl View {
     /// Collections directly inside another.
     pub fn children<'a>(&'a self, parent: &'a Collection) -> impl Iterator<Item = &'a Arc<Collection>> {
         let depth = parent.names.len() + 1;
-        self.collections.values().filter(move |c| c.names.len() == depth && c.names.starts_with(&parent.names))
+        self.collections
+            .values()
+            .filter(move |c| c.names.len() == depth && c.names.starts_with(&parent.names))
     }
 
     /// A collection and all below it.
@@ -161,10 +169,14 @@ impl View {
         before: Option<&View>,
         summarise: Summarise<'_>,
     ) -> store::Result<()> {
-        if names.len() > crate::limits::PATH_DEPTH_MAX || self.collections.len() > crate::limits::COLLECTIONS_MAX {
+        if names.len() > crate::limits::PATH_DEPTH_MAX
+            || self.collections.len() > crate::limits::COLLECTIONS_MAX
+        {
             return Ok(());
         }
-        let known = before.and_then(|before| before.collections.get(&path)).filter(|c| c.tree == tree && tree.is_some());
+        let known = before
+            .and_then(|before| before.collections.get(&path))
+            .filter(|c| c.tree == tree && tree.is_some());
         if let Some(known) = known
             && known.is_sharded()
         {
@@ -184,7 +196,9 @@ impl View {
         for entry in entries.iter().filter(|entry| !entry.name().starts_with('.')) {
             let name = entry.name().into_owned();
             match (entry.is_directory(), collection.is_sharded()) {
-                (false, _) => self.read_member(&mut collection, &join(&path, &name), &name, entry.id, summarise)?,
+                (false, _) => {
+                    self.read_member(&mut collection, &join(&path, &name), &name, entry.id, summarise)?
+                }
                 (true, true) if names::is_shard(&name) => {
                     for file in self.snapshot.list(join(&path, &name))?.iter().filter(|f| !f.is_directory()) {
                         let path = format!("{}/{}", join(&path, &name), file.name());
@@ -231,7 +245,17 @@ impl Collection {
         since: Option<CommitId>,
     ) -> Collection {
         let (shard, uids) = (Arc::new(Shard::new()), Arc::new(BTreeMap::new()));
-        Collection { path, names, properties, tree, since, shards: vec![shard; 256], uids: vec![uids; 256], count: 0 }
+        Collection {
+            path,
+            names,
+            properties,
+            tree,
+            since,
+            shards: vec![shard; 256],
+            uids: vec![uids; 256],
+            count: 0,
+            bytes: 0,
+        }
     }
 
     /// Whether it is a calendar or book, whose members stand in directories by hash.
@@ -257,12 +281,20 @@ impl Collection {
 
     /// The parts in which members are held: for answers that are made piece by piece.
     pub fn shard_members(&self, shard: usize) -> impl Iterator<Item = (&str, &Member)> {
-        self.shards.get(shard).into_iter().flat_map(|shard| shard.iter().map(|(name, member)| (&**name, member)))
+        self.shards
+            .get(shard)
+            .into_iter()
+            .flat_map(|shard| shard.iter().map(|(name, member)| (&**name, member)))
     }
 
     /// How many members it has.
     pub fn count(&self) -> usize {
         self.count
+    }
+
+    /// Octets of all members.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Where a member stands in the tree.
@@ -316,6 +348,7 @@ impl Collection {
                 Arc::make_mut(uids).remove(&uid);
             }
             self.count -= 1;
+            self.bytes = self.bytes.saturating_sub(u64::from(current.summary.size));
         }
         match member {
             None => {
@@ -328,6 +361,7 @@ impl Collection {
                     let uids = &mut self.uids[usize::from(names::shard(&summary.uid))];
                     Arc::make_mut(uids).entry(summary.uid.clone()).or_insert_with(|| name.as_str().into());
                 }
+                self.bytes += u64::from(summary.size);
                 let elsewhere = (!usual).then(|| path.into());
                 Arc::make_mut(&mut self.shards[shard]).insert(name.into(), Member { id, summary, elsewhere });
                 self.count += 1;
