@@ -1,0 +1,8 @@
+//! Who really wrote it: SPF, DKIM, DMARC and ARC of mail that comes (RFC 7208, 6376, 7489, 8617), signatures of mail
+//! that goes. mail-auth does the cryptography; its types stay in this room.
+
+mod check;
+mod keys;
+
+pub use check::{Checker, Verdict};
+pub use keys::Keys;

@@ -1,0 +1,77 @@
+//! The life of the appliance.
+
+use crate::imap::{self, Security};
+use crate::mailbox::Mailboxes;
+use crate::queue;
+use crate::service::{self, Door, Post};
+use chassis::http::Router;
+use chassis::{Chassis, Failure, Identity, Service};
+use std::sync::Arc;
+
+/// Who this appliance is.
+pub static IDENTITY: Identity = Identity {
+    name: "mail",
+    title: "Mail",
+    about: "Mail for your household: SMTP, IMAP and webmail.",
+    version: env!("CARGO_PKG_VERSION"),
+    services: &[
+        Service::known("smtp", 25),
+        Service::known("submission", 587),
+        Service::known("submissions", 465),
+        Service::known("imap", 143),
+        Service::known("imaps", 993),
+        Service::web(443, 443),
+    ],
+    store: |options| options,
+    labels: &["mail", "imap", "smtp", "autoconfig", "autodiscover", "mta-sts"],
+};
+
+/// Listens, says that it is ready, ends when it is told to.
+///
+/// # Errors
+/// Whatever keeps it from starting.
+pub async fn run(chassis: Chassis) -> Result<(), Failure> {
+    let mailboxes = Mailboxes::new(chassis.store().clone(), chassis.domain());
+    let post = Arc::new(Post::open(&chassis, mailboxes).await?);
+    for (name, door) in [("smtp", Door::Mx), ("submission", Door::Submission), ("submissions", Door::Submissions)] {
+        let mut listener = chassis.listen(name).await?;
+        let post = post.clone();
+        tokio::spawn(async move {
+            while let Some(connection) = listener.accept().await {
+                tokio::spawn(service::serve(post.clone(), door, connection));
+            }
+        });
+    }
+    for (name, security) in [("imap", Security::StartTls), ("imaps", Security::Tls)] {
+        let mut listener = chassis.listen(name).await?;
+        let post = post.clone();
+        tokio::spawn(async move {
+            while let Some(connection) = listener.accept().await {
+                let context = imap_context(&post);
+                tokio::spawn(async move {
+                    let peer = connection.peer.ip().to_canonical();
+                    imap::serve(connection.stream, peer, security, context).await;
+                    drop(connection.place);
+                });
+            }
+        });
+    }
+    tokio::spawn(post.clone().follow_settings());
+    let carrier = tokio::spawn(queue::start(post.clone()));
+    chassis.http(Router::new()).await?;
+    chassis.ready();
+    chassis.stopping().await;
+    let _ = carrier.await;
+    Ok(())
+}
+
+fn imap_context(post: &Post) -> imap::Context {
+    let settings = post.settings();
+    imap::Context {
+        accounts: post.chassis.accounts().clone(),
+        mailboxes: post.mailboxes.clone(),
+        tls: post.chassis.tls().plain(),
+        quota_bytes: settings.quota_bytes,
+        plaintext_login: settings.plaintext_login,
+    }
+}
