@@ -47,7 +47,8 @@ impl Directory<'_> {
     /// Whether mail for this domain is ours.
     pub fn is_ours(&self, domain: &str) -> bool {
         let names = [self.domain.to_owned(), format!("mail.{}", self.domain), self.settings.hostname.clone()];
-        domain.is_empty() || names.iter().chain(&self.settings.domains).any(|d| d.eq_ignore_ascii_case(domain))
+        domain.is_empty()
+            || names.iter().chain(&self.settings.domains).any(|d| d.eq_ignore_ascii_case(domain))
     }
 
     /// Where mail for an address of ours goes; empty when there is nobody.
@@ -128,7 +129,8 @@ impl Directory<'_> {
         match self.known.user(text) {
             Some(user) => Some(Target::Local { user, detail: None }),
             None => {
-                let with_domain = if text.contains('@') { text.to_owned() } else { format!("{text}@{}", self.domain) };
+                let with_domain =
+                    if text.contains('@') { text.to_owned() } else { format!("{text}@{}", self.domain) };
                 Mailbox::parse(&with_domain).ok().map(Target::Remote)
             }
         }
@@ -191,7 +193,15 @@ mod tests {
         let settings = settings();
         let directory = Directory { domain: "home.test", settings: &settings, known: &Accounts };
         let may = |user: &str, a: &str| directory.may_send_as(user, &Mailbox::parse(a).unwrap());
-        assert!(may("anna", "anna@home.test") && may("anna", "anna+x@home.test") && may("ben", "family@home.test"));
-        assert!(!may("anna", "ben@home.test") && !may("anna", "anna@far.test") && !may("anna", "nobody@home.test"));
+        assert!(
+            may("anna", "anna@home.test")
+                && may("anna", "anna+x@home.test")
+                && may("ben", "family@home.test")
+        );
+        assert!(
+            !may("anna", "ben@home.test")
+                && !may("anna", "anna@far.test")
+                && !may("anna", "nobody@home.test")
+        );
     }
 }

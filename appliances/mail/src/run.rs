@@ -33,7 +33,9 @@ pub static IDENTITY: Identity = Identity {
 pub async fn run(chassis: Chassis) -> Result<(), Failure> {
     let mailboxes = Mailboxes::new(chassis.store().clone(), chassis.domain());
     let post = Arc::new(Post::open(&chassis, mailboxes).await?);
-    for (name, door) in [("smtp", Door::Mx), ("submission", Door::Submission), ("submissions", Door::Submissions)] {
+    for (name, door) in
+        [("smtp", Door::Mx), ("submission", Door::Submission), ("submissions", Door::Submissions)]
+    {
         let mut listener = chassis.listen(name).await?;
         let post = post.clone();
         tokio::spawn(async move {

@@ -74,7 +74,8 @@ impl Exchange {
                 Err(_) => Next::Failed,
             },
             State::ScramFirst => {
-                let begun = String::from_utf8(response).ok().map(|t| self.accounts.scram(&t, self.from, self.with));
+                let begun =
+                    String::from_utf8(response).ok().map(|t| self.accounts.scram(&t, self.from, self.with));
                 match begun {
                     Some(Ok(scram)) => {
                         let first = scram.server_first().as_bytes().to_vec();

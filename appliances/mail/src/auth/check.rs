@@ -64,8 +64,9 @@ impl Checker {
         let of_helo = authenticator.verify_spf(SpfParameters::verify_ehlo(ip, helo, hostname)).await;
         let postmaster = format!("postmaster@{helo}");
         let sender_or_helo = if sender.is_empty() { postmaster.as_str() } else { sender };
-        let of_sender =
-            authenticator.verify_spf(SpfParameters::verify_mail_from(ip, helo, hostname, sender_or_helo)).await;
+        let of_sender = authenticator
+            .verify_spf(SpfParameters::verify_mail_from(ip, helo, hostname, sender_or_helo))
+            .await;
         let dkim = authenticator.verify_dkim(message).await;
         let arc = authenticator.verify_arc(message).await;
         let sender_domain = sender_or_helo.rsplit_once('@').map_or(helo, |(_, d)| d);

@@ -21,8 +21,23 @@ const SELECTORS: [&str; 2] = ["ed25519", "rsa"];
 const RSA_BITS: usize = 2048;
 /// Fields that are signed, those that must not be added later named once more than they occur (RFC 6376 5.4).
 const SIGNED: [&str; 18] = [
-    "From", "From", "To", "Cc", "Subject", "Subject", "Date", "Message-ID", "Reply-To", "In-Reply-To", "References",
-    "MIME-Version", "Content-Type", "Content-Transfer-Encoding", "Sender", "List-Id", "List-Unsubscribe",
+    "From",
+    "From",
+    "To",
+    "Cc",
+    "Subject",
+    "Subject",
+    "Date",
+    "Message-ID",
+    "Reply-To",
+    "In-Reply-To",
+    "References",
+    "MIME-Version",
+    "Content-Type",
+    "Content-Transfer-Encoding",
+    "Sender",
+    "List-Id",
+    "List-Unsubscribe",
     "List-Unsubscribe-Post",
 ];
 
@@ -78,7 +93,8 @@ impl Keys {
     pub fn records(&self) -> Vec<(String, String)> {
         let signers = self.signers.read().unwrap_or_else(|poisoned| poisoned.into_inner());
         let name = |i: usize| format!("{}._domainkey.{}", SELECTORS[i], self.domain);
-        let ed25519 = signers.ed25519.iter().map(|(_, key)| (name(0), format!("v=DKIM1; k=ed25519; p={key}")));
+        let ed25519 =
+            signers.ed25519.iter().map(|(_, key)| (name(0), format!("v=DKIM1; k=ed25519; p={key}")));
         let rsa = signers.rsa.iter().map(|(_, key)| (name(1), format!("v=DKIM1; k=rsa; p={key}")));
         ed25519.chain(rsa).collect()
     }
@@ -141,7 +157,8 @@ async fn make_rsa(keys: Keys, files: ConfigFiles) {
 
 fn read(files: &ConfigFiles, path: &str) -> Result<Option<Vec<u8>>, Failure> {
     let Some(text) = files.read(path)? else { return Ok(None) };
-    let decoded = STANDARD.decode(text.trim_ascii()).map_err(|e| format!("{path} on the config branch: {e}"))?;
+    let decoded =
+        STANDARD.decode(text.trim_ascii()).map_err(|e| format!("{path} on the config branch: {e}"))?;
     Ok(Some(decoded))
 }
 
@@ -152,7 +169,8 @@ async fn keep(files: &ConfigFiles, path: &str, der: &[u8]) -> Result<(), Failure
 
 /// A PKCS#1 public key as SubjectPublicKeyInfo, which DKIM's `p=` wants (RFC 6376 3.6.1).
 fn spki(pkcs1: &[u8]) -> Vec<u8> {
-    const RSA_ENCRYPTION: [u8; 15] = [0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00];
+    const RSA_ENCRYPTION: [u8; 15] =
+        [0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00];
     let mut bits = vec![0x03];
     der_length(pkcs1.len() + 1, &mut bits);
     bits.push(0);

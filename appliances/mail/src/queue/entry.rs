@@ -89,7 +89,11 @@ impl Waiting {
 
     /// NOTIFY with its default.
     pub fn wants(&self) -> Notify {
-        self.notify.map_or_else(Notify::default, |(success, failure, delay)| Notify { success, failure, delay })
+        self.notify.map_or_else(Notify::default, |(success, failure, delay)| Notify {
+            success,
+            failure,
+            delay,
+        })
     }
 }
 
@@ -203,7 +207,9 @@ impl Queue {
             let Some(text) = snapshot.read(format!("{}/envelope.json", directory.name()))? else { continue };
             match serde_json::from_slice::<Entry>(&text) {
                 Ok(entry) => entries.push(entry),
-                Err(error) => tracing::error!(id = %directory.name(), %error, "a queued message cannot be read"),
+                Err(error) => {
+                    tracing::error!(id = %directory.name(), %error, "a queued message cannot be read")
+                }
             }
         }
         entries.sort_by_key(|e| e.created_ms);

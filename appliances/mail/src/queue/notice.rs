@@ -45,7 +45,10 @@ Content-Type: multipart/report; report-type=delivery-status;\r\n boundary=\"{bou
 --{boundary}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
     );
     people(&mut out, kind, entry, recipients);
-    let _ = write!(out, "\r\n--{boundary}\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; {hostname}\r\n");
+    let _ = write!(
+        out,
+        "\r\n--{boundary}\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; {hostname}\r\n"
+    );
     if let Some(envid) = &entry.envid {
         let _ = write!(out, "Original-Envelope-Id: {}\r\n", line(envid));
     }
@@ -56,7 +59,12 @@ Content-Type: multipart/report; report-type=delivery-status;\r\n boundary=\"{bou
             let _ = write!(out, "Original-Recipient: {}\r\n", line(orcpt));
         }
         let status = if r.status.is_empty() { default_status(kind) } else { &r.status };
-        let _ = write!(out, "Final-Recipient: rfc822; {}\r\nAction: {action}\r\nStatus: {}\r\n", line(&r.to), line(status));
+        let _ = write!(
+            out,
+            "Final-Recipient: rfc822; {}\r\nAction: {action}\r\nStatus: {}\r\n",
+            line(&r.to),
+            line(status)
+        );
         if !r.host.is_empty() {
             let _ = write!(out, "Remote-MTA: dns; {}\r\n", line(&r.host));
         }
@@ -69,13 +77,16 @@ Content-Type: multipart/report; report-type=delivery-status;\r\n boundary=\"{bou
         }
     }
     let header = &original[..header_end(original)];
-    let full = kind == Kind::Failed && entry.ret.as_deref() == Some("FULL") && original.len() <= RETURNED_BYTES_MAX;
+    let full =
+        kind == Kind::Failed && entry.ret.as_deref() == Some("FULL") && original.len() <= RETURNED_BYTES_MAX;
     let mut out = out.into_bytes();
     if full {
         out.extend_from_slice(format!("\r\n--{boundary}\r\nContent-Type: message/rfc822\r\n\r\n").as_bytes());
         out.extend_from_slice(original);
     } else {
-        out.extend_from_slice(format!("\r\n--{boundary}\r\nContent-Type: text/rfc822-headers\r\n\r\n").as_bytes());
+        out.extend_from_slice(
+            format!("\r\n--{boundary}\r\nContent-Type: text/rfc822-headers\r\n\r\n").as_bytes(),
+        );
         let mut length = 0;
         for field in fields(header).filter(|f| !f.is("Bcc")) {
             length += field.raw.len();
@@ -90,7 +101,11 @@ Content-Type: multipart/report; report-type=delivery-status;\r\n boundary=\"{bou
 }
 
 fn people(out: &mut String, kind: Kind, entry: &Entry, recipients: &[&Waiting]) {
-    let subject = if entry.subject.is_empty() { "without a subject".into() } else { format!("\"{}\"", line(&entry.subject)) };
+    let subject = if entry.subject.is_empty() {
+        "without a subject".into()
+    } else {
+        format!("\"{}\"", line(&entry.subject))
+    };
     let _ = match kind {
         Kind::Failed => write!(out, "Your message {subject} could not be delivered to:\r\n\r\n"),
         Kind::Delayed => write!(
@@ -126,7 +141,11 @@ mod tests {
 
     #[test]
     fn rfc3464_2_a_failure_has_three_parts_and_a_status_for_each_recipient() {
-        let mut r = Waiting::new(&crate::smtp::Mailbox::parse("x@far.test").unwrap(), None, Some("rfc822;y@far.test".into()));
+        let mut r = Waiting::new(
+            &crate::smtp::Mailbox::parse("x@far.test").unwrap(),
+            None,
+            Some("rfc822;y@far.test".into()),
+        );
         r.state = RecipientState::Failed;
         r.status = "5.1.1".into();
         r.answer = "550 5.1.1 nobody\r\nX-Injected: yes".into();
@@ -147,10 +166,15 @@ mod tests {
         let tree = parse(&raw);
         let kinds: Vec<String> = tree.children.iter().map(|c| c.mime.subtype.clone()).collect();
         assert_eq!(kinds, ["plain", "delivery-status", "rfc822-headers"]);
-        assert!(tree.mime.is("multipart", "report") && tree.mime.param("report-type") == Some("delivery-status"));
+        assert!(
+            tree.mime.is("multipart", "report") && tree.mime.param("report-type") == Some("delivery-status")
+        );
         let text = String::from_utf8_lossy(&raw);
         assert!(text.contains("Final-Recipient: rfc822; x@far.test\r\nAction: failed\r\nStatus: 5.1.1\r\n"));
-        assert!(text.contains("Original-Recipient: rfc822;y@far.test\r\n") && text.contains("Original-Envelope-Id: QQ\r\n"));
+        assert!(
+            text.contains("Original-Recipient: rfc822;y@far.test\r\n")
+                && text.contains("Original-Envelope-Id: QQ\r\n")
+        );
         assert!(!text.contains("\r\nX-Injected") && !text.contains("secret@"));
         assert_eq!(first_value(&raw, "Auto-Submitted").as_deref(), Some("auto-replied"));
     }

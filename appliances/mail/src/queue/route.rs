@@ -53,7 +53,9 @@ impl Router {
 
     /// The hosts for a domain, the first to try first.
     pub async fn routes(&self, domain: &str, settings: &Settings) -> Result<Vec<Route>, RouteError> {
-        if let Some(fixed) = settings.routes.iter().find(|(d, _)| d.eq_ignore_ascii_case(domain)).map(|(_, h)| h) {
+        if let Some(fixed) =
+            settings.routes.iter().find(|(d, _)| d.eq_ignore_ascii_case(domain)).map(|(_, h)| h)
+        {
             return Ok(vec![self.host_and_port(fixed, 25, None).await?]);
         }
         if let Some(smart) = &settings.smart_host {
@@ -62,7 +64,11 @@ impl Router {
         if let Some(literal) = domain.strip_prefix('[').and_then(|d| d.strip_suffix(']')) {
             let address = literal.strip_prefix("ipv6:").unwrap_or(literal).parse::<IpAddr>();
             let address = address.map_err(|_| RouteError::NoDomain(domain.into()))?;
-            return Ok(vec![Route { host: domain.into(), addresses: vec![SocketAddr::new(address, 25)], smart: None }]);
+            return Ok(vec![Route {
+                host: domain.into(),
+                addresses: vec![SocketAddr::new(address, 25)],
+                smart: None,
+            }]);
         }
         let mut routes = Vec::new();
         for host in self.exchanges(domain).await?.into_iter().take(HOSTS_MAX) {
@@ -71,7 +77,11 @@ impl Router {
                 Err(error) => tracing::debug!(host, %error, "a mail exchanger has no address"),
             }
         }
-        if routes.is_empty() { Err(RouteError::Later(format!("{domain} has no mail host with an address"))) } else { Ok(routes) }
+        if routes.is_empty() {
+            Err(RouteError::Later(format!("{domain} has no mail host with an address")))
+        } else {
+            Ok(routes)
+        }
     }
 
     /// MX hosts by preference; the domain itself where there are none.
@@ -81,7 +91,9 @@ impl Router {
         };
         let answer = match resolver.lookup(absolute(domain), RecordType::MX).await {
             Ok(answer) => answer,
-            Err(error) if error.is_no_records_found() && !is_nxdomain(&error) => return Ok(vec![domain.to_owned()]),
+            Err(error) if error.is_no_records_found() && !is_nxdomain(&error) => {
+                return Ok(vec![domain.to_owned()]);
+            }
             Err(error) if is_nxdomain(&error) => return Err(RouteError::NoDomain(domain.into())),
             Err(error) => return Err(RouteError::Later(format!("DNS for {domain}: {error}"))),
         };
@@ -95,7 +107,11 @@ impl Router {
             return Err(RouteError::NullMx(domain.into()));
         }
         found.sort();
-        if found.is_empty() { Ok(vec![domain.to_owned()]) } else { Ok(found.into_iter().map(|(_, h)| h).collect()) }
+        if found.is_empty() {
+            Ok(vec![domain.to_owned()])
+        } else {
+            Ok(found.into_iter().map(|(_, h)| h).collect())
+        }
     }
 
     async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, RouteError> {
@@ -114,9 +130,16 @@ impl Router {
         }
     }
 
-    async fn host_and_port(&self, text: &str, default: u16, smart: Option<SmartHost>) -> Result<Route, RouteError> {
+    async fn host_and_port(
+        &self,
+        text: &str,
+        default: u16,
+        smart: Option<SmartHost>,
+    ) -> Result<Route, RouteError> {
         let (host, port) = match text.rsplit_once(':') {
-            Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port.parse().unwrap_or(default)),
+            Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
+                (host, port.parse().unwrap_or(default))
+            }
             _ => (text, default),
         };
         Ok(Route { host: host.to_owned(), addresses: self.addresses(host, port).await?, smart })
@@ -138,7 +161,8 @@ fn resolver(settings: &Settings) -> Option<TokioResolver> {
     }
     let mut servers = Vec::new();
     for text in &settings.dns {
-        let Ok(address) = text.parse::<SocketAddr>().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)))
+        let Ok(address) =
+            text.parse::<SocketAddr>().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)))
         else {
             tracing::error!(server = text, "mail.toml: this DNS server is no address");
             continue;
@@ -154,4 +178,3 @@ fn resolver(settings: &Settings) -> Option<TokioResolver> {
     *builder.options_mut() = ResolverOpts::default();
     builder.build().ok()
 }
-

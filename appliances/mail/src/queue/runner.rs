@@ -31,7 +31,12 @@ impl Runner {
     /// Takes over what is in the queue.
     pub fn new(queue: Queue) -> Result<Runner, QueueError> {
         let entries = queue.all()?.into_iter().map(|e| (e.id.clone(), e)).collect();
-        Ok(Runner { queue, entries: Arc::new(Mutex::new(entries)), busy: Arc::default(), wake: Arc::default() })
+        Ok(Runner {
+            queue,
+            entries: Arc::new(Mutex::new(entries)),
+            busy: Arc::default(),
+            wake: Arc::default(),
+        })
     }
 
     /// Adds a message; resolves after the flush.
@@ -74,7 +79,8 @@ impl Runner {
         let busy = lock(&self.busy);
         let entries = lock(&self.entries);
         let idle = entries.values().filter(|e| !busy.contains(&e.id));
-        let (due, later): (Vec<&Entry>, Vec<&Entry>) = idle.partition(|e| e.next_ms().is_some_and(|n| n <= now));
+        let (due, later): (Vec<&Entry>, Vec<&Entry>) =
+            idle.partition(|e| e.next_ms().is_some_and(|n| n <= now));
         (due.into_iter().cloned().collect(), later.iter().filter_map(|e| e.next_ms()).min())
     }
 }
@@ -98,7 +104,8 @@ pub async fn start(post: Arc<Post>) {
                 drop(place);
             });
         }
-        let pause = next.map_or(LOOK_TIME, |n| Duration::from_millis(n.saturating_sub(now_ms()).max(50)).min(LOOK_TIME));
+        let pause = next
+            .map_or(LOOK_TIME, |n| Duration::from_millis(n.saturating_sub(now_ms()).max(50)).min(LOOK_TIME));
         tokio::select! {
             () = runner.wake.notified() => {}
             () = tokio::time::sleep(pause) => {}
@@ -206,7 +213,14 @@ fn settle(entry: &mut Entry, i: usize, outcome: Outcome, host: String, days: u32
         tracing::warn!(id = entry.id, to = r.to, host = r.host, answer = r.answer, "failed");
     } else {
         r.next_ms = schedule::next_attempt_ms(r.attempts, now, entry.created_ms ^ i as u64);
-        tracing::info!(id = entry.id, to = r.to, host = r.host, answer = r.answer, next_ms = r.next_ms, "delayed");
+        tracing::info!(
+            id = entry.id,
+            to = r.to,
+            host = r.host,
+            answer = r.answer,
+            next_ms = r.next_ms,
+            "delayed"
+        );
     }
 }
 
@@ -214,19 +228,28 @@ fn settle(entry: &mut Entry, i: usize, outcome: Outcome, host: String, days: u32
 async fn finish(post: &Arc<Post>, runner: &Runner, mut entry: Entry, message: &[u8]) {
     let now = now_ms();
     let late = now.saturating_sub(entry.created_ms) >= schedule::DELAY_NOTICE_MS;
-    let settled_now = |r: &&Waiting, state: RecipientState| r.state == state && r.next_ms <= now && r.attempts > 0;
-    let failed: Vec<&Waiting> =
-        entry.recipients.iter().filter(|r| settled_now(r, RecipientState::Failed) && r.wants().failure && !r.was_told()).collect();
-    let handed: Vec<&Waiting> =
-        entry.recipients.iter().filter(|r| settled_now(r, RecipientState::Delivered) && r.wants().success && !r.was_told()).collect();
+    let settled_now =
+        |r: &&Waiting, state: RecipientState| r.state == state && r.next_ms <= now && r.attempts > 0;
+    let failed: Vec<&Waiting> = entry
+        .recipients
+        .iter()
+        .filter(|r| settled_now(r, RecipientState::Failed) && r.wants().failure && !r.was_told())
+        .collect();
+    let handed: Vec<&Waiting> = entry
+        .recipients
+        .iter()
+        .filter(|r| settled_now(r, RecipientState::Delivered) && r.wants().success && !r.was_told())
+        .collect();
     let delayed: Vec<&Waiting> = entry
         .recipients
         .iter()
         .filter(|r| r.state == RecipientState::Waiting && late && !r.delay_told && r.wants().delay)
         .collect();
-    for (kind, recipients) in [(Kind::Failed, &failed), (Kind::Delivered, &handed), (Kind::Delayed, &delayed)] {
+    for (kind, recipients) in [(Kind::Failed, &failed), (Kind::Delivered, &handed), (Kind::Delayed, &delayed)]
+    {
         if entry.from.is_some() && !recipients.is_empty() {
-            let tag = format!("{}.{}", entry.id, chassis::accounts::new_token::<6>().replace(['_', '-'], "x"));
+            let tag =
+                format!("{}.{}", entry.id, chassis::accounts::new_token::<6>().replace(['_', '-'], "x"));
             let raw = notice(kind, &post.hostname(), &entry, recipients, message, now, &tag);
             if let Err(error) = post.send_notice(entry.from.as_deref().unwrap_or_default(), raw).await {
                 tracing::error!(id = entry.id, %error, "the sender could not be told");
@@ -248,7 +271,11 @@ async fn finish(post: &Arc<Post>, runner: &Runner, mut entry: Entry, message: &[
         }
     }
     let mut entries = lock(&runner.entries);
-    if entry.is_done() { drop(entries.remove(&entry.id)) } else { drop(entries.insert(entry.id.clone(), entry)) }
+    if entry.is_done() {
+        drop(entries.remove(&entry.id))
+    } else {
+        drop(entries.insert(entry.id.clone(), entry))
+    }
 }
 
 impl Waiting {

@@ -136,7 +136,8 @@ async fn session(
 
 async fn handshake(stream: Box<dyn Stream>, route: &Route) -> Result<Box<dyn Stream>, String> {
     let config = client_config(route)?;
-    let name = ServerName::try_from(route.host.trim_matches(['[', ']']).to_owned()).map_err(|e| e.to_string())?;
+    let name =
+        ServerName::try_from(route.host.trim_matches(['[', ']']).to_owned()).map_err(|e| e.to_string())?;
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     match timeout(CONNECT_TIME, connector.connect(name, stream)).await {
         Ok(Ok(tls)) => Ok(Box::new(tls)),
@@ -190,7 +191,12 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -199,7 +205,12 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -125,7 +125,8 @@ impl Client<'_> {
                 }
                 Step::StartTls => {
                     send(&mut stream, self.session.take_output()).await?;
-                    let accepted = timeout(HANDSHAKE_TIME, self.post.chassis.tls().plain().accept(stream)).await;
+                    let accepted =
+                        timeout(HANDSHAKE_TIME, self.post.chassis.tls().plain().accept(stream)).await;
                     stream = match accepted {
                         Ok(accepted) => Box::new(accepted?),
                         Err(_) => return Ok(()),
@@ -178,7 +179,9 @@ impl Client<'_> {
         let (helo, protocol) = self.session.helo();
         let came = receive::Came { ip: self.ip, helo, protocol: &protocol, tls: self.session.is_tls() };
         match (self.mode, self.session.user()) {
-            (Mode::Submission, Some(user)) => submit::message(self.post, user, &came, &envelope, message).await,
+            (Mode::Submission, Some(user)) => {
+                submit::message(self.post, user, &came, &envelope, message).await
+            }
             (Mode::Submission, None) => Err(Reply::new(530, "5.7.0", "AUTH first")),
             (Mode::Mx, _) => receive::message(self.post, &came, &envelope, message).await,
         }

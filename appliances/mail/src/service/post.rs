@@ -31,7 +31,9 @@ impl PostError {
     /// What SMTP answers.
     pub fn reply(&self) -> Reply {
         match self {
-            PostError::Mailbox(MailboxError::OverQuota { .. }) => Reply::new(452, "4.2.2", "the mailbox is full"),
+            PostError::Mailbox(MailboxError::OverQuota { .. }) => {
+                Reply::new(452, "4.2.2", "the mailbox is full")
+            }
             PostError::Mailbox(error) if error.is_full() => Reply::new(452, "4.3.1", "the disk is full"),
             PostError::Queue(QueueError::Full) => Reply::new(452, "4.3.1", "the disk is full"),
             _ => Reply::new(451, "4.3.0", "the message could not be written, try again"),
@@ -123,7 +125,11 @@ impl Post {
     /// Our name.
     pub fn hostname(&self) -> String {
         let settings = self.settings();
-        if settings.hostname.is_empty() { format!("mail.{}", self.chassis.domain()) } else { settings.hostname.clone() }
+        if settings.hostname.is_empty() {
+            format!("mail.{}", self.chassis.domain())
+        } else {
+            settings.hostname.clone()
+        }
     }
 
     /// Asks the directory.
@@ -171,7 +177,9 @@ impl Post {
         let mut local = BTreeSet::new();
         let mut remote: Vec<Waiting> = Vec::new();
         for (to, waiting) in recipients {
-            for target in self.directory(|d| if d.is_ours(&to.domain) { d.targets(to) } else { [Target::Remote(to.clone())].into() }) {
+            for target in self.directory(|d| {
+                if d.is_ours(&to.domain) { d.targets(to) } else { [Target::Remote(to.clone())].into() }
+            }) {
                 match target {
                     Target::Local { user, detail } => drop(local.insert((user, detail))),
                     Target::Remote(address) => {

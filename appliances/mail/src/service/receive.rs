@@ -49,7 +49,12 @@ pub fn recipient(post: &Post, to: &Mailbox, logged_in: bool) -> Result<(), Reply
 }
 
 /// Takes a message; the answer comes after the flush.
-pub async fn message(post: &Post, came: &Came<'_>, envelope: &Envelope, raw: Vec<u8>) -> Result<String, Reply> {
+pub async fn message(
+    post: &Post,
+    came: &Came<'_>,
+    envelope: &Envelope,
+    raw: Vec<u8>,
+) -> Result<String, Reply> {
     if received_count(&raw) > limits::RECEIVED_MAX {
         return Err(Reply::new(554, "5.4.6", "the message has been through too many hosts: a loop"));
     }
@@ -61,7 +66,11 @@ pub async fn message(post: &Post, came: &Came<'_>, envelope: &Envelope, raw: Vec
         let sender = envelope.from.as_ref().map(Mailbox::to_string).unwrap_or_default();
         let verdict = post.checker().check(&raw, came.ip, came.helo, &hostname, &sender).await;
         if verdict.dmarc_rejects && settings.obey_dmarc_reject {
-            return Err(Reply::new(550, "5.7.1", format!("the policy of {} refuses this message (DMARC)", verdict.domain)));
+            return Err(Reply::new(
+                550,
+                "5.7.1",
+                format!("the policy of {} refuses this message (DMARC)", verdict.domain),
+            ));
         }
         junk = verdict.dmarc_rejects || verdict.dmarc_quarantines;
         results = verdict.header;
@@ -71,8 +80,11 @@ pub async fn message(post: &Post, came: &Came<'_>, envelope: &Envelope, raw: Vec
     text.extend_from_slice(results.as_bytes());
     text.extend_from_slice(received(came, envelope, &hostname, &id).as_bytes());
     without_forged_results(&raw, &hostname, &mut text);
-    let recipients: Vec<(Mailbox, Waiting)> =
-        envelope.recipients.iter().map(|r| (r.to.clone(), Waiting::new(&r.to, r.notify, r.orcpt.clone()))).collect();
+    let recipients: Vec<(Mailbox, Waiting)> = envelope
+        .recipients
+        .iter()
+        .map(|r| (r.to.clone(), Waiting::new(&r.to, r.notify, r.orcpt.clone())))
+        .collect();
     let from = envelope.from.as_ref().map(Mailbox::to_string);
     match post.route(from.clone(), "", &recipients, &text, junk).await {
         Ok(_) => {
@@ -99,7 +111,9 @@ pub fn received(came: &Came<'_>, envelope: &Envelope, hostname: &str, id: &str) 
     let tls = if came.tls { " (TLS)" } else { "" };
     let date = format_rfc5322((now_ms() / 1000) as i64);
     let (helo, protocol) = (came.helo, came.protocol);
-    format!("Received: from {helo} ({ip})\r\n\tby {hostname} (nymote) with {protocol}{tls} id {id}{for_whom};\r\n\t{date}\r\n")
+    format!(
+        "Received: from {helo} ({ip})\r\n\tby {hostname} (nymote) with {protocol}{tls} id {id}{for_whom};\r\n\t{date}\r\n"
+    )
 }
 
 fn received_count(raw: &[u8]) -> usize {
@@ -134,6 +148,9 @@ mod tests {
         let raw = b"A: b\r\nAuthentication-Results: mx.here;\r\n dkim=pass\r\nAuthentication-Results: other; spf=pass\r\n\r\nAuthentication-Results: mx.here\r\n";
         let mut out = Vec::new();
         without_forged_results(raw, "MX.here", &mut out);
-        assert_eq!(out, b"A: b\r\nAuthentication-Results: other; spf=pass\r\n\r\nAuthentication-Results: mx.here\r\n");
+        assert_eq!(
+            out,
+            b"A: b\r\nAuthentication-Results: other; spf=pass\r\n\r\nAuthentication-Results: mx.here\r\n"
+        );
     }
 }

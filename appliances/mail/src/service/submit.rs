@@ -49,11 +49,15 @@ async fn send(
     signed: &[u8],
     own: &[u8],
 ) -> Result<(), super::PostError> {
-    let recipients: Vec<(Mailbox, Waiting)> =
-        envelope.recipients.iter().map(|r| (r.to.clone(), Waiting::new(&r.to, r.notify, r.orcpt.clone()))).collect();
+    let recipients: Vec<(Mailbox, Waiting)> = envelope
+        .recipients
+        .iter()
+        .map(|r| (r.to.clone(), Waiting::new(&r.to, r.notify, r.orcpt.clone())))
+        .collect();
     post.route(from, user, &recipients, signed, false).await?;
     if post.settings().copy_to_sent {
-        let sent = post.mailboxes.account(user).await?.state().special("\\Sent").map(|(name, _)| name.clone());
+        let sent =
+            post.mailboxes.account(user).await?.state().special("\\Sent").map(|(name, _)| name.clone());
         if let Some(sent) = sent {
             post.deliver(user, None, &sent, own.to_vec(), &["\\Seen"]).await?;
         }
@@ -70,9 +74,14 @@ fn header_from(post: &Post, user: &str, raw: &[u8]) -> Result<(), Reply> {
     let Some(from) = froms.first() else { return Ok(()) };
     for entry in addresses(from.value) {
         let Entry::Address(address) = entry else { continue };
-        let theirs = Mailbox::parse(&address.spec()).is_ok_and(|m| post.directory(|d| d.may_send_as(user, &m)));
+        let theirs =
+            Mailbox::parse(&address.spec()).is_ok_and(|m| post.directory(|d| d.may_send_as(user, &m)));
         if !theirs {
-            return Err(Reply::new(550, "5.7.1", format!("{} in From is not an address of yours", address.spec())));
+            return Err(Reply::new(
+                550,
+                "5.7.1",
+                format!("{} in From is not an address of yours", address.spec()),
+            ));
         }
     }
     Ok(())
@@ -117,7 +126,9 @@ mod tests {
     fn rfc6409_8_missing_fields_are_added_and_bcc_removed() {
         let out = complete(b"Subject: x\r\nBcc: a@b\r\n c@d\r\n\r\nbody", "me@here.test", "h", "i");
         let text = String::from_utf8(out).unwrap();
-        assert!(text.starts_with("From: <me@here.test>\r\nDate: ") && text.contains("\r\nMessage-ID: <i@h>\r\n"));
+        assert!(
+            text.starts_with("From: <me@here.test>\r\nDate: ") && text.contains("\r\nMessage-ID: <i@h>\r\n")
+        );
         assert!(text.ends_with("Subject: x\r\n\r\nbody") && !text.contains("Bcc"));
         let kept = b"From: me@here.test\r\nDate: x\r\nMessage-ID: <1@2>\r\n\r\nbody\r\n";
         assert_eq!(complete(kept, "", "h", "i"), kept);
