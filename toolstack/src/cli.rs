@@ -7,7 +7,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::place::Place;
 use crate::suite::SUITE;
 use crate::trouble::Trouble;
-use crate::{account, device, dns, logs, place, status, up};
+use crate::{account, device, dns, logs, place, status, store, up};
 
 /// Mail, contacts, calendar and names for a household: one program, everything in Git's own format.
 #[derive(Debug, Parser)]
@@ -32,6 +32,7 @@ enum Command {
     Account(account::Args),
     Device(device::Args),
     Dns(dns::Args),
+    Store(store::StoreArguments),
     Completions(Completions),
     Man(Man),
 }
@@ -80,6 +81,7 @@ fn dispatch(command: Command) -> Result<(), Trouble> {
         Command::Account(args) => account::run(args),
         Command::Device(args) => device::run(args),
         Command::Dns(args) => dns::run(args),
+        Command::Store(args) => std::process::exit(store::run(args)),
         Command::Completions(args) => completions(args),
         Command::Man(args) => man(args),
     }

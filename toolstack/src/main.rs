@@ -8,7 +8,6 @@ mod household;
 mod logs;
 mod place;
 mod status;
-#[cfg(test)]
 mod store;
 mod suite;
 mod terminal;

@@ -1,6 +1,354 @@
 //! `nymote store …`: look into a store, change it, and talk to other Git repositories.
 
+mod bare;
+mod change;
 mod connection;
+mod graph;
+mod look;
+mod remote;
 mod serve;
 #[cfg(test)]
 mod serve_tests;
+mod show;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use store::{Author, Options, Store};
+
+use show::Show;
+
+/// Looks into a store, changes it, and talks to other Git repositories.
+#[derive(Debug, Args)]
+pub struct StoreArguments {
+    /// Print one JSON value a line, for programs
+    #[arg(long, global = true)]
+    json: bool,
+    /// Who makes the change: "Name <address>" [default: GIT_AUTHOR_NAME and _EMAIL, else the user's name]
+    #[arg(long, global = true, value_name = "NAME <ADDRESS>")]
+    author: Option<String>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make an empty store in a new file or on a block device
+    Init {
+        /// The file, which must not exist, or a block device
+        file: PathBuf,
+        /// Overwrite what is in the file or on the device
+        #[arg(long)]
+        force: bool,
+    },
+    /// List a directory
+    Ls {
+        file: PathBuf,
+        /// The directory [default: the root]
+        path: Option<String>,
+        /// A branch, tag or commit
+        #[arg(long, default_value = "main")]
+        at: String,
+        /// All files below it
+        #[arg(short, long)]
+        recursive: bool,
+    },
+    /// Print a file's bytes
+    Cat {
+        file: PathBuf,
+        path: String,
+        /// A branch, tag or commit
+        #[arg(long, default_value = "main")]
+        at: String,
+    },
+    /// Write a file, from a file or from standard input
+    Put {
+        file: PathBuf,
+        path: String,
+        /// What to write; `-` or nothing is standard input
+        source: Option<PathBuf>,
+        #[arg(short, long, default_value = "main")]
+        branch: String,
+        #[arg(short, long)]
+        message: Option<String>,
+    },
+    /// Remove a file or a directory
+    Rm {
+        file: PathBuf,
+        path: String,
+        #[arg(short, long, default_value = "main")]
+        branch: String,
+        #[arg(short, long)]
+        message: Option<String>,
+    },
+    /// Show the history, as a graph, of everything or of a path
+    Log {
+        file: PathBuf,
+        /// Only commits that changed this
+        path: Option<String>,
+        #[arg(short, long, default_value = "main")]
+        branch: String,
+        /// No more than so many commits
+        #[arg(short = 'n', long, default_value_t = 1000)]
+        count: usize,
+    },
+    /// Show what differs between two branches, tags or commits
+    Diff {
+        file: PathBuf,
+        old: String,
+        new: String,
+        /// Only at or below this path
+        path: Option<String>,
+    },
+    /// List the branches; make one, move nothing
+    Branch {
+        file: PathBuf,
+        /// The new branch; none lists them
+        name: Option<String>,
+        /// Where it begins: a branch, tag or commit
+        #[arg(long, default_value = "main")]
+        at: String,
+        /// Forget the branch instead
+        #[arg(short, long)]
+        delete: bool,
+    },
+    /// Merge a branch, tag or commit into a branch
+    Merge {
+        file: PathBuf,
+        from: String,
+        #[arg(long, default_value = "main")]
+        into: String,
+        #[arg(short, long)]
+        message: Option<String>,
+    },
+    /// List what merges left to be settled; with a key, show both sides
+    Conflicts {
+        file: PathBuf,
+        key: Option<String>,
+        #[arg(short, long, default_value = "main")]
+        branch: String,
+    },
+    /// Settle a conflict
+    Settle {
+        file: PathBuf,
+        /// From `nymote store conflicts`; its first digits suffice
+        key: String,
+        #[command(flatten)]
+        by: SettleBy,
+        #[arg(short, long, default_value = "main")]
+        branch: String,
+    },
+    /// Take back what a commit changed, by a new commit
+    Revert {
+        file: PathBuf,
+        commit: String,
+        #[arg(short, long, default_value = "main")]
+        branch: String,
+        #[arg(short, long)]
+        message: Option<String>,
+    },
+    /// Print every change of a branch as it happens
+    Watch {
+        file: PathBuf,
+        /// Only at or below this path
+        path: Option<String>,
+        #[arg(short, long, default_value = "main")]
+        branch: String,
+        /// Begin with the changes since this commit
+        #[arg(long)]
+        from: Option<String>,
+        /// End after so many events
+        #[arg(short = 'n', long)]
+        count: Option<usize>,
+    },
+    /// Fetch the branches and tags of a Git repository (http, https)
+    Fetch {
+        file: PathBuf,
+        url: String,
+        /// Its branches are kept as NAME/BRANCH
+        #[arg(long, default_value = "origin")]
+        name: String,
+        #[command(flatten)]
+        login: Login,
+    },
+    /// Push branches to a Git repository (http, https)
+    Push {
+        file: PathBuf,
+        url: String,
+        /// Branches, or OURS:THEIRS; `:THEIRS` deletes [default: main]
+        refs: Vec<String>,
+        /// Also when the remote loses commits
+        #[arg(long)]
+        force: bool,
+        /// All or none
+        #[arg(long)]
+        atomic: bool,
+        #[command(flatten)]
+        login: Login,
+    },
+    /// Write a bare Git repository
+    Export {
+        file: PathBuf,
+        /// A new directory
+        directory: PathBuf,
+    },
+    /// Take in all branches and tags of a bare Git repository, or of a work tree's .git
+    Import { file: PathBuf, directory: PathBuf },
+    /// Serve the store to git at http://ADDRESS/store.git
+    Serve {
+        file: PathBuf,
+        /// Address and port; port 0 takes a free one
+        #[arg(long, default_value = "127.0.0.1:8418")]
+        listen: SocketAddr,
+        /// Let everybody who reaches the address push
+        #[arg(long)]
+        allow_push: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct SettleBy {
+    /// Our side
+    #[arg(long)]
+    ours: bool,
+    /// Their side
+    #[arg(long)]
+    theirs: bool,
+    /// As it was before both changes
+    #[arg(long)]
+    base: bool,
+    /// What stands there now
+    #[arg(long)]
+    kept: bool,
+    /// Neither: remove the file
+    #[arg(long)]
+    remove: bool,
+    /// The content of this file
+    #[arg(long, value_name = "FILE")]
+    with: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Login {
+    /// Name for the host
+    #[arg(long)]
+    user: Option<String>,
+    /// File whose first line is the password
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
+/// What a command fails with: a line for people that says what to do.
+#[derive(Debug)]
+pub struct Failure(String);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Failure {
+    fn new(text: impl Into<String>) -> Failure {
+        Failure(text.into())
+    }
+}
+
+macro_rules! fails_with {
+    ($($error:ty),*) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Failure {
+                Failure(error.to_string())
+            }
+        })*
+    };
+}
+fails_with!(store::Error, std::io::Error, git_wire::client::ClientError, git_wire::RepositoryError);
+
+/// Runs one command; returns the program's exit code.
+pub fn run(arguments: StoreArguments) -> i32 {
+    let show = Show::new(arguments.json);
+    match dispatch(arguments, &show) {
+        Ok(code) => code,
+        Err(failure) => {
+            show.failure(&failure.0);
+            1
+        }
+    }
+}
+
+fn dispatch(arguments: StoreArguments, show: &Show) -> Result<i32, Failure> {
+    let author = author(arguments.author.as_deref())?;
+    match arguments.verb {
+        Verb::Init { file, force } => change::init(show, &file, force),
+        Verb::Ls { file, path, at, recursive } => {
+            look::ls(show, &open(&file)?, path.as_deref().unwrap_or(""), &at, recursive)
+        }
+        Verb::Cat { file, path, at } => look::cat(&open(&file)?, &path, &at),
+        Verb::Put { file, path, source, branch, message } => {
+            change::put(show, &open(&file)?, &path, source.as_deref(), &branch, message, author)
+        }
+        Verb::Rm { file, path, branch, message } => {
+            change::rm(show, &open(&file)?, &path, &branch, message, author)
+        }
+        Verb::Log { file, path, branch, count } => {
+            look::log(show, &open(&file)?, path.as_deref().unwrap_or(""), &branch, count)
+        }
+        Verb::Diff { file, old, new, path } => {
+            look::diff(show, &open(&file)?, &old, &new, path.as_deref().unwrap_or(""))
+        }
+        Verb::Branch { file, name, at, delete } => {
+            change::branch(show, &open(&file)?, name.as_deref(), &at, delete)
+        }
+        Verb::Merge { file, from, into, message } => {
+            change::merge(show, &open(&file)?, &from, &into, message, author)
+        }
+        Verb::Conflicts { file, key, branch } => {
+            look::conflicts(show, &open(&file)?, key.as_deref(), &branch)
+        }
+        Verb::Settle { file, key, by, branch } => {
+            change::settle(show, &open(&file)?, &key, by, &branch, author)
+        }
+        Verb::Revert { file, commit, branch, message } => {
+            change::revert(show, &open(&file)?, &commit, &branch, message, author)
+        }
+        Verb::Watch { file, path, branch, from, count } => {
+            look::watch(show, &open(&file)?, path.as_deref().unwrap_or(""), &branch, from.as_deref(), count)
+        }
+        Verb::Fetch { file, url, name, login } => remote::fetch(show, &open(&file)?, &url, &name, login),
+        Verb::Push { file, url, refs, force, atomic, login } => {
+            remote::push(show, &open(&file)?, &url, refs, force, atomic, login)
+        }
+        Verb::Export { file, directory } => remote::export(show, &open(&file)?, &directory),
+        Verb::Import { file, directory } => remote::import(show, &open(&file)?, &directory),
+        Verb::Serve { file, listen, allow_push } => remote::serve(show, open(&file)?, listen, allow_push),
+    }
+}
+
+fn open(file: &Path) -> Result<Store, Failure> {
+    Store::open_path(file, Options::new()).map_err(|error| {
+        let file = file.display();
+        match &error {
+            store::Error::Device(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
+                Failure(format!("{file} does not exist; `nymote store init {file}` makes a store there"))
+            }
+            _ => Failure(format!("{file}: {error}")),
+        }
+    })
+}
+
+fn author(given: Option<&str>) -> Result<Author, Failure> {
+    if let Some(given) = given {
+        let (name, rest) = given
+            .split_once('<')
+            .ok_or_else(|| Failure::new("--author wants a name and an address: \"Ada <ada@example.org>\""))?;
+        return Ok(Author::new(name.trim(), rest.trim_end_matches('>').trim()));
+    }
+    let said = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let user = said("USER").or(said("LOGNAME")).unwrap_or_else(|| "nymote".into());
+    let name = said("GIT_AUTHOR_NAME").unwrap_or_else(|| user.clone());
+    Ok(Author::new(name, said("GIT_AUTHOR_EMAIL").unwrap_or_else(|| format!("{user}@localhost"))))
+}

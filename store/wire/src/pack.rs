@@ -7,7 +7,7 @@ mod write;
 
 pub use inflate::{InflateError, inflate};
 pub use read::{EntryHeader, PackError, PackReader};
-pub use resolve::{Checked, receive};
+pub use resolve::{Checked, Receiver, receive};
 pub use write::{PackWriter, deflate};
 
 use crate::Kind;

@@ -26,48 +26,90 @@ pub fn receive<R: BufRead>(
     missing_parents_of: &[ObjectId],
     progress: &mut dyn FnMut(u32, u32) -> Result<(), PackError>,
 ) -> Result<(Checked, R), PackError> {
-    let mut pack = PackReader::new(stream, limits)?;
-    let objects = pack.objects();
-    let mut receiver = Receiver {
-        quarantine,
-        limits,
-        shallow: missing_parents_of,
-        entries: Vec::new(),
-        wanted: HashMap::new(),
-        waiting: Vec::new(),
-        waiting_bytes: 0,
-        total_bytes: 0,
-        commits: Vec::new(),
-        recent: Recent::default(),
-    };
-    let mut seen = 0;
-    while let Some((offset, header, size_bytes)) = pack.next_entry()? {
-        receiver.entry(&mut pack, offset, header, size_bytes)?;
-        seen += 1;
-        if seen % 1024 == 0 {
-            progress(seen, objects)?;
-        }
-    }
-    let stream = pack.finish()?;
-    receiver.resolve_waiting()?;
-    receiver.nothing_missing()?;
-    progress(objects, objects)?;
-    Ok((Checked { objects, commits: receiver.commits }, stream))
+    let mut receiver = Receiver::new(quarantine, limits, missing_parents_of);
+    let stream = receiver.pack(stream, progress)?;
+    Ok((receiver.finish()?, stream))
 }
 
-struct Receiver<'a> {
+/// Receives several packs and single objects that are complete only together.
+pub struct Receiver<'a> {
     quarantine: &'a mut dyn Quarantine,
     limits: &'a Limits,
     shallow: &'a [ObjectId],
-    /// Where each object began, in ascending order, for deltas by offset.
+    /// Where each object of the present pack began, in ascending order, for deltas by offset.
     entries: Vec<Entry>,
     /// Objects that were named and are not there yet, with their expected kinds.
     wanted: HashMap<ObjectId, Kind>,
     waiting: Vec<Waiting>,
     waiting_bytes: u64,
     total_bytes: u64,
+    objects: u32,
     commits: Vec<ObjectId>,
     recent: Recent,
+}
+
+impl<'a> Receiver<'a> {
+    /// Into this quarantine.
+    pub fn new(
+        quarantine: &'a mut dyn Quarantine,
+        limits: &'a Limits,
+        shallow: &'a [ObjectId],
+    ) -> Receiver<'a> {
+        Receiver {
+            quarantine,
+            limits,
+            shallow,
+            entries: Vec::new(),
+            wanted: HashMap::new(),
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+            total_bytes: 0,
+            objects: 0,
+            commits: Vec::new(),
+            recent: Recent::default(),
+        }
+    }
+
+    /// Takes one pack, to its checksum; gives the stream back.
+    pub fn pack<R: BufRead>(
+        &mut self,
+        stream: R,
+        progress: &mut dyn FnMut(u32, u32) -> Result<(), PackError>,
+    ) -> Result<R, PackError> {
+        let mut pack = PackReader::new(stream, self.limits)?;
+        let objects = pack.objects();
+        self.entries.clear();
+        let mut seen = 0;
+        while let Some((offset, header, size_bytes)) = pack.next_entry()? {
+            self.entry(&mut pack, offset, header, size_bytes)?;
+            seen += 1;
+            if seen % 1024 == 0 {
+                progress(seen, objects)?;
+            }
+        }
+        let stream = pack.finish()?;
+        self.resolve_waiting()?;
+        self.objects = self.objects.saturating_add(objects);
+        progress(objects, objects)?;
+        Ok(stream)
+    }
+
+    /// Takes a single object with its zlib stream; returns its id.
+    pub fn object(&mut self, object: Object, zlib: &[u8]) -> Result<ObjectId, PackError> {
+        self.count(object.content.len() as u64)?;
+        let id = ObjectId::of(object.kind, &object.content)?;
+        self.entries.clear();
+        self.entries.push(Entry { offset: 0, id: None, depth: 0 });
+        self.objects = self.objects.saturating_add(1);
+        self.keep(0, id, object, Received::Whole { zlib }, None)?;
+        Ok(id)
+    }
+
+    /// Sees that nothing is missing.
+    pub fn finish(self) -> Result<Checked, PackError> {
+        self.nothing_missing()?;
+        Ok(Checked { objects: self.objects, commits: self.commits })
+    }
 }
 
 struct Entry {

@@ -65,6 +65,11 @@ impl<'a, W: Write> PackSender<'a, W> {
         Ok(true)
     }
 
+    /// Where the next object will begin.
+    pub fn offset(&self) -> u64 {
+        self.pack.offset()
+    }
+
     /// Ends the pack with its checksum.
     pub fn finish(self) -> Result<W, ServeError> {
         Ok(self.pack.finish()?)
