@@ -119,7 +119,8 @@ impl Epoll {
 
     fn collect(&self, events: &mut [epoll_event]) -> usize {
         let mut found = 0;
-        for _ in 0..self.ready.borrow().len() {
+        let candidates = self.ready.borrow().len();
+        for _ in 0..candidates {
             if found == events.len() {
                 break;
             }

@@ -95,7 +95,7 @@ fn now() -> Instant {
 }
 
 /// Part of the memory that socket buffers may use.
-const BUDGET_DIVISOR: usize = 3;
+const BUDGET_DIVISOR: usize = 2;
 /// How long the program's start waits for DHCP.
 const DHCP_WAIT_NS: u64 = 5_000_000_000;
 
@@ -141,6 +141,14 @@ pub fn with<R>(work: impl FnOnce(&mut Network) -> R) -> R {
         watchers.notify();
     }
     result
+}
+
+/// Looks at the network without changing it: nobody is woken, so this may be called while others are being told.
+pub fn look<R>(look: impl FnOnce(&Network) -> R) -> R {
+    STATE.with(|state| match state.network.as_ref() {
+        Some(network) => look(network),
+        None => crate::crash::machine(format_args!("the network was used before its start")),
+    })
 }
 
 /// Has `watchers` told about a socket's changes, or nobody any more.

@@ -28,5 +28,5 @@ pub type Address = core::net::SocketAddr;
 
 #[cfg(any(feature = "hosted", feature = "xen"))]
 pub use machine::{
-    Socket, nameservers, next_deadline_ns, start, stop, turn, wait_for_addresses, watch, with,
+    Socket, look, nameservers, next_deadline_ns, start, stop, turn, wait_for_addresses, watch, with,
 };

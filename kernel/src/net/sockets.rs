@@ -6,7 +6,7 @@ use core::ffi::c_int;
 use core::net::IpAddr;
 
 use super::stack::Handle;
-use super::{Address, Options, Socket, watch, with};
+use super::{Address, Options, Socket, look, watch, with};
 use crate::errno::Errno;
 use crate::fd::{File, Watchers};
 
@@ -72,7 +72,7 @@ impl Settings {
         if address.ip().is_unspecified() {
             return Ok((None, address.port()));
         }
-        if !with(|network| network.is_ours(address.ip())) && !address.ip().is_multicast() {
+        if !look(|network| network.is_ours(address.ip())) && !address.ip().is_multicast() {
             return Err(Errno(libc::EADDRNOTAVAIL));
         }
         Ok((Some(address.ip()), address.port()))
@@ -196,8 +196,8 @@ impl File for Tcp {
 
     fn ready(&self) -> u32 {
         match self.state.get() {
-            State::Connection { id, .. } => with(|network| network.tcp_ready(id)),
-            State::Listening { listener, .. } => with(|network| network.tcp_listener_ready(listener)),
+            State::Connection { id, .. } => look(|network| network.tcp_ready(id)),
+            State::Listening { listener, .. } => look(|network| network.tcp_listener_ready(listener)),
             _ => (libc::EPOLLOUT | libc::EPOLLHUP) as u32,
         }
     }
@@ -463,7 +463,7 @@ impl File for Udp {
 
     fn ready(&self) -> u32 {
         let state = *self.state.borrow();
-        let ready = state.id.map_or(libc::EPOLLOUT as u32, |id| with(|network| network.udp_ready(id)));
+        let ready = state.id.map_or(libc::EPOLLOUT as u32, |id| look(|network| network.udp_ready(id)));
         if state.receive_shut { ready | (libc::EPOLLIN | libc::EPOLLRDHUP) as u32 } else { ready }
     }
 
@@ -537,7 +537,7 @@ impl Socket for Udp {
 
     fn local(&self) -> Option<Address> {
         let state = *self.state.borrow();
-        let of_peer = || state.peer.and_then(|peer| with(|network| network.source_for(peer.ip())));
+        let of_peer = || state.peer.and_then(|peer| look(|network| network.source_for(peer.ip())));
         Some(match state.local.0.or_else(of_peer) {
             Some(ip) => self.settings.outward(Address::new(ip, state.local.1)),
             None => self.settings.unspecified(state.local.1),

@@ -19,8 +19,6 @@ use crate::errno::Errno;
 /// Largest and smallest buffer of one direction of a connection, in bytes.
 const BUFFER_BYTES_MAX: usize = 256 << 10;
 const BUFFER_BYTES_MIN: usize = 2 << 10;
-/// A new connection may use this part of what is left of the budget.
-const SHARE: usize = 32;
 /// Longest backlog of a listener (Linux's somaxconn).
 pub const BACKLOG_MAX: usize = 4096;
 /// How long an answer to our SYN, or to what we sent, may be missing.
@@ -72,6 +70,15 @@ pub(super) struct Listener {
     waiting: VecDeque<usize>,
     /// Bound, but `listen` was not called: holds the port, wants no connections.
     muted: bool,
+}
+
+/// The buffer of one direction of a new connection: large while few are open, a quarter of that from each further
+/// quarter of the budget on. So a few transfers run at full speed, and thousands of idle connections still fit.
+fn buffer_bytes(budget: usize, used: usize) -> usize {
+    let large = (budget / 256).clamp(BUFFER_BYTES_MIN, BUFFER_BYTES_MAX);
+    let quarters = used.saturating_mul(4) / budget.max(1);
+    let size = (large >> (2 * quarters.min(3))).max(BUFFER_BYTES_MIN);
+    1 << size.ilog2()
 }
 
 impl Connection {
@@ -414,10 +421,8 @@ impl Network {
         remote: Address,
         listener: Option<usize>,
     ) -> Result<usize, Full> {
-        let left = self.budget.saturating_sub(self.used);
-        let share = (left / SHARE / 2).next_power_of_two() / 2;
-        let buffer_bytes = share.clamp(BUFFER_BYTES_MIN, BUFFER_BYTES_MAX);
-        if left < 2 * buffer_bytes {
+        let buffer_bytes = buffer_bytes(self.budget, self.used);
+        if self.used + 2 * buffer_bytes > self.budget {
             return Err(Full);
         }
         let buffer = || tcp::SocketBuffer::new(vec![0; buffer_bytes]);
@@ -475,7 +480,12 @@ impl Network {
         }
         let Some(deadline) = connection.orphan_deadline else { return };
         let unwanted = connection.socket().recv_queue() > 0 && state != State::Closed;
-        if state == State::Closed || (deadline <= now && state != State::TimeWait) {
+        // TIME-WAIT holds memory for late segments; when memory is short, new connections are worth more.
+        let short = self.used > self.budget / 2;
+        if state == State::Closed
+            || (deadline <= now && state != State::TimeWait)
+            || (short && state == State::TimeWait)
+        {
             self.forget(id);
         } else if unwanted {
             connection.socket().abort();
@@ -492,7 +502,7 @@ impl Network {
 
     pub(super) fn forget(&mut self, id: usize) {
         if let Some(mut gone) = self.connections.remove(&id) {
-            if gone.state() != State::Closed {
+            if !matches!(gone.state(), State::Closed | State::TimeWait) {
                 // Tell the other side.
                 gone.socket().abort();
                 let link = &mut self.links[gone.link];

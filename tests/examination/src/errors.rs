@@ -1,0 +1,44 @@
+//! What is missing or refused answers with the right error.
+
+use std::fs::{self, File};
+use std::io::{Error, ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+
+fn kind<T>(result: Result<T, Error>) -> ErrorKind {
+    result.err().map_or(ErrorKind::Other, |error| error.kind())
+}
+
+pub fn paths() -> String {
+    let missing = kind(File::open("/no/such/file"));
+    let metadata = kind(fs::metadata("/no/such/file"));
+    let mut random = [0; 64];
+    File::open("/dev/urandom").unwrap().read_exact(&mut random).unwrap();
+    File::options().write(true).open("/dev/null").unwrap().write_all(&random).unwrap();
+    let hosts = fs::read_to_string("/etc/hosts").unwrap();
+    format!(
+        "{missing:?}, {metadata:?}, random: {}, localhost known: {}",
+        random.iter().any(|&byte| byte != 0),
+        hosts.contains("localhost")
+    )
+}
+
+pub fn sockets() -> String {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let twice = kind(TcpListener::bind(taken.local_addr().unwrap()));
+    let nobody = {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap()
+    };
+    let refused = kind(TcpStream::connect(nobody));
+    let elsewhere = kind(TcpListener::bind("192.0.2.1:80"));
+    let datagram = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let unconnected = kind(datagram.send(b"x"));
+    datagram.set_nonblocking(true).unwrap();
+    let nothing = kind(datagram.recv(&mut [0; 8]));
+    taken.set_nonblocking(true).unwrap();
+    let nobody_comes = kind(taken.accept());
+    format!(
+        "{twice:?}, {refused:?}, {elsewhere:?}, {:?}, {nothing:?}, {nobody_comes:?}",
+        unconnected != ErrorKind::Other
+    )
+}
