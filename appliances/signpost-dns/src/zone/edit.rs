@@ -96,6 +96,37 @@ impl Zone {
         Ok(zone)
     }
 
+    /// Checks what changes of these names could have broken.
+    ///
+    /// # Errors
+    /// The first `ZoneFault` found.
+    pub fn check_touched<'n>(&self, names: impl Iterator<Item = &'n Name>) -> Result<(), ZoneFault> {
+        if self.apex.get(RecordType::SOA).is_none() {
+            return Err(ZoneFault::Soa(self.origin.clone()));
+        }
+        if self.apex.get(RecordType::NS).is_none() {
+            return Err(ZoneFault::Ns(self.origin.clone()));
+        }
+        for name in names {
+            let Some(node) = self.node(name) else { continue };
+            check_node(node, &self.origin)?;
+            if node.get(RecordType::DNAME).is_some()
+                && let Some(below) =
+                    self.order.after(&node.key).next().filter(|next| next.key.starts_with(&node.key))
+            {
+                return Err(ZoneFault::BelowDname(below.name.clone(), node.name.clone()));
+            }
+            let mut above = name.parent();
+            while let Some(one) = above.filter(|one| one.octets().len() >= self.origin.octets().len()) {
+                if self.node(&one).is_some_and(|node| node.get(RecordType::DNAME).is_some()) {
+                    return Err(ZoneFault::BelowDname(name.clone(), one));
+                }
+                above = one.parent();
+            }
+        }
+        Ok(())
+    }
+
     fn check_dnames(&self) -> Result<(), ZoneFault> {
         for node in self.order.iter().filter(|node| node.get(RecordType::DNAME).is_some()) {
             if let Some(below) =

@@ -1,6 +1,7 @@
 //! The two indexes of a zone: by hash for exact names, in order for neighbours. Both are two levels of shared arrays: a
 //! copy costs one pointer a block, a change copies one block.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// What is kept in order.
@@ -114,6 +115,21 @@ impl<T: Keyed> Sorted<T> {
     /// The last value.
     pub fn last(&self) -> Option<&Arc<T>> {
         self.blocks.last().and_then(|all| all.last())
+    }
+
+    /// The values that only this one has, and those that only the other has; blocks that both share are passed over.
+    pub fn changed(&self, other: &Sorted<T>) -> (Vec<Arc<T>>, Vec<Arc<T>>) {
+        fn only<T>(one: &Sorted<T>, other: &Sorted<T>) -> Vec<Arc<T>> {
+            let blocks: HashSet<_> = other.blocks.iter().map(Arc::as_ptr).collect();
+            let new = one.blocks.iter().filter(|block| !blocks.contains(&Arc::as_ptr(block)));
+            new.flat_map(|block| block.iter().cloned()).collect()
+        }
+        let (mut own, mut others) = (only(self, other), only(other, self));
+        let in_own: HashSet<_> = own.iter().map(Arc::as_ptr).collect();
+        let in_others: HashSet<_> = others.iter().map(Arc::as_ptr).collect();
+        own.retain(|one| !in_others.contains(&Arc::as_ptr(one)));
+        others.retain(|one| !in_own.contains(&Arc::as_ptr(one)));
+        (own, others)
     }
 
     /// Values that are already sorted by key, without duplicates.
