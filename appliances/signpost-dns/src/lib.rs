@@ -1,13 +1,23 @@
 //! Authoritative DNS whose zone is in the store: constant names for a household's devices.
 //!
 //! The parts, from the wire inwards: [`query`] reads a question without allocating, [`answer`] writes the reply from a
-//! [`zone`] compiled for it, [`zonefile`] and [`record`] know text and wire form of records.
+//! [`zone`] compiled for it, [`engine`] decides what is answered at once and what becomes an errand, [`serve`] has the
+//! sockets. Behind the feature `suite`: `keeper` keeps a zone in the store, `house` does the errands (updates,
+//! transfers), `appliance` lives on the chassis. [`zonefile`] and [`record`] know text and wire form of records,
+//! [`update`], [`tsig`] and [`dnssec`] are their RFCs without I/O.
 
 pub mod answer;
+#[cfg(feature = "suite")]
+mod appliance;
 pub mod calendar;
+#[cfg(feature = "command")]
+pub mod command;
 pub mod dnssec;
 pub mod engine;
 pub mod guest;
+#[cfg(feature = "suite")]
+pub mod house;
+#[cfg(feature = "suite")]
 pub mod keeper;
 pub mod limits;
 pub mod message;
@@ -17,33 +27,14 @@ pub mod query;
 pub mod record;
 pub mod rrl;
 pub mod serve;
+#[cfg(feature = "suite")]
 pub mod settings;
 pub mod tsig;
 pub mod update;
+#[cfg(feature = "suite")]
+mod web;
 pub mod zone;
 pub mod zonefile;
 
-use chassis::http::Router;
-use chassis::{Chassis, Failure, Identity, Service};
-
-/// Who this appliance is.
-pub static IDENTITY: Identity = Identity {
-    name: "signpost",
-    title: "Signpost",
-    about: "Names for your household's machines, wherever they are.",
-    version: env!("CARGO_PKG_VERSION"),
-    services: &[Service::known("dns", 53), Service::web(8445, 446)],
-    store: |options| options,
-    labels: &["signpost", "ns1"],
-};
-
-/// The life of the appliance: listens, says that it is ready, ends when it is told to.
-///
-/// # Errors
-/// Whatever keeps it from starting.
-pub async fn run(chassis: Chassis) -> Result<(), Failure> {
-    chassis.http(Router::new()).await?;
-    chassis.ready();
-    chassis.stopping().await;
-    Ok(())
-}
+#[cfg(feature = "suite")]
+pub use appliance::{IDENTITY, register_offline, run};

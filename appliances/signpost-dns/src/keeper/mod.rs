@@ -306,9 +306,7 @@ impl Keeper {
         let cause = Cause::new("signpost", "counts the serial up after a push");
         let changed = self
             .change_held(&cause, |zone| {
-                let mut changes = difference_unsigned(zone, &pushed);
-                changes.retain(|change| change.rtype != RecordType::SOA || !same_but_serial(zone, &pushed));
-                Ok(changes)
+                Ok(replacement(zone, &pushed))
             })
             .await?;
         Ok((changed.sets > 0).then_some(changed))
@@ -396,6 +394,13 @@ fn difference_unsigned(zone: &Zone, pushed: &Zone) -> Vec<SetChange> {
         Ok(plain) => difference(&plain, pushed),
         Err(_) => difference(zone, pushed),
     }
+}
+
+/// The changes that make a zone's content another's, the signer's part untouched; the serial follows by itself.
+pub fn replacement(there: &Zone, wanted: &Zone) -> Vec<SetChange> {
+    let mut changes = difference_unsigned(there, wanted);
+    changes.retain(|change| change.rtype != RecordType::SOA || !same_but_serial(there, wanted));
+    changes
 }
 
 fn same_but_serial(zone: &Zone, pushed: &Zone) -> bool {

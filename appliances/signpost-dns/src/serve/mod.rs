@@ -74,7 +74,11 @@ async fn bind_pair(
 }
 
 #[cfg(feature = "batch")]
-async fn datagrams(engine: &Arc<Engine>, bound: SocketAddr, manner: Manner) -> io::Result<()> {
+/// Serves datagrams of an address in the background. Must be called within a tokio runtime.
+///
+/// # Errors
+/// What the system says about the address.
+pub async fn datagrams(engine: &Arc<Engine>, bound: SocketAddr, manner: Manner) -> io::Result<()> {
     let sockets: io::Result<Vec<_>> = (0..manner.threads.max(1)).map(|_| batch::bind(bound)).collect();
     for socket in sockets? {
         let (engine, runtime) = (engine.clone(), tokio::runtime::Handle::current());
@@ -87,7 +91,11 @@ async fn datagrams(engine: &Arc<Engine>, bound: SocketAddr, manner: Manner) -> i
 }
 
 #[cfg(not(feature = "batch"))]
-async fn datagrams(engine: &Arc<Engine>, bound: SocketAddr, manner: Manner) -> io::Result<()> {
+/// Serves datagrams of an address in the background. Must be called within a tokio runtime.
+///
+/// # Errors
+/// What the system says about the address.
+pub async fn datagrams(engine: &Arc<Engine>, bound: SocketAddr, manner: Manner) -> io::Result<()> {
     let socket = Arc::new(tokio::net::UdpSocket::bind(bound).await?);
     tokio::spawn(udp::serve(engine.clone(), socket, manner.limiter()));
     Ok(())

@@ -1,0 +1,196 @@
+//! Requests that wait for something: updates, transfers, signed questions, sleeping services.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::{House, KnownKey, unlocked};
+use crate::answer::{Writer, answer};
+use crate::engine::{Asker, Errand, reply_limit};
+use crate::keeper::Cause;
+use crate::limits::WAKE_DEADLINE;
+use crate::message::{Message, bare_reply};
+use crate::name::Name;
+use crate::query::{self, Incoming, Query, opcode, rcode};
+use crate::record::{CLASS_IN, RecordType};
+use crate::tsig::{self, Signer, Verified};
+use crate::update;
+
+/// Seconds since 1970, as TSIG has them.
+pub(super) fn now() -> u64 {
+    u64::from(crate::serve::now_s())
+}
+
+/// Who signed a request.
+pub(super) enum Party<'k> {
+    /// Nobody.
+    Nobody,
+    /// A shared key.
+    Key(&'k KnownKey, Verified<'k>),
+    /// A KEY record of the zone (SIG(0)), by its owner.
+    Own(Name),
+}
+
+impl Party<'_> {
+    fn words(&self) -> String {
+        match self {
+            Party::Nobody => "nobody".to_string(),
+            Party::Key(known, _) => format!("key {}", known.key.name.to_string().trim_end_matches('.')),
+            Party::Own(name) => format!("SIG(0) {}", name.to_string().trim_end_matches('.')),
+        }
+    }
+}
+
+impl House {
+    /// Does errands for ever, each in its own task.
+    pub async fn do_errands(self: Arc<Self>, mut errands: mpsc::Receiver<Errand>) {
+        while let Some(errand) = errands.recv().await {
+            let house = self.clone();
+            tokio::spawn(async move { house.errand(errand).await });
+        }
+    }
+
+    async fn errand(&self, errand: Errand) {
+        let Incoming::Query(query) = query::read(&errand.message) else { return };
+        let keys = unlocked(self.keys.read()).clone();
+        let find = |name: &Name| keys.get(name).map(|known| &known.key);
+        let mut party = Party::Nobody;
+        if let Some(at) = query.signature_at {
+            let kind = errand.message.get(at..).and_then(signature_type);
+            if kind == Some(RecordType::TSIG) {
+                match tsig::verify(&errand.message, at, find, now()) {
+                    Ok(verified) => {
+                        let Some(known) = keys.get(&verified.key.name) else { return };
+                        party = Party::Key(known, verified);
+                    }
+                    Err(rejected) => {
+                        let mut reply = bare_reply(&errand.message, query.question_end, rejected.rcode);
+                        tsig::reject(&mut reply, &rejected, find, now());
+                        let _ = errand.replies.send(reply).await;
+                        return;
+                    }
+                }
+            } else if query.opcode == opcode::UPDATE {
+                party = self.sig0(&errand.message, at, &query).map_or(Party::Nobody, Party::Own);
+            }
+        }
+        match (query.opcode, query.qtype) {
+            (opcode::UPDATE, _) => self.update(&errand, &query, &party).await,
+            (opcode::QUERY, RecordType::AXFR | RecordType::IXFR) => self.transfer(&errand, &query, &party).await,
+            (opcode::QUERY, _) => self.question(&errand, &query, &party).await,
+            _ => self.say(&errand, &query, &party, rcode::NOTAUTH).await,
+        }
+    }
+
+    /// Sends a reply of a response code alone, signed when the request was.
+    pub(super) async fn say(&self, errand: &Errand, query: &Query<'_>, party: &Party<'_>, code: u16) {
+        let mut reply = bare_reply(&errand.message, query.question_end, code);
+        if let Party::Key(known, verified) = party {
+            Signer::new(&known.key, &verified.mac).sign(&mut reply, now());
+        }
+        let _ = errand.replies.send(reply).await;
+    }
+
+    async fn update(&self, errand: &Errand, query: &Query<'_>, party: &Party<'_>) {
+        if let Party::Key(known, verified) = party {
+            let before = unlocked(self.seen.lock()).before(verified);
+            match before {
+                Ok(None) => {}
+                Ok(Some(code)) => return self.say(errand, query, party, code).await,
+                Err(rejected) => {
+                    let mut reply = bare_reply(&errand.message, query.question_end, rejected.rcode);
+                    tsig::reject(&mut reply, &rejected, |_| Some(&known.key), now());
+                    let _ = errand.replies.send(reply).await;
+                    return;
+                }
+            }
+        }
+        let code = self.updated(errand, party).await;
+        if let Party::Key(_, verified) = party
+            && code != rcode::SERVFAIL
+        {
+            unlocked(self.seen.lock()).note(verified.time(), &verified.mac, code);
+        }
+        self.say(errand, query, party, code).await;
+    }
+
+    /// RFC 2136 section 3: the response code.
+    async fn updated(&self, errand: &Errand, party: &Party<'_>) -> u16 {
+        let Ok(message) = Message::parse(&errand.message) else { return rcode::FORMERR };
+        let (origin, rtype, class) = &message.question;
+        if *rtype != RecordType::SOA {
+            return rcode::FORMERR;
+        }
+        let Some(keeper) = self.keeper(origin).filter(|_| *class == CLASS_IN) else { return rcode::NOTAUTH };
+        if matches!(party, Party::Nobody) {
+            return rcode::REFUSED;
+        }
+        let may = |name: &Name, rtype: RecordType| match party {
+            Party::Nobody => false,
+            Party::Key(known, _) => known.settings.may(&keeper.origin, name, rtype),
+            // Self-update: a name may change what is at itself, not hand itself another key of the zone's.
+            Party::Own(own) => name == own && !rtype.is_made_by_signer() && rtype != RecordType::NS,
+        };
+        let cause = Cause::new(party.words(), "by dynamic update");
+        match keeper.change(&cause, |zone| update::work_out(zone, &message, may)).await {
+            Ok(changed) => {
+                if changed.sets > 0 {
+                    self.tell_secondaries(&keeper.origin);
+                }
+                rcode::NOERROR
+            }
+            Err(error) => {
+                if error.rcode() == rcode::SERVFAIL {
+                    tracing::error!(zone = %keeper.origin, %error, "an update failed");
+                }
+                error.rcode()
+            }
+        }
+    }
+
+    /// A question that is signed, or for a service that sleeps.
+    async fn question(&self, errand: &Errand, query: &Query<'_>, party: &Party<'_>) {
+        let hook = unlocked(self.wake.lock()).clone();
+        let served = self.engine.served.now();
+        let asleep = served.find(query.lower(), query.qtype).is_some_and(|views| views.sleepers.contains(query.lower()));
+        if let (true, Some(hook), Ok(name)) = (asleep, hook, Name::from_octets(query.lower())) {
+            // A service that does not wake in time is answered for all the same: its address is known.
+            let _ = tokio::time::timeout(WAKE_DEADLINE, hook(name)).await;
+        }
+        let served = self.engine.served.now();
+        let Some(views) = served.find(query.lower(), query.qtype).filter(|_| query.qclass == CLASS_IN) else {
+            return self.say(errand, query, party, rcode::REFUSED).await;
+        };
+        let zone = views.zone_for(errand.asker.address);
+        let mut signer = match party {
+            Party::Key(known, verified) => Some(Signer::new(&known.key, &verified.mac)),
+            _ => None,
+        };
+        let opt = query.edns.map(|edns| crate::answer::edns::Opt::new(&edns, 0, None, &[], errand.asker.stream));
+        let opt = opt.as_ref().map_or(&[][..], |opt| opt.octets());
+        let room = opt.len() + signer.as_ref().map_or(0, Signer::octets);
+        let limit = reply_limit(query, Asker { ..errand.asker }).saturating_sub(room);
+        let mut reply = Vec::new();
+        let mut writer = Writer::new(&mut reply, query, &zone.origin, limit);
+        let code = answer(zone, query, &mut writer);
+        writer.finish(query, code, opt);
+        if let Some(signer) = &mut signer {
+            signer.sign(&mut reply, now());
+        }
+        let _ = errand.replies.send(reply).await;
+    }
+}
+
+/// The type of the record that begins here.
+fn signature_type(record: &[u8]) -> Option<RecordType> {
+    let mut at = 0;
+    while *record.get(at)? != 0 {
+        if record[at] >= 0xC0 {
+            at += 1;
+            break;
+        }
+        at += 1 + record[at] as usize;
+    }
+    let rtype = record.get(at + 1..at + 3)?;
+    Some(RecordType(u16::from_be_bytes([rtype[0], rtype[1]])))
+}

@@ -1,0 +1,61 @@
+//! DNS over HTTPS (RFC 8484) at `/dns-query`, for the zones served here.
+
+use std::sync::Arc;
+
+use chassis::http::{Answer, Fault, Method, Request, Router, StatusCode, header, reply};
+use data_encoding::BASE64URL_NOPAD;
+use tokio::sync::mpsc;
+
+use crate::engine::{Asker, Errand, Verdict};
+use crate::house::House;
+use crate::limits::MESSAGE_OCTETS_MAX;
+use crate::rrl::Limiter;
+
+const KIND: &str = "application/dns-message";
+
+/// The route.
+pub fn routes(house: &Arc<House>) -> Router {
+    let house = house.clone();
+    Router::new().any("/dns-query", move |request| {
+        let house = house.clone();
+        async move { answer(&house, request).await }
+    })
+}
+
+async fn answer(house: &House, mut request: Request) -> Answer {
+    let message = match request.method {
+        Method::GET => {
+            let form = request.query_form();
+            let text = form.get("dns").ok_or_else(|| Fault::bad_request("The parameter dns is missing."))?;
+            let octets = BASE64URL_NOPAD.decode(text.trim_end_matches('=').as_bytes());
+            octets.map_err(|_| Fault::bad_request("The parameter dns is not base64url."))?
+        }
+        Method::POST if request.header("content-type") == Some(KIND) => {
+            let body = request.bytes(MESSAGE_OCTETS_MAX).await;
+            body.map_err(|_| Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "A DNS message has at most 65,535 octets."))?.to_vec()
+        }
+        Method::POST => return Err(Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("Send {KIND}."))),
+        _ => return Err(Fault::new(StatusCode::METHOD_NOT_ALLOWED, "Use GET or POST.")),
+    };
+    let asker = Asker { address: request.peer.ip(), stream: true };
+    let mut out = Vec::new();
+    let verdict = {
+        let mut desk = house.engine.desk(Limiter::off());
+        house.engine.look_up(&mut desk, crate::serve::now_s());
+        house.engine.handle(&mut desk, &message, asker, &mut out)
+    };
+    match verdict {
+        Verdict::Reply => {}
+        Verdict::Silence => return Err(Fault::bad_request("This is no DNS question.")),
+        Verdict::Errand => {
+            let (replies, mut incoming) = mpsc::channel(1);
+            let errands = house.engine.errands().ok_or_else(|| Fault::busy(1))?;
+            errands.send(Errand { message, asker, replies }).await.map_err(|_| Fault::busy(1))?;
+            out = incoming.recv().await.ok_or_else(|| Fault::busy(1))?;
+        }
+    }
+    let mut response = reply(StatusCode::OK, KIND, out);
+    // RFC 8484 section 5.1: no longer than the shortest TTL; zero is always right.
+    response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("max-age=0"));
+    Ok(response)
+}
