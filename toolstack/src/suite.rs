@@ -35,7 +35,7 @@ pub static SUITE: [Member; 4] = [
     Member {
         identity: &signpost_dns::IDENTITY,
         run: |words| chassis::run_with(&signpost_dns::IDENTITY, words, signpost_dns::run),
-        part: None,
+        part: Some(signpost_dns::command::PART),
     },
 ];
 

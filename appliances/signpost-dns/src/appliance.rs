@@ -85,7 +85,8 @@ async fn listen(chassis: &Chassis, engine: &Arc<Engine>, manner: Manner) -> Resu
         while let Some(connection) = private.accept().await {
             let (engine, acceptor) = (engine.clone(), acceptor.clone());
             tokio::spawn(async move {
-                let shake = tokio::time::timeout(crate::limits::TCP_MESSAGE, acceptor.accept(connection.stream));
+                let shake =
+                    tokio::time::timeout(crate::limits::TCP_MESSAGE, acceptor.accept(connection.stream));
                 if let Ok(Ok(stream)) = shake.await {
                     let _ = serve::stream::converse(&engine, stream, connection.peer.ip()).await;
                 }

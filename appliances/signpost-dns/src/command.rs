@@ -307,15 +307,31 @@ fn readable(value: &Value) -> String {
     };
     match value {
         Value::Array(rows) if rows.is_empty() => "none\n".to_string(),
-        Value::Array(rows) => rows.iter().map(|row| match row {
-            Value::Object(fields) => fields.iter().map(|(name, value)| format!("{name} {}", plain(value))).collect::<Vec<_>>().join("  ") + "\n",
-            other => plain(other) + "\n",
-        }).collect(),
-        Value::Object(fields) => fields.iter().map(|(name, value)| match value {
-            Value::Array(rows) if !rows.is_empty() => format!("{name}:\n{}", rows.iter().map(|row| format!("  {}\n", plain(row))).collect::<String>()),
-            Value::Array(_) => format!("{name}: none\n"),
-            other => format!("{name}: {}\n", plain(other)),
-        }).collect(),
+        Value::Array(rows) => rows
+            .iter()
+            .map(|row| match row {
+                Value::Object(fields) => {
+                    fields
+                        .iter()
+                        .map(|(name, value)| format!("{name} {}", plain(value)))
+                        .collect::<Vec<_>>()
+                        .join("  ")
+                        + "\n"
+                }
+                other => plain(other) + "\n",
+            })
+            .collect(),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| match value {
+                Value::Array(rows) if !rows.is_empty() => format!(
+                    "{name}:\n{}",
+                    rows.iter().map(|row| format!("  {}\n", plain(row))).collect::<String>()
+                ),
+                Value::Array(_) => format!("{name}: none\n"),
+                other => format!("{name}: {}\n", plain(other)),
+            })
+            .collect(),
         other => plain(other) + "\n",
     }
 }

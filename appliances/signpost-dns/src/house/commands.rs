@@ -64,7 +64,9 @@ fn name(text: &str) -> Result<Name, CommandError> {
 
 fn keeper(house: &House, zone: &str) -> Result<Arc<Keeper>, CommandError> {
     let origin = name(zone)?;
-    house.keeper(&origin).ok_or_else(|| CommandError(format!("there is no zone {zone}; `zone list` shows all")))
+    house
+        .keeper(&origin)
+        .ok_or_else(|| CommandError(format!("there is no zone {zone}; `zone list` shows all")))
 }
 
 #[derive(Deserialize)]
@@ -111,7 +113,8 @@ async fn list(house: Arc<House>) -> Outcome {
     let troubles = house.troubles();
     let shown = |keeper: &Arc<Keeper>| {
         let zone = keeper.served();
-        let trouble = troubles.iter().find(|(name, _)| *name == keeper.origin).map(|(_, words)| words.clone());
+        let trouble =
+            troubles.iter().find(|(name, _)| *name == keeper.origin).map(|(_, words)| words.clone());
         json!({
             "zone": keeper.origin.to_string(), "serial": zone.serial(), "names": zone.len(),
             "signed": zone_settings(&settings, &keeper.origin).signed, "trouble": trouble,
@@ -149,7 +152,8 @@ async fn undo(house: Arc<House>, call: Call) -> Outcome {
             break;
         }
     }
-    let commit = found.ok_or_else(|| CommandError("no such commit of this zone; `zone log` shows them".to_string()))?;
+    let commit = found
+        .ok_or_else(|| CommandError("no such commit of this zone; `zone log` shows them".to_string()))?;
     let short: String = commit.to_string().chars().take(12).collect();
     let changed = keeper.undo(commit, &Cause::new(OWNER, format!("undid {short}"))).await.map_err(words)?;
     house.tell_secondaries(&keeper.origin);
@@ -178,9 +182,10 @@ async fn sign(house: Arc<House>, call: Call) -> Outcome {
 fn registrar(house: &House, origin: &Name) -> Value {
     let settings = zone_settings(&house.settings(), origin);
     let signer = settings.signed.then(|| signer_of(&settings).ok()).flatten();
-    let ds = signer.iter().flat_map(|signer| &signer.asked_of_parent).map(|key| {
-        format!("{origin} 3600 IN DS {}", text::to_text(RecordType::DS, &key.ds(origin)))
-    });
+    let ds = signer
+        .iter()
+        .flat_map(|signer| &signer.asked_of_parent)
+        .map(|key| format!("{origin} 3600 IN DS {}", text::to_text(RecordType::DS, &key.ds(origin))));
     ds.collect()
 }
 
@@ -224,14 +229,25 @@ async fn key_add(house: Arc<House>, call: Call) -> Outcome {
         read_only: bool,
     }
     let args: Args = call.args()?;
-    let secret = args.secret.unwrap_or_else(|| data_encoding::BASE64.encode(&chassis::accounts::random::<32>()));
+    let secret =
+        args.secret.unwrap_or_else(|| data_encoding::BASE64.encode(&chassis::accounts::random::<32>()));
     let algorithm = if args.algorithm.is_empty() { "hmac-sha256".to_string() } else { args.algorithm };
     let (zones, names, types) = (args.zones, args.names, args.types);
-    let key = KeySettings { algorithm, secret: secret.clone(), zones, names, types, no_transfer: false, read_only: args.read_only };
+    let key = KeySettings {
+        algorithm,
+        secret: secret.clone(),
+        zones,
+        names,
+        types,
+        no_transfer: false,
+        read_only: args.read_only,
+    };
     key.key(&args.name).map_err(CommandError)?;
     let shown = json!({"key": args.name, "algorithm": key.algorithm, "secret": secret});
     house
-        .change_settings(OWNER, &format!("key {} added", args.name), |all| drop(all.keys.insert(args.name.clone(), key)))
+        .change_settings(OWNER, &format!("key {} added", args.name), |all| {
+            drop(all.keys.insert(args.name.clone(), key))
+        })
         .await
         .map_err(words)?;
     Ok(shown)
@@ -251,7 +267,9 @@ async fn key_remove(house: Arc<House>, call: Call) -> Outcome {
         return Err(CommandError(format!("there is no key {}", args.name)));
     }
     house
-        .change_settings(OWNER, &format!("key {} removed", args.name), |all| drop(all.keys.remove(&args.name)))
+        .change_settings(OWNER, &format!("key {} removed", args.name), |all| {
+            drop(all.keys.remove(&args.name))
+        })
         .await
         .map_err(words)?;
     Ok(json!({"removed": args.name}))
@@ -261,10 +279,10 @@ async fn signing_keys(house: Arc<House>, call: Call) -> Outcome {
     let args: OfZone = call.args()?;
     let origin = keeper(&house, &args.zone)?.origin.clone();
     let settings = zone_settings(&house.settings(), &origin);
-    let shown = |key: &crate::dnssec::rollover::KeyRecord| {
-        json!({"role": key.role, "stage": key.stage, "algorithm": key.algorithm, "since": key.since})
-    };
-    Ok(json!({"keys": settings.keys.iter().map(shown).collect::<Vec<_>>(), "registrar": registrar(&house, &origin)}))
+    let shown = |key: &crate::dnssec::rollover::KeyRecord| json!({"role": key.role, "stage": key.stage, "algorithm": key.algorithm, "since": key.since});
+    Ok(
+        json!({"keys": settings.keys.iter().map(shown).collect::<Vec<_>>(), "registrar": registrar(&house, &origin)}),
+    )
 }
 
 /// The owner saw the new DS in the parent zone: the key signing key may change hands.
@@ -291,12 +309,22 @@ async fn record_set(house: Arc<House>, call: Call) -> Outcome {
     }
     let args: Args = call.args()?;
     let owner = name(&args.name)?;
-    let keeper = house.keeper_of(&owner).ok_or_else(|| CommandError(format!("no zone here holds {owner}")))?;
+    let keeper =
+        house.keeper_of(&owner).ok_or_else(|| CommandError(format!("no zone here holds {owner}")))?;
     let rtype = RecordType::from_text(&args.rtype).filter(|rtype| rtype.is_data());
     let rtype = rtype.ok_or_else(|| CommandError(format!("unknown type {}", args.rtype)))?;
-    let lines: String = args.values.iter().map(|value| format!("@ {} {rtype} {}\n", args.ttl, value.replace('\n', " "))).collect();
+    let lines: String = args
+        .values
+        .iter()
+        .map(|value| format!("@ {} {rtype} {}\n", args.ttl, value.replace('\n', " ")))
+        .collect();
     let records = zonefile::parse(&lines, &owner, None).map_err(words)?;
-    let change = SetChange { name: owner, rtype, ttl: args.ttl, datas: records.into_iter().map(|one| one.data).collect() };
+    let change = SetChange {
+        name: owner,
+        rtype,
+        ttl: args.ttl,
+        datas: records.into_iter().map(|one| one.data).collect(),
+    };
     let cause = Cause::new(OWNER, format!("{} {rtype} set", args.name));
     let changed = keeper.change(&cause, |_| Ok(vec![change])).await.map_err(words)?;
     house.tell_secondaries(&keeper.origin);
@@ -354,14 +382,16 @@ async fn names_tell(house: Arc<House>, call: Call) -> Outcome {
         prefix: Option<String>,
     }
     let args: Args = call.args()?;
-    let told = Told::from_words(args.addresses.iter().map(String::as_str), args.prefix.as_deref()).map_err(CommandError)?;
+    let told = Told::from_words(args.addresses.iter().map(String::as_str), args.prefix.as_deref())
+        .map_err(CommandError)?;
     let changed = house.hear(&args.name, told, "command").await.map_err(words)?;
     Ok(json!({"sets": changed.sets, "serial": changed.serial}))
 }
 
 /// Looks at everything that can be looked at from inside.
 async fn check(house: Arc<House>) -> Outcome {
-    let mut found: Vec<String> = house.troubles().iter().map(|(zone, words)| format!("{zone} {words}")).collect();
+    let mut found: Vec<String> =
+        house.troubles().iter().map(|(zone, words)| format!("{zone} {words}")).collect();
     let settings = house.settings();
     for keeper in house.keepers() {
         let zone = keeper.served();
@@ -370,14 +400,25 @@ async fn check(house: Arc<House>) -> Outcome {
             found.push(format!("{}: one name server only; registrars want two", keeper.origin));
         }
         for target in zone.apex().get(RecordType::NS).into_iter().flat_map(|set| set.datas(&zone.origin)) {
-            let Some(host) = crate::record::data::name_at(&target, 0).filter(|host| host.is_within(&zone.origin)) else { continue };
-            let addressed = zone.node(&host).is_some_and(|node| node.get(RecordType::A).or(node.get(RecordType::AAAA)).is_some());
+            let Some(host) =
+                crate::record::data::name_at(&target, 0).filter(|host| host.is_within(&zone.origin))
+            else {
+                continue;
+            };
+            let addressed = zone
+                .node(&host)
+                .is_some_and(|node| node.get(RecordType::A).or(node.get(RecordType::AAAA)).is_some());
             if !addressed {
                 found.push(format!("{}: the name server {host} has no address", keeper.origin));
             }
         }
         let transfers = zone_settings(&settings, &keeper.origin).transfer_to;
-        found.extend(transfers.iter().filter(|text| text.parse::<crate::network::Network>().is_err()).map(|text| format!("{text}: not a network")));
+        found.extend(
+            transfers
+                .iter()
+                .filter(|text| text.parse::<crate::network::Network>().is_err())
+                .map(|text| format!("{text}: not a network")),
+        );
     }
     Ok(json!({"zones": house.keepers().len(), "problems": found}))
 }

@@ -39,7 +39,10 @@ impl Told {
     ///
     /// # Errors
     /// The word that is no address.
-    pub fn from_words<'w>(words: impl IntoIterator<Item = &'w str>, prefix: Option<&str>) -> Result<Told, String> {
+    pub fn from_words<'w>(
+        words: impl IntoIterator<Item = &'w str>,
+        prefix: Option<&str>,
+    ) -> Result<Told, String> {
         let mut told = Told::default();
         for word in words.into_iter().map(str::trim).filter(|word| !word.is_empty()) {
             match word.parse::<IpAddr>().map_err(|_| format!("{word} is not an address"))? {
@@ -66,7 +69,8 @@ impl House {
     pub fn device_login(&self, name: &str, password: &str) -> Option<Device> {
         let settings = self.settings();
         let device = settings.devices.get(name)?;
-        chassis::accounts::equal(device.password.as_bytes(), fingerprint(password).as_bytes()).then(|| device.clone())
+        chassis::accounts::equal(device.password.as_bytes(), fingerprint(password).as_bytes())
+            .then(|| device.clone())
     }
 
     /// Adds a device; gives the password, which is shown once.
@@ -74,7 +78,8 @@ impl House {
     /// # Errors
     /// `KeepError`: the host is in no zone, or the name is taken.
     pub async fn add_device(&self, who: &str, name: &str, device: Device) -> Result<String, KeepError> {
-        let host = named(&device.host).ok_or_else(|| KeepError::Other(format!("{} is not a name", device.host)))?;
+        let host =
+            named(&device.host).ok_or_else(|| KeepError::Other(format!("{} is not a name", device.host)))?;
         if self.keeper_of(&host).is_none() {
             return Err(KeepError::Other(format!("no zone here holds {host}; import or make one first")));
         }
@@ -82,8 +87,12 @@ impl House {
             return Err(KeepError::Other(format!("there is a device {name} already; revoke it first")));
         }
         let password = chassis::accounts::new_password();
-        let added = Device { password: fingerprint(&password), added: u64::from(crate::serve::now_s()), ..device };
-        self.change_settings(who, &format!("device {name} added"), |all| drop(all.devices.insert(name.to_string(), added))).await?;
+        let added =
+            Device { password: fingerprint(&password), added: u64::from(crate::serve::now_s()), ..device };
+        self.change_settings(who, &format!("device {name} added"), |all| {
+            drop(all.devices.insert(name.to_string(), added))
+        })
+        .await?;
         Ok(password)
     }
 
@@ -94,7 +103,8 @@ impl House {
     pub async fn revoke_device(&self, who: &str, name: &str) -> Result<(), KeepError> {
         let device = self.settings().devices.get(name).cloned();
         let device = device.ok_or_else(|| KeepError::Other(format!("there is no device {name}")))?;
-        self.change_settings(who, &format!("device {name} revoked"), |all| drop(all.devices.remove(name))).await?;
+        self.change_settings(who, &format!("device {name} revoked"), |all| drop(all.devices.remove(name)))
+            .await?;
         let told = Told { offline: true, ..Told::default() };
         self.set_addresses(&Cause::new(who, format!("device {name} revoked")), &[(device, told)]).await?;
         Ok(())
@@ -106,17 +116,25 @@ impl House {
     /// `KeepError`.
     pub async fn hear(self: &Arc<Self>, name: &str, told: Told, how: &str) -> Result<Changed, KeepError> {
         let settings = self.settings();
-        let device = settings.devices.get(name).ok_or_else(|| KeepError::Other(format!("there is no device {name}")))?;
+        let device = settings
+            .devices
+            .get(name)
+            .ok_or_else(|| KeepError::Other(format!("there is no device {name}")))?;
         let mut all = vec![(device.clone(), told)];
         if let Some(prefix) = told.prefix {
             let own = device.interface.as_ref().and_then(|text| text.parse().ok());
             all[0].1.ipv6 = all[0].1.ipv6.or(own.map(|own| joined(prefix, own)));
-            for (_, other) in settings.devices.iter().filter(|(_, other)| other.behind.as_deref() == Some(name)) {
-                let Some(interface) = other.interface.as_ref().and_then(|text| text.parse().ok()) else { continue };
+            for (_, other) in
+                settings.devices.iter().filter(|(_, other)| other.behind.as_deref() == Some(name))
+            {
+                let Some(interface) = other.interface.as_ref().and_then(|text| text.parse().ok()) else {
+                    continue;
+                };
                 all.push((other.clone(), Told { ipv6: Some(joined(prefix, interface)), ..Told::default() }));
             }
         }
-        let changed = self.set_addresses(&Cause::new(format!("device {name}"), format!("told by {how}")), &all).await?;
+        let changed =
+            self.set_addresses(&Cause::new(format!("device {name}"), format!("told by {how}")), &all).await?;
         self.note_seen(name, device, how).await?;
         Ok(changed)
     }
@@ -147,7 +165,9 @@ impl House {
             if of_zone.is_empty() {
                 continue;
             }
-            let changed = keeper.change(cause, |zone| Ok(of_zone.iter().flat_map(|one| address_sets(zone, one)).collect())).await?;
+            let changed = keeper
+                .change(cause, |zone| Ok(of_zone.iter().flat_map(|one| address_sets(zone, one)).collect()))
+                .await?;
             if changed.sets > 0 {
                 self.tell_secondaries(&keeper.origin);
             }
@@ -166,7 +186,9 @@ impl House {
             let cause = Cause::new("signpost", format!("device {name} fell silent"));
             let told = Told { offline: true, ..Told::default() };
             match self.set_addresses(&cause, &[(device.clone(), told)]).await {
-                Ok(changed) if changed.sets > 0 => tracing::info!(device = name, "fell silent; its addresses are gone"),
+                Ok(changed) if changed.sets > 0 => {
+                    tracing::info!(device = name, "fell silent; its addresses are gone")
+                }
                 Ok(_) => {}
                 Err(error) => tracing::error!(device = name, %error, "its addresses could not be taken away"),
             }
@@ -176,7 +198,11 @@ impl House {
 
 /// What is to change for one device's addresses.
 fn address_sets(zone: &Zone, (host, ttl, told): &(Name, u32, Told)) -> Vec<SetChange> {
-    let there = |rtype: RecordType| zone.node(host).and_then(|node| node.get(rtype)).map(|set| set.datas(&zone.origin).collect::<Vec<_>>());
+    let there = |rtype: RecordType| {
+        zone.node(host)
+            .and_then(|node| node.get(rtype))
+            .map(|set| set.datas(&zone.origin).collect::<Vec<_>>())
+    };
     let wanted = [
         (RecordType::A, told.ipv4.map(|address| address.octets().to_vec())),
         (RecordType::AAAA, told.ipv6.map(|address| address.octets().to_vec())),
@@ -186,7 +212,9 @@ fn address_sets(zone: &Zone, (host, ttl, told): &(Name, u32, Told)) -> Vec<SetCh
     let mut changes = Vec::new();
     for (rtype, address) in wanted {
         match (address, there(rtype)) {
-            (Some(address), there) if there.as_ref() != Some(&vec![address.clone()]) => changes.push(set(rtype, vec![address])),
+            (Some(address), there) if there.as_ref() != Some(&vec![address.clone()]) => {
+                changes.push(set(rtype, vec![address]))
+            }
             (None, Some(_)) if told.offline => changes.push(set(rtype, Vec::new())),
             _ => {}
         }
@@ -200,7 +228,9 @@ mod tests {
 
     #[test]
     fn a_new_prefix_keeps_the_interface() {
-        let join = |prefix: &str, interface: &str| joined(prefix.parse().unwrap(), interface.parse().unwrap()).to_string();
+        let join = |prefix: &str, interface: &str| {
+            joined(prefix.parse().unwrap(), interface.parse().unwrap()).to_string()
+        };
         assert_eq!(join("2001:db8:7:1::", "::1:2:3:4"), "2001:db8:7:1:1:2:3:4");
         assert_eq!(join("2001:db8:7:1:ffff::9", "fe80::5"), "2001:db8:7:1::5");
     }

@@ -76,7 +76,9 @@ impl House {
         }
         match (query.opcode, query.qtype) {
             (opcode::UPDATE, _) => self.update(&errand, &query, &party).await,
-            (opcode::QUERY, RecordType::AXFR | RecordType::IXFR) => self.transfer(&errand, &query, &party).await,
+            (opcode::QUERY, RecordType::AXFR | RecordType::IXFR) => {
+                self.transfer(&errand, &query, &party).await
+            }
             (opcode::QUERY, _) => self.question(&errand, &query, &party).await,
             _ => self.say(&errand, &query, &party, rcode::NOTAUTH).await,
         }
@@ -152,7 +154,9 @@ impl House {
     async fn question(&self, errand: &Errand, query: &Query<'_>, party: &Party<'_>) {
         let hook = unlocked(self.wake.lock()).clone();
         let served = self.engine.served.now();
-        let asleep = served.find(query.lower(), query.qtype).is_some_and(|views| views.sleepers.contains(query.lower()));
+        let asleep = served
+            .find(query.lower(), query.qtype)
+            .is_some_and(|views| views.sleepers.contains(query.lower()));
         if let (true, Some(hook), Ok(name)) = (asleep, hook, Name::from_octets(query.lower())) {
             // A service that does not wake in time is answered for all the same: its address is known.
             let _ = tokio::time::timeout(WAKE_DEADLINE, hook(name)).await;
@@ -166,7 +170,8 @@ impl House {
             Party::Key(known, verified) => Some(Signer::new(&known.key, &verified.mac)),
             _ => None,
         };
-        let opt = query.edns.map(|edns| crate::answer::edns::Opt::new(&edns, 0, None, &[], errand.asker.stream));
+        let opt =
+            query.edns.map(|edns| crate::answer::edns::Opt::new(&edns, 0, None, &[], errand.asker.stream));
         let opt = opt.as_ref().map_or(&[][..], |opt| opt.octets());
         let room = opt.len() + signer.as_ref().map_or(0, Signer::octets);
         let limit = reply_limit(query, Asker { ..errand.asker }).saturating_sub(room);

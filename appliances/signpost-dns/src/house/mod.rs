@@ -113,7 +113,8 @@ impl House {
     fn open_zone(self: &Arc<Self>, origin: &Name) -> Result<Arc<Keeper>, KeepError> {
         let settings = self.settings();
         let zone_settings = zone_settings(&settings, origin);
-        let signer = zone_settings.signed.then(|| signer_of(&zone_settings)).transpose().map_err(KeepError::Other)?;
+        let signer =
+            zone_settings.signed.then(|| signer_of(&zone_settings)).transpose().map_err(KeepError::Other)?;
         let house = Arc::downgrade(self);
         let publish = move |origin: &Name, zone: Arc<Zone>| {
             if let Some(house) = house.upgrade() {
@@ -134,7 +135,9 @@ impl House {
             match self.inside(origin, &zone, view) {
                 Ok(Some(inside)) => {
                     let inside = Arc::new(inside);
-                    views.inside.extend(networks(ranges).into_iter().map(|network| (network, inside.clone())));
+                    views
+                        .inside
+                        .extend(networks(ranges).into_iter().map(|network| (network, inside.clone())));
                 }
                 Ok(None) => {}
                 Err(error) => tracing::error!(zone = %origin, view, %error, "the view shows the public zone"),
@@ -197,8 +200,14 @@ impl House {
     ///
     /// # Errors
     /// What the store says.
-    pub async fn change_settings(&self, who: &str, why: &str, edit: impl FnOnce(&mut Settings)) -> Result<(), KeepError> {
-        let changed = self.config.change(who, why, edit).await.map_err(|error| KeepError::Other(error.to_string()))?;
+    pub async fn change_settings(
+        &self,
+        who: &str,
+        why: &str,
+        edit: impl FnOnce(&mut Settings),
+    ) -> Result<(), KeepError> {
+        let changed =
+            self.config.change(who, why, edit).await.map_err(|error| KeepError::Other(error.to_string()))?;
         self.read_keys(&changed);
         *unlocked(self.settings.write()) = Arc::new(changed);
         Ok(())
@@ -244,10 +253,16 @@ impl House {
     ///
     /// # Errors
     /// `KeepError`; nothing changed.
-    pub async fn import(self: &Arc<Self>, origin: &Name, zone: &Zone, cause: &Cause) -> Result<u32, KeepError> {
+    pub async fn import(
+        self: &Arc<Self>,
+        origin: &Name,
+        zone: &Zone,
+        cause: &Cause,
+    ) -> Result<u32, KeepError> {
         if let Some(keeper) = self.keeper(origin) {
             let wanted = zone.clone();
-            let changed = keeper.change(cause, |there| Ok(crate::keeper::replacement(there, &wanted))).await?;
+            let changed =
+                keeper.change(cause, |there| Ok(crate::keeper::replacement(there, &wanted))).await?;
             return Ok(changed.serial);
         }
         Keeper::import(&self.store, origin, zone, cause).await?;
@@ -259,8 +274,11 @@ impl House {
         let Ok(branch) = self.store.branch(BRANCH) else { return };
         let Ok(mut watch) = branch.watch("", None) else { return };
         while let Ok(event) = watch.next_async().await {
-            let paths: Vec<String> =
-                event.changes.iter().map(|change| String::from_utf8_lossy(change.path.as_ref()).into_owned()).collect();
+            let paths: Vec<String> = event
+                .changes
+                .iter()
+                .map(|change| String::from_utf8_lossy(change.path.as_ref()).into_owned())
+                .collect();
             for origin in origins_of(&paths) {
                 match self.keeper(&origin) {
                     Some(keeper) => match keeper.take_in(event.commit).await {
@@ -292,7 +310,8 @@ impl House {
                 if let Err(error) = keeper.renew(RENEW_AT_ONCE).await {
                     tracing::error!(zone = %keeper.origin, %error, "signatures were not renewed");
                 }
-                if let Err(error) = self.roll_keys(&keeper, u64::from(crate::serve::now_s()), |_| false).await {
+                if let Err(error) = self.roll_keys(&keeper, u64::from(crate::serve::now_s()), |_| false).await
+                {
                     tracing::error!(zone = %keeper.origin, %error, "keys were not rolled");
                 }
             }
@@ -305,7 +324,12 @@ impl House {
     ///
     /// # Errors
     /// `KeepError`.
-    pub async fn roll_keys(&self, keeper: &Keeper, now: u64, parent_has: impl Fn(usize) -> bool) -> Result<(), KeepError> {
+    pub async fn roll_keys(
+        &self,
+        keeper: &Keeper,
+        now: u64,
+        parent_has: impl Fn(usize) -> bool,
+    ) -> Result<(), KeepError> {
         let mut settings = zone_settings(&self.settings(), &keeper.origin);
         if !settings.signed || !roll(&mut settings, now, parent_has)? {
             return Ok(());
@@ -324,8 +348,14 @@ impl House {
     ///
     /// # Errors
     /// `KeepError`.
-    pub async fn sign(&self, origin: &Name, who: &str, how: Option<(Algorithm, bool)>) -> Result<u32, KeepError> {
-        let keeper = self.keeper(origin).ok_or_else(|| KeepError::Other(format!("there is no zone {origin}")))?;
+    pub async fn sign(
+        &self,
+        origin: &Name,
+        who: &str,
+        how: Option<(Algorithm, bool)>,
+    ) -> Result<u32, KeepError> {
+        let keeper =
+            self.keeper(origin).ok_or_else(|| KeepError::Other(format!("there is no zone {origin}")))?;
         let mut settings = zone_settings(&self.settings(), origin);
         settings.signed = how.is_some();
         if let Some((algorithm, nsec3)) = how {
@@ -336,7 +366,10 @@ impl House {
         }
         let signer = how.map(|_| signer_of(&settings)).transpose().map_err(KeepError::Other)?;
         let why = if how.is_some() { "is signed from now on" } else { "is no longer signed" };
-        self.change_settings(who, &format!("{origin} {why}"), |all| *zone_settings_mut(all, origin) = settings).await?;
+        self.change_settings(who, &format!("{origin} {why}"), |all| {
+            *zone_settings_mut(all, origin) = settings
+        })
+        .await?;
         Ok(keeper.sign_anew(signer, &Cause::new(who, why)).await?.serial)
     }
 }
@@ -345,7 +378,11 @@ impl House {
 const RENEW_AT_ONCE: usize = 5000;
 
 /// Takes all steps that are due; whether there was one.
-fn roll(settings: &mut ZoneSettings, now: u64, parent_has: impl Fn(usize) -> bool) -> Result<bool, KeepError> {
+fn roll(
+    settings: &mut ZoneSettings,
+    now: u64,
+    parent_has: impl Fn(usize) -> bool,
+) -> Result<bool, KeepError> {
     let mut moved = false;
     if settings.keys.is_empty() {
         for role in [Role::KeySigning, Role::ZoneSigning] {
@@ -382,9 +419,11 @@ pub fn signer_of(settings: &ZoneSettings) -> Result<Signer, String> {
         key_ttl: 3600,
     };
     for record in &settings.keys {
-        let private = data_encoding::BASE64.decode(record.private.as_bytes()).map_err(|error| error.to_string())?;
+        let private =
+            data_encoding::BASE64.decode(record.private.as_bytes()).map_err(|error| error.to_string())?;
         let flags = if record.role == Role::ZoneSigning { 256 } else { 257 };
-        let key = ZoneKey::from_pkcs8(record.algorithm, flags, &private).map_err(|error| error.to_string())?;
+        let key =
+            ZoneKey::from_pkcs8(record.algorithm, flags, &private).map_err(|error| error.to_string())?;
         let key = Arc::new(key);
         signer.published.push(key.clone());
         let signs_keys = record.role != Role::ZoneSigning && record.stage != Stage::Retired;
@@ -395,7 +434,8 @@ pub fn signer_of(settings: &ZoneSettings) -> Result<Signer, String> {
         if signs_zone {
             signer.zone_signing.push(key.clone());
         }
-        let asked = signs_keys && settings.keys.iter().all(|other| other.role != record.role || other.since <= record.since);
+        let asked = signs_keys
+            && settings.keys.iter().all(|other| other.role != record.role || other.since <= record.since);
         if asked {
             signer.asked_of_parent.push(key);
         }
@@ -422,7 +462,9 @@ pub fn zone_settings_mut<'s>(settings: &'s mut Settings, origin: &Name) -> &'s m
 fn origins_of(paths: &[String]) -> Vec<Name> {
     let mut origins: Vec<Name> = paths
         .iter()
-        .filter_map(|path| Name::from_text(path.strip_prefix("zones/")?.split('/').next()?, Some(&Name::root())).ok())
+        .filter_map(|path| {
+            Name::from_text(path.strip_prefix("zones/")?.split('/').next()?, Some(&Name::root())).ok()
+        })
         .collect();
     origins.sort();
     origins.dedup();

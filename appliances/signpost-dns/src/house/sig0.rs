@@ -15,10 +15,14 @@ impl House {
         let fixed = message.get(here..here + 10)?;
         let data = message.get(here + 10..)?;
         // Type SIG; it covers type 0, the message.
-        if fixed[..2] != [0, 24] || data.len() != usize::from(u16::from_be_bytes([fixed[8], fixed[9]])) || data.get(..2)? != [0, 0] {
+        if fixed[..2] != [0, 24]
+            || data.len() != usize::from(u16::from_be_bytes([fixed[8], fixed[9]]))
+            || data.get(..2)? != [0, 0]
+        {
             return None;
         }
-        let number = |from: usize| data.get(from..from + 4)?.first_chunk().map(|octets| u32::from_be_bytes(*octets));
+        let number =
+            |from: usize| data.get(from..from + 4)?.first_chunk().map(|octets| u32::from_be_bytes(*octets));
         let (expiration, inception) = (number(8)?, number(12)?);
         let now = crate::serve::now_s();
         let fudge = i32::from(TSIG_FUDGE_S as i16);
@@ -37,7 +41,11 @@ impl House {
         let additional = behind + 10;
         let count = u16::from_be_bytes([signed[additional], signed[additional + 1]]).wrapping_sub(1);
         signed[additional..additional + 2].copy_from_slice(&count.to_be_bytes());
-        let verifies = |one: &Vec<u8>| key::key_tag(one) == tag && one.get(3) == data.get(2) && key::verify(one, &signed, &data[behind..]);
+        let verifies = |one: &Vec<u8>| {
+            key::key_tag(one) == tag
+                && one.get(3) == data.get(2)
+                && key::verify(one, &signed, &data[behind..])
+        };
         keys.datas(&zone.origin).any(|one| verifies(&one)).then_some(signer)
     }
 }

@@ -19,7 +19,8 @@ use crate::zone::{Zone, serial_is_after, soa_serial};
 impl House {
     pub(super) async fn transfer(&self, errand: &Errand, query: &Query<'_>, party: &Party<'_>) {
         let asked = Name::from_octets(query.lower()).ok();
-        let Some(keeper) = asked.and_then(|name| self.keeper(&name)).filter(|_| query.qclass == CLASS_IN) else {
+        let Some(keeper) = asked.and_then(|name| self.keeper(&name)).filter(|_| query.qclass == CLASS_IN)
+        else {
             return self.say(errand, query, party, rcode::NOTAUTH).await;
         };
         if !self.may_transfer(&keeper, errand, party) {
@@ -38,8 +39,9 @@ impl House {
         let soa = zone.soa().plain_records(&zone.origin, &zone.origin);
         let up_to_date = known.is_some_and(|known| !serial_is_after(zone.serial(), known));
         let steps = known.filter(|_| !up_to_date).and_then(|known| keeper.since(known));
-        let whole_is_shorter =
-            steps.as_ref().is_some_and(|steps| steps.iter().map(|one| one.added.len() + one.removed.len()).sum::<usize>() > 4 * zone.len() + 64);
+        let whole_is_shorter = steps.as_ref().is_some_and(|steps| {
+            steps.iter().map(|one| one.added.len() + one.removed.len()).sum::<usize>() > 4 * zone.len() + 64
+        });
         let mut messages = Messages::new(errand, query, party, &zone);
         let done = match steps.filter(|_| !whole_is_shorter) {
             _ if up_to_date => messages.send_all(soa.iter().cloned()).await,
@@ -55,7 +57,8 @@ impl House {
 
     fn may_transfer(&self, keeper: &Keeper, errand: &Errand, party: &Party<'_>) -> bool {
         let settings = zone_settings(&self.settings(), &keeper.origin);
-        let by_address = networks(&settings.transfer_to).iter().any(|network| network.contains(errand.asker.address));
+        let by_address =
+            networks(&settings.transfer_to).iter().any(|network| network.contains(errand.asker.address));
         let by_key = match party {
             Party::Key(known, _) => !known.settings.no_transfer && known.settings.knows_zone(&keeper.origin),
             _ => false,
@@ -101,7 +104,10 @@ impl<'a> Messages<'a> {
     /// Sends records, full messages as they fill; none when the secondary is gone.
     async fn send_all(&mut self, records: impl Iterator<Item = Record>) -> Option<()> {
         for record in records {
-            let room = record.name.octets().len() + 10 + record.data.len() + self.signer.as_ref().map_or(0, Signer::octets);
+            let room = record.name.octets().len()
+                + 10
+                + record.data.len()
+                + self.signer.as_ref().map_or(0, Signer::octets);
             if self.out.len() + room > self.limit && self.count > 0 {
                 if !self.errand.asker.stream {
                     // What does not fit a datagram: the SOA alone, so that the secondary comes by TCP.

@@ -304,11 +304,7 @@ impl Keeper {
         }
         let pushed = loaded.zone;
         let cause = Cause::new("signpost", "counts the serial up after a push");
-        let changed = self
-            .change_held(&cause, |zone| {
-                Ok(replacement(zone, &pushed))
-            })
-            .await?;
+        let changed = self.change_held(&cause, |zone| Ok(replacement(zone, &pushed))).await?;
         Ok((changed.sets > 0).then_some(changed))
     }
 

@@ -32,7 +32,10 @@ async fn answer(house: &House, mut request: Request) -> Answer {
         }
         Method::POST if request.header("content-type") == Some(KIND) => {
             let body = request.bytes(MESSAGE_OCTETS_MAX).await;
-            body.map_err(|_| Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "A DNS message has at most 65,535 octets."))?.to_vec()
+            body.map_err(|_| {
+                Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "A DNS message has at most 65,535 octets.")
+            })?
+            .to_vec()
         }
         Method::POST => return Err(Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("Send {KIND}."))),
         _ => return Err(Fault::new(StatusCode::METHOD_NOT_ALLOWED, "Use GET or POST.")),

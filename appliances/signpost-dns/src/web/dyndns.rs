@@ -37,7 +37,9 @@ fn say(text: impl Into<String>) -> Response {
 
 fn challenge() -> Response {
     let mut response = reply(StatusCode::UNAUTHORIZED, "text/plain; charset=utf-8", "badauth\n");
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Basic realm=\"signpost\""));
+    response
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Basic realm=\"signpost\""));
     response
 }
 
@@ -46,10 +48,15 @@ fn challenge() -> Response {
 fn told(request: &Request) -> Result<Told, String> {
     let form: Form = request.query_form();
     let own = request.peer.ip().to_canonical().to_string();
-    let words: Vec<&str> = ["myip", "ip", "myipv6", "ip6", "ipv6"].iter().flat_map(|name| form.text(name).split(',')).collect();
-    let prefix = ["prefix", "ip6lanprefix", "ip6prefix", "lanprefix"].iter().map(|name| form.text(name)).find(|text| !text.is_empty());
+    let words: Vec<&str> =
+        ["myip", "ip", "myipv6", "ip6", "ipv6"].iter().flat_map(|name| form.text(name).split(',')).collect();
+    let prefix = ["prefix", "ip6lanprefix", "ip6prefix", "lanprefix"]
+        .iter()
+        .map(|name| form.text(name))
+        .find(|text| !text.is_empty());
     let mut told = Told::from_words(words.iter().copied(), prefix)?;
-    let offline = ["offline", "clear"].iter().any(|name| matches!(form.text(name), "YES" | "yes" | "1" | "true"));
+    let offline =
+        ["offline", "clear"].iter().any(|name| matches!(form.text(name), "YES" | "yes" | "1" | "true"));
     if told == Told::default() && !offline {
         told = Told::from_words([own.as_str()], None)?;
     }
@@ -59,10 +66,12 @@ fn told(request: &Request) -> Result<Told, String> {
 
 /// The words of the protocol: good, nochg, badauth, nohost, notfqdn, 911.
 async fn dyndns2(house: &Arc<House>, request: Request) -> Answer {
-    let login = credentials(&request).and_then(|(name, password)| Some((house.device_login(&name, &password)?, name)));
+    let login = credentials(&request)
+        .and_then(|(name, password)| Some((house.device_login(&name, &password)?, name)));
     let Some((device, name)) = login else { return Ok(challenge()) };
     let form = request.query_form();
-    let hosts: Vec<&str> = form.text("hostname").split(',').map(str::trim).filter(|host| !host.is_empty()).collect();
+    let hosts: Vec<&str> =
+        form.text("hostname").split(',').map(str::trim).filter(|host| !host.is_empty()).collect();
     let Ok(told) = told(&request) else { return Ok(say("badip")) };
     if hosts.iter().any(|host| !host.contains('.')) {
         return Ok(say("notfqdn"));
@@ -72,8 +81,10 @@ async fn dyndns2(house: &Arc<House>, request: Request) -> Answer {
     if hosts.iter().any(|host| named(host) != own) {
         return Ok(say("nohost"));
     }
-    let addresses: Vec<String> =
-        [told.ipv4.map(|one| one.to_string()), told.ipv6.map(|one| one.to_string())].into_iter().flatten().collect();
+    let addresses: Vec<String> = [told.ipv4.map(|one| one.to_string()), told.ipv6.map(|one| one.to_string())]
+        .into_iter()
+        .flatten()
+        .collect();
     Ok(match house.hear(&name, told, "dyndns2").await {
         Ok(changed) if changed.sets > 0 => say(format!("good {}", addresses.join(","))),
         Ok(_) => say(format!("nochg {}", addresses.join(","))),
@@ -89,6 +100,7 @@ async fn update(house: &Arc<House>, request: Request) -> Answer {
     let Some((name, _)) = login else { return Ok(challenge()) };
     let told = told(&request).map_err(Fault::bad_request)?;
     let changed = house.hear(&name, told, "https").await.map_err(Fault::internal)?;
-    let text = serde_json::json!({"device": name, "changed": changed.sets, "serial": changed.serial}).to_string();
+    let text =
+        serde_json::json!({"device": name, "changed": changed.sets, "serial": changed.serial}).to_string();
     Ok(reply(StatusCode::OK, "application/json", text))
 }

@@ -12,7 +12,8 @@ use crate::keeper::files;
 use crate::record::{RecordType, text};
 use crate::settings::{Device, named};
 
-const NAV: &[NavItem] = &[NavItem { path: "/names", title: "Names" }, NavItem { path: "/zones", title: "Zones" }];
+const NAV: &[NavItem] =
+    &[NavItem { path: "/names", title: "Names" }, NavItem { path: "/zones", title: "Zones" }];
 /// Changes that the zones' page lists.
 const HISTORY_SHOWN: usize = 30;
 
@@ -66,10 +67,15 @@ pub fn routes(chassis: &Chassis, house: &Arc<House>) -> Router {
     };
     Router::new()
         .get("/", with(|_, _, _| Box::pin(async { Ok(see_other("/names")) })))
-        .get("/names", with(|chassis, house, request| Box::pin(async move {
-            let visitor = chassis.require(&request).await?;
-            names(&chassis, &house, &visitor, String::new())
-        })))
+        .get(
+            "/names",
+            with(|chassis, house, request| {
+                Box::pin(async move {
+                    let visitor = chassis.require(&request).await?;
+                    names(&chassis, &house, &visitor, String::new())
+                })
+            }),
+        )
         .post("/names", with(|chassis, house, request| Box::pin(add(chassis, house, request))))
         .post("/names/revoke", with(|chassis, house, request| Box::pin(revoke(chassis, house, request))))
         .get("/zones", with(|chassis, house, request| Box::pin(zones(chassis, house, request))))
@@ -90,7 +96,11 @@ fn names(chassis: &Chassis, house: &House, visitor: &Visitor, problem: String) -
     let body = NamesBody {
         csrf: visitor.csrf(),
         rows: settings.devices.iter().map(row).collect(),
-        zones: house.keepers().iter().map(|keeper| keeper.origin.to_string().trim_end_matches('.').to_string()).collect(),
+        zones: house
+            .keepers()
+            .iter()
+            .map(|keeper| keeper.origin.to_string().trim_end_matches('.').to_string())
+            .collect(),
         problem,
     };
     chassis.page(Some(visitor), &Page { nav: NAV, active: "/names", ..Page::titled("Names") }, &body)
@@ -102,8 +112,11 @@ fn addresses(house: &House, device: &Device) -> String {
     let zone = keeper.served();
     let Some(node) = zone.node(&host) else { return "none now".to_string() };
     let sets = [RecordType::A, RecordType::AAAA].into_iter().filter_map(|rtype| node.get(rtype));
-    let texts: Vec<String> =
-        sets.flat_map(|set| set.datas(&zone.origin).map(|data| text::to_text(set.rtype, &data)).collect::<Vec<_>>()).collect();
+    let texts: Vec<String> = sets
+        .flat_map(|set| {
+            set.datas(&zone.origin).map(|data| text::to_text(set.rtype, &data)).collect::<Vec<_>>()
+        })
+        .collect();
     if texts.is_empty() { "none now".to_string() } else { texts.join(", ") }
 }
 
@@ -125,7 +138,8 @@ async fn add(chassis: Chassis, house: Arc<House>, mut request: Request) -> Answe
     };
     match house.add_device(&visitor.account().user, &name, device).await {
         Ok(password) => {
-            let server = request.host().map_or_else(|| format!("signpost.{}", chassis.domain()), str::to_string);
+            let server =
+                request.host().map_or_else(|| format!("signpost.{}", chassis.domain()), str::to_string);
             let body = AddedBody { name, host, password, server };
             chassis.page(Some(&visitor), &Page { nav: NAV, active: "/names", ..Page::titled("Added") }, &body)
         }
@@ -157,7 +171,11 @@ async fn zones(chassis: Chassis, house: Arc<House>, request: Request) -> Answer 
             .apex()
             .get(RecordType::NS)
             .into_iter()
-            .flat_map(|set| set.datas(origin).map(|data| format!("NS {}", text::to_text(RecordType::NS, &data))).collect::<Vec<_>>())
+            .flat_map(|set| {
+                set.datas(origin)
+                    .map(|data| format!("NS {}", text::to_text(RecordType::NS, &data)))
+                    .collect::<Vec<_>>()
+            })
             .collect();
         let keys = signer.iter().flat_map(|signer| &signer.asked_of_parent);
         registrar.extend(keys.map(|key| format!("DS {}", text::to_text(RecordType::DS, &key.ds(origin)))));
@@ -170,10 +188,18 @@ async fn zones(chassis: Chassis, house: Arc<House>, request: Request) -> Answer 
             origin: origin.to_string(),
             serial: zone.serial(),
             names: zone.len(),
-            trouble: troubles.iter().find(|(name, _)| name == origin).map(|(_, words)| words.clone()).unwrap_or_default(),
+            trouble: troubles
+                .iter()
+                .find(|(name, _)| name == origin)
+                .map(|(_, words)| words.clone())
+                .unwrap_or_default(),
             registrar,
             history: history.take(HISTORY_SHOWN).filter_map(|entry| Some(line(entry.ok()?.1))).collect(),
         });
     }
-    chassis.page(Some(&visitor), &Page { nav: NAV, active: "/zones", ..Page::titled("Zones") }, &ZonesBody { zones: rows })
+    chassis.page(
+        Some(&visitor),
+        &Page { nav: NAV, active: "/zones", ..Page::titled("Zones") },
+        &ZonesBody { zones: rows },
+    )
 }
