@@ -7,7 +7,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::place::Place;
 use crate::suite::SUITE;
 use crate::trouble::Trouble;
-use crate::{account, device, dns, logs, place, status, store, up};
+use crate::{account, backup, deploy, device, dns, doctor, host, logs, manifest, place, status, store, up};
 
 /// Mail, contacts, calendar and names for a household: one program, everything in Git's own format.
 #[derive(Debug, Parser)]
@@ -33,6 +33,13 @@ enum Command {
     Device(device::Args),
     Dns(dns::Args),
     Store(store::StoreArguments),
+    Init(manifest::InitArgs),
+    Describe(manifest::DescribeArgs),
+    Deploy(deploy::Args),
+    Host(host::Args),
+    Backup(backup::BackupArgs),
+    Restore(backup::RestoreArgs),
+    Doctor(doctor::Args),
     Completions(Completions),
     Man(Man),
 }
@@ -82,6 +89,13 @@ fn dispatch(command: Command) -> Result<(), Trouble> {
         Command::Device(args) => device::run(args),
         Command::Dns(args) => dns::run(args),
         Command::Store(args) => std::process::exit(store::run(args)),
+        Command::Init(args) => manifest::init(args),
+        Command::Describe(args) => manifest::describe(args),
+        Command::Deploy(args) => deploy::run(args),
+        Command::Host(args) => host::run(args),
+        Command::Backup(args) => backup::backup(args),
+        Command::Restore(args) => backup::restore(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Completions(args) => completions(args),
         Command::Man(args) => man(args),
     }

@@ -1,11 +1,17 @@
 //! The `nymote` command: up, build, deploy, host, look inside.
 
 mod account;
+mod backup;
 mod cli;
+mod deploy;
 mod device;
 mod dns;
+mod doctor;
+mod git;
+mod host;
 mod household;
 mod logs;
+mod manifest;
 mod place;
 mod status;
 mod store;

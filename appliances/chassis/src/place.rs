@@ -22,16 +22,16 @@ pub(crate) fn open(identity: &Identity, options: &Options) -> Result<Store, Star
         (None, None) => return Err(failed("neither a directory nor a device is given".to_owned())),
     };
     let settings = (identity.store)(settings(options));
-    let opened = match is_blank(&path) {
-        Ok(Blank::Missing) => Store::create_path(&path, settings),
-        Ok(Blank::Zeros) => {
-            let device = FileDevice::open(&path).map_err(|error| failed(error.to_string()))?;
-            Store::create(device, settings)
-        }
-        Ok(Blank::Written) => Store::open_path(&path, settings),
-        Err(error) => return Err(failed(error.to_string())),
-    };
-    opened.map_err(|error| failed(error.to_string()))
+    open_path(&path, settings).map_err(|error| failed(error.to_string()))
+}
+
+/// Opens the store in a file or on a device; makes it where there is none yet, or only zeros.
+pub fn open_path(path: &Path, settings: store::Options) -> store::Result<Store> {
+    match is_blank(path)? {
+        Blank::Missing => Store::create_path(path, settings),
+        Blank::Zeros => Store::create(FileDevice::open(path)?, settings),
+        Blank::Written => Store::open_path(path, settings),
+    }
 }
 
 /// A machine of our own has little memory; a directory means a Linux process, which has more.

@@ -14,7 +14,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::{broadcast, mpsc};
 
 use crate::accounts::{Account, AccountChange, AccountError, Accounts};
-use crate::config::{Config, ConfigError, ConfigFiles};
+use crate::config::{self, Config, ConfigError, ConfigFiles};
 use crate::control::{self, Commands};
 use crate::http::{self, Router};
 use crate::identity::{Identity, Service};
@@ -481,13 +481,19 @@ async fn leaf(
     if let (Some(leaf), Some(pem)) = (given, authority_pem) {
         return Ok((leaf, pem));
     }
-    let kept = Config::<Option<Authority>>::at(files, "tls/authority.toml");
-    let authority = match kept.get()? {
+    if let Some(bytes) = files.read(GIVEN_CERTIFICATE)? {
+        let given: GivenCertificate = config::parse(GIVEN_CERTIFICATE, &bytes)?;
+        return Ok((given.leaf, given.authority_pem));
+    }
+    let kept =
+        files.read(AUTHORITY)?.map(|bytes| config::parse::<Authority>(AUTHORITY, &bytes)).transpose()?;
+    let authority = match kept {
         Some(authority) if authority.domain == domain => authority,
         _ => {
             let made = Authority::create(domain)?;
-            let keep = made.clone();
-            kept.change("start", "A local certificate authority", |place| *place = Some(keep)).await?;
+            let text = config::written(AUTHORITY, &made)?;
+            let change = vec![config::Change::put(AUTHORITY, text)];
+            files.commit("start", "A local certificate authority", change).await?;
             made
         }
     };
@@ -502,5 +508,18 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
+/// A certificate that whoever carries the machine has put on its disk: `tls/given.toml` on the `config` branch.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct GivenCertificate {
+    /// The authority that signed it, for people to download.
+    pub authority_pem: String,
+    /// The certificate and its key.
+    pub leaf: Leaf,
+}
+
+/// Where it is.
+pub const GIVEN_CERTIFICATE: &str = "tls/given.toml";
+/// Where an appliance's own authority is, when it has to be its own.
+const AUTHORITY: &str = "tls/authority.toml";
 /// RFC 8375: the domain of homes that have none of their own.
 pub const DEFAULT_DOMAIN: &str = "home.arpa";

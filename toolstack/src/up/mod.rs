@@ -15,6 +15,7 @@ use chassis::accounts::Account;
 use serde_json::json;
 
 pub use journal::{Filter, LOG_DIR, LOG_FILE, paint};
+pub use supervisor::reachable;
 
 use crate::household::{self, Household, Wishes};
 use crate::trouble::Trouble;

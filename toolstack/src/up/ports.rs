@@ -76,6 +76,9 @@ fn holder(address: IpAddr, port: u16) -> Option<String> {
         .find_map(|table| inode_of(&fs::read_to_string(format!("/proc/net/{table}")).ok()?, port))?;
     let wanted = format!("socket:[{inode}]");
     for process in fs::read_dir("/proc").ok()?.flatten() {
+        if !process.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()) {
+            continue;
+        }
         let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else { continue };
         let has = |one: fs::DirEntry| {
             fs::read_link(one.path()).is_ok_and(|link| link.as_os_str() == wanted.as_str())

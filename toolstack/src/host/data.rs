@@ -1,0 +1,105 @@
+//! A machine's disk while the machine stands still: made, given what it must know, tagged before an update, taken back.
+
+use std::fs::{self, OpenOptions};
+use std::path::Path;
+
+use chassis::place;
+use chassis::tls::{self, Authority};
+use store::{Author, Options, Store};
+
+use super::follow::short;
+use crate::deploy::Machine;
+use crate::suite;
+use crate::trouble::Trouble;
+
+/// Makes the disk if there is none; makes it larger if it is smaller than it should be.
+pub fn ensure(disk: &Path, machine: &Machine) -> Result<(), Trouble> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(disk);
+    let file = file.map_err(|error| Trouble::io("make", disk, error))?;
+    let size = file.metadata().map_err(|error| Trouble::io("read", disk, error))?.len();
+    if size < machine.disk_bytes {
+        file.set_len(machine.disk_bytes).map_err(|error| Trouble::io("grow", disk, error))?;
+    }
+    Ok(())
+}
+
+/// Opens the store on a disk of a machine that stands still.
+pub fn open(disk: &Path, name: &str) -> Result<Store, Trouble> {
+    let settings =
+        suite::member(name).map_or_else(Options::new, |member| (member.identity.store)(Options::new()));
+    place::open_path(disk, settings).map_err(|error| Trouble::new(format!("{}: {error}", disk.display())))
+}
+
+/// Gives the machine what it must know: the domain, its certificate, the accounts that it does not have yet.
+pub fn provide(
+    store: &Store,
+    machine: &Machine,
+    authority: &Authority,
+    accounts: &[(String, Vec<u8>)],
+) -> Result<(), Trouble> {
+    let failed = |error: store::Error| {
+        Trouble::new(format!("{}'s configuration cannot be written: {error}", machine.name))
+    };
+    let config = store.branch("config").map_err(failed)?;
+    let mut change = config.begin().map_err(failed)?;
+    let labels = suite::member(&machine.name).map_or(&[][..], |member| member.identity.labels);
+    let (names, addresses) = tls::names_and_addresses(&machine.domain, labels, &[machine.address]);
+    let leaf = authority.issue(&names, &addresses).map_err(|error| Trouble::new(error.to_string()))?;
+    let given = chassis::run::GivenCertificate { leaf, authority_pem: authority.certificate_pem.clone() };
+    let text = chassis::config::written(chassis::run::GIVEN_CERTIFICATE, &given);
+    change
+        .put(chassis::run::GIVEN_CERTIFICATE, text.map_err(|error| Trouble::new(error.to_string()))?)
+        .map_err(failed)?;
+    for (name, bytes) in accounts {
+        let path = format!("accounts/{name}");
+        // What the machine has is newer: device passwords were made there.
+        if change.read(&path).map_err(failed)?.is_none() {
+            change.put(path, bytes.clone()).map_err(failed)?;
+        }
+    }
+    change.commit(Author::new("host", "host@localhost"), "What the host provides").map_err(failed)?;
+    Ok(())
+}
+
+/// Tags every branch as it is before a commit is carried out: `before/COMMIT/BRANCH`.
+pub fn tag(store: &Store, commit: &str) -> Result<(), Trouble> {
+    for (branch, head) in store.branches() {
+        let name = format!("before/{}/{branch}", short(commit));
+        let author = Author::new("host", "host@localhost");
+        let message = format!("{branch} before {commit}\n");
+        match store.tag(&name, head, Some((author, &message))) {
+            Ok(_) | Err(store::Error::Exists { .. }) => {} // tried before: the first try has the truth
+            Err(error) => return Err(Trouble::new(format!("the data cannot be tagged: {error}"))),
+        }
+    }
+    Ok(())
+}
+
+/// Takes every branch but `config` back to where it was before a commit was carried out. Where it was until now is tagged
+/// too, so that nothing is lost. Gives the number of branches that moved.
+pub fn restore(store: &Store, reverted: &str, by: &str) -> Result<usize, Trouble> {
+    tag(store, by)?;
+    let failed = |error: store::Error| Trouble::new(format!("the data cannot be taken back: {error}"));
+    let prefix = format!("before/{}/", short(reverted));
+    let mut moved = 0;
+    for (name, head) in store.branches() {
+        if name == "config" {
+            continue;
+        }
+        let Ok(then) = store.resolve(&format!("{prefix}{name}")) else { continue };
+        if then != head {
+            store.branch(&name).map_err(failed)?.reset(Some(head), then).map_err(failed)?;
+            moved += 1;
+        }
+    }
+    Ok(moved)
+}
+
+/// Copies a version's directory into place, whole or not at all.
+pub fn promote(next: &Path, current: &Path, previous: &Path) -> Result<(), Trouble> {
+    if current.exists() {
+        let _ = fs::remove_dir_all(previous);
+        fs::rename(current, previous).map_err(|error| Trouble::io("move", current, error))?;
+    }
+    fs::rename(next, current).map_err(|error| Trouble::io("move", next, error))
+}

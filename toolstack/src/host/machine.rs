@@ -1,0 +1,251 @@
+//! One machine of a host: what it is, what it should become, and the way back when that fails.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use chassis::tls::Authority;
+
+use super::carrier::{Carrier, Running};
+use super::follow::{Follow, Head, short};
+use super::{data, health, say};
+use crate::deploy::Machine;
+use crate::trouble::Trouble;
+
+/// A machine and its directory:
+/// `disk` (its data), `current/` and `previous/` (versions: image, machine.toml, machine.cfg, tree), `log`.
+#[derive(Debug)]
+pub struct Kept {
+    name: String,
+    dir: PathBuf,
+    running: Option<Running>,
+    pause: Duration,
+    again_at: Option<Instant>,
+    started: Instant,
+    /// A version that failed is not tried again until the head changes.
+    failed: Option<String>,
+}
+
+/// What an update needs.
+pub struct Context<'a> {
+    /// Where versions come from.
+    pub follow: &'a Follow,
+    /// What carries them.
+    pub carrier: &'a Carrier,
+    /// Who signs their certificates.
+    pub authority: &'a Authority,
+    /// How long a machine may take until it answers.
+    pub patience: Duration,
+    /// The commit that is carried out.
+    pub head: &'a Head,
+}
+
+impl Kept {
+    /// A machine as its directory has it.
+    pub fn find(name: &str, dir: &Path) -> Kept {
+        Kept {
+            name: name.to_owned(),
+            dir: dir.to_owned(),
+            running: None,
+            pause: PAUSE_FIRST,
+            again_at: None,
+            started: Instant::now(),
+            failed: None,
+        }
+    }
+
+    /// Makes it what `tree` says. `new`: the head changed, so that what failed before may be tried again.
+    pub fn become_like(&mut self, tree: &str, context: &Context<'_>, new: bool) -> Result<(), Trouble> {
+        let current = self.current_tree();
+        if new {
+            self.failed = None;
+        }
+        if current.as_deref() == Some(tree) && !(new && context.head.restores.is_some()) {
+            return if self.running.is_none() { self.start_current(context) } else { Ok(()) };
+        }
+        if self.failed.as_deref() == Some(tree) {
+            return if self.running.is_none() { self.start_current(context) } else { Ok(()) };
+        }
+        match self.update(tree, context) {
+            Ok(()) => Ok(()),
+            Err(trouble) => {
+                self.failed = Some(tree.to_owned());
+                Err(self.roll_back(trouble, current.is_some(), context))
+            }
+        }
+    }
+
+    /// Starts it again if it died, later each time.
+    pub fn tend(&mut self, carrier: &Carrier) {
+        if let Some(at) = self.again_at {
+            if Instant::now() < at {
+                return;
+            }
+            self.again_at = None;
+            match self.start(&self.dir.join(CURRENT), carrier) {
+                Ok(()) => say("info", &self.name, "started again"),
+                Err(trouble) => self.later(&trouble.to_string()),
+            }
+            return;
+        }
+        if self.running.is_none() || self.started.elapsed() < TEND_TIME || carrier.is_alive(&mut self.running)
+        {
+            return;
+        }
+        self.running = None;
+        if self.started.elapsed() > HEALTHY {
+            self.pause = PAUSE_FIRST;
+        }
+        self.later("it died");
+    }
+
+    /// Stops it.
+    pub fn stop(&mut self, carrier: &Carrier) {
+        self.again_at = None;
+        if let Some(running) = self.running.take() {
+            carrier.stop(running);
+        }
+    }
+
+    fn later(&mut self, why: &str) {
+        say("error", &self.name, &format!("{why}; it is started again in {} ms", self.pause.as_millis()));
+        self.again_at = Some(Instant::now() + self.pause);
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+    }
+
+    fn update(&mut self, tree: &str, context: &Context<'_>) -> Result<(), Trouble> {
+        let next = self.dir.join(NEXT);
+        let machine = self.fetch(tree, &next, context)?;
+        if self.running.is_none() {
+            self.running = context.carrier.find(&machine);
+        }
+        self.stop(context.carrier);
+        let disk = self.dir.join(DISK);
+        data::ensure(&disk, &machine)?;
+        let store = data::open(&disk, &self.name)?;
+        match &context.head.restores {
+            Some(reverted) => {
+                let moved = data::restore(&store, reverted, &context.head.commit)?;
+                say(
+                    "info",
+                    &self.name,
+                    &format!("data as it was before {}: {moved} branches", short(reverted)),
+                );
+            }
+            None => data::tag(&store, &context.head.commit)?,
+        }
+        data::provide(&store, &machine, context.authority, &context.follow.accounts(&context.head.commit)?)?;
+        drop(store);
+        self.start(&next, context.carrier)?;
+        self.wait(&machine, context)?;
+        data::promote(&next, &self.dir.join(CURRENT), &self.dir.join(PREVIOUS))?;
+        self.pause = PAUSE_FIRST;
+        say("info", &self.name, &format!("runs as of {}", short(&context.head.commit)));
+        Ok(())
+    }
+
+    /// After an update that failed, the old version runs again; the data stays (what was acknowledged is kept).
+    fn roll_back(&mut self, trouble: Trouble, had: bool, context: &Context<'_>) -> Trouble {
+        self.stop(context.carrier);
+        let _ = fs::remove_dir_all(self.dir.join(NEXT));
+        if !had {
+            return trouble;
+        }
+        match self.start_current(context) {
+            Ok(()) => trouble.advise("rolled back: the version before it runs, with the data kept"),
+            Err(again) => trouble.advise(format!("and the version before it does not run either: {again}")),
+        }
+    }
+
+    fn start_current(&mut self, context: &Context<'_>) -> Result<(), Trouble> {
+        let current = self.dir.join(CURRENT);
+        if !current.exists() {
+            return Err(Trouble::new(format!("{} has no version that ever ran", self.name)));
+        }
+        let machine = machine_of(&current)?;
+        if self.again_at.is_some() {
+            return Ok(()); // it died, and is started again by `tend`
+        }
+        if let Some(running) = context.carrier.find(&machine) {
+            self.running = Some(running);
+            self.started = Instant::now();
+            return Ok(());
+        }
+        self.start(&current, context.carrier)?;
+        self.wait(&machine, context)
+    }
+
+    fn start(&mut self, version: &Path, carrier: &Carrier) -> Result<(), Trouble> {
+        let machine = machine_of(version)?;
+        self.running = Some(carrier.start(&machine, version, &self.dir.join(DISK), &self.dir.join("log"))?);
+        self.started = Instant::now();
+        Ok(())
+    }
+
+    /// Waits until it answers; a machine that ended needs no more patience.
+    fn wait(&mut self, machine: &Machine, context: &Context<'_>) -> Result<(), Trouble> {
+        let Some(at) = machine.web() else { return Ok(()) };
+        let started = Instant::now();
+        let mut pause = Duration::from_millis(10);
+        loop {
+            let why = match health(at, context.authority) {
+                Ok(()) => return Ok(()),
+                Err(why) => why,
+            };
+            if !context.carrier.is_alive(&mut self.running) {
+                self.running = None;
+                return Err(Trouble::new(format!(
+                    "{} ended before it answered: {}",
+                    self.name,
+                    self.last_words()
+                )));
+            }
+            if started.elapsed() > context.patience {
+                return Err(Trouble::new(format!("{} did not become healthy: {why}", self.name)));
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(500));
+        }
+    }
+
+    fn last_words(&self) -> String {
+        let log = fs::read(self.dir.join("log")).unwrap_or_default();
+        crate::git::last_line(&log)
+    }
+
+    fn fetch(&self, tree: &str, into: &Path, context: &Context<'_>) -> Result<Machine, Trouble> {
+        let _ = fs::remove_dir_all(into);
+        fs::create_dir_all(into).map_err(|error| Trouble::io("make", into, error))?;
+        for name in ["image", "machine.toml", "machine.cfg"] {
+            let path = into.join(name);
+            let bytes = context.follow.file(tree, name)?;
+            fs::write(&path, bytes).map_err(|error| Trouble::io("write", &path, error))?;
+        }
+        let image = into.join("image");
+        fs::set_permissions(&image, fs::Permissions::from_mode(0o755))
+            .map_err(|error| Trouble::io("mark", &image, error))?;
+        fs::write(into.join(TREE), tree).map_err(|error| Trouble::io("write", &into.join(TREE), error))?;
+        machine_of(into)
+    }
+
+    fn current_tree(&self) -> Option<String> {
+        fs::read_to_string(self.dir.join(CURRENT).join(TREE)).ok()
+    }
+}
+
+fn machine_of(version: &Path) -> Result<Machine, Trouble> {
+    let path = version.join("machine.toml");
+    Machine::parse(&fs::read_to_string(&path).map_err(|error| Trouble::io("read", &path, error))?)
+}
+
+const CURRENT: &str = "current";
+const PREVIOUS: &str = "previous";
+const NEXT: &str = "next";
+const DISK: &str = "disk";
+const TREE: &str = "tree";
+const PAUSE_FIRST: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+const HEALTHY: Duration = Duration::from_secs(120);
+/// How often a machine is looked at.
+const TEND_TIME: Duration = Duration::from_millis(500);

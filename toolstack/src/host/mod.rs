@@ -1,0 +1,266 @@
+//! `nymote host`: follows a deployment repository and makes reality equal to its head.
+//!
+//! Only commits that an allowed key signed, only forwards: a head that does not descend from what runs is refused, and what
+//! runs keeps running. Each machine is updated by itself; one whose new version does not answer gets its old one back.
+
+mod carrier;
+mod data;
+mod follow;
+mod health;
+mod machine;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use chassis::tls::Authority;
+use serde_json::json;
+
+pub use health::check as health;
+
+use crate::deploy::Machine;
+use crate::trouble::Trouble;
+use carrier::Carrier;
+use follow::{Follow, Head};
+use machine::Kept;
+
+/// Follows a deployment repository: creates disks, starts, updates and stops machines until they are what it says.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  nymote host --repository /srv/deployment --signers /etc/nymote/signers")]
+pub struct Args {
+    /// The deployment repository: a directory or anything that git fetches from
+    #[arg(long)]
+    repository: String,
+    /// Who may deploy: a file of lines `NAME KEY`, as `nymote deploy` prints them
+    #[arg(long)]
+    signers: PathBuf,
+    /// Where disks, images and the host's own state are
+    #[arg(long, default_value = "/var/lib/nymote-host")]
+    state: PathBuf,
+    /// What carries the machines: xl (a Xen dom0) or process
+    #[arg(long, default_value = "xl", value_parser = ["xl", "process"])]
+    backend: String,
+    /// The program that carries Xen machines
+    #[arg(long, default_value = "xl")]
+    xl: PathBuf,
+    /// Seconds between looks at the repository
+    #[arg(long, default_value_t = 5)]
+    interval: u64,
+    /// Seconds that a machine has to answer after its start
+    #[arg(long, default_value_t = 60)]
+    patience: u64,
+    /// Make reality equal once, say what was done, and end (Xen machines run on)
+    #[arg(long)]
+    once: bool,
+}
+
+/// The host with all that it carries.
+struct Host {
+    args: Args,
+    follow: Follow,
+    carrier: Carrier,
+    authority: Authority,
+    machines: BTreeMap<String, Kept>,
+    /// The head that was carried out, or tried.
+    settled: Option<String>,
+    refused: Option<String>,
+}
+
+/// Runs it until SIGTERM.
+pub fn run(args: Args) -> Result<(), Trouble> {
+    fs::create_dir_all(&args.state).map_err(|error| Trouble::io("make", &args.state, error))?;
+    let stop = Arc::new(AtomicBool::new(false));
+    on_signal(stop.clone())?;
+    let mut host = Host::new(args)?;
+    loop {
+        let trouble = host.turn().err();
+        if host.args.once {
+            host.end();
+            return trouble.map_or(Ok(()), Err);
+        }
+        if let Some(trouble) = trouble {
+            say("error", "", &trouble.to_string());
+        }
+        let next = Instant::now() + Duration::from_secs(host.args.interval.max(1));
+        while Instant::now() < next {
+            if stop.load(Ordering::Relaxed) {
+                host.end();
+                return Ok(());
+            }
+            host.tend();
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+impl Host {
+    fn new(args: Args) -> Result<Host, Trouble> {
+        let follow = Follow::new(&args.repository, &args.signers, &args.state)?;
+        let carrier = Carrier::new(&args.backend, &args.xl);
+        let settled = follow.running();
+        let authority = authority(&args.state)?;
+        Ok(Host { args, follow, carrier, authority, machines: BTreeMap::new(), settled, refused: None })
+    }
+
+    /// One look at the repository, and what follows from it.
+    fn turn(&mut self) -> Result<(), Trouble> {
+        let head = match self.follow.look() {
+            Ok(head) => head,
+            Err(trouble) => {
+                self.keep_running()?;
+                // Said once, not at every look.
+                let text = trouble.to_string();
+                if self.refused.as_ref() == Some(&text) {
+                    return Ok(());
+                }
+                self.refused = Some(text);
+                return Err(trouble);
+            }
+        };
+        self.refused = None;
+        let new = self.settled.as_ref() != Some(&head.commit);
+        self.reconcile(&head, new)?;
+        if new {
+            self.follow.settle(&head.commit)?;
+            self.settled = Some(head.commit);
+        }
+        Ok(())
+    }
+
+    /// With a head that must not be followed, what ran before is what runs (after a restart of the host too).
+    fn keep_running(&mut self) -> Result<(), Trouble> {
+        match self.settled.clone() {
+            Some(commit) if self.machines.is_empty() => {
+                let head = self.follow.head_at(&commit)?;
+                self.reconcile(&head, false)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn reconcile(&mut self, head: &Head, new: bool) -> Result<(), Trouble> {
+        self.ensure_authority(head)?;
+        let gone: Vec<String> =
+            self.machines.keys().filter(|name| !head.machines.contains_key(*name)).cloned().collect();
+        for name in gone {
+            if let Some(mut kept) = self.machines.remove(&name) {
+                kept.stop(&self.carrier);
+                say("info", &name, "stopped: it is no longer deployed; its disk is kept");
+            }
+        }
+        let mut failed = Vec::new();
+        for (name, tree) in &head.machines {
+            let dir = self.args.state.join("machines").join(name);
+            let kept = self.machines.entry(name.clone()).or_insert_with(|| Kept::find(name, &dir));
+            let context = machine::Context {
+                follow: &self.follow,
+                carrier: &self.carrier,
+                authority: &self.authority,
+                patience: Duration::from_secs(self.args.patience),
+                head,
+            };
+            if let Err(trouble) = kept.become_like(tree, &context, new) {
+                say("error", name, &trouble.to_string());
+                failed.push(name.clone());
+            }
+        }
+        if failed.is_empty() {
+            return Ok(());
+        }
+        Err(Trouble::new(format!("{} is not carried out for {}", &head.commit[..12], failed.join(", ")))
+            .advise("their old versions run; the log says why"))
+    }
+
+    /// The authority is made for the domain of the first deployment.
+    fn ensure_authority(&mut self, head: &Head) -> Result<(), Trouble> {
+        let Some(tree) = head.machines.values().next() else { return Ok(()) };
+        let text = self.follow.file(tree, "machine.toml")?;
+        let machine = Machine::parse(&String::from_utf8_lossy(&text))?;
+        if self.authority.domain != machine.domain {
+            self.authority =
+                Authority::create(&machine.domain).map_err(|error| Trouble::new(error.to_string()))?;
+            keep_authority(&self.args.state, &self.authority)?;
+        }
+        Ok(())
+    }
+
+    /// Machines that died are started again, with patience.
+    fn tend(&mut self) {
+        for kept in self.machines.values_mut() {
+            kept.tend(&self.carrier);
+        }
+    }
+
+    /// Processes end with their host; Xen's machines do not.
+    fn end(&mut self) {
+        if self.carrier.ends_with_us() {
+            for kept in self.machines.values_mut() {
+                kept.stop(&self.carrier);
+            }
+        }
+    }
+}
+
+/// The authority by which all machines of this host are known to their clients; `ca.pem` in the state directory.
+fn authority(state: &Path) -> Result<Authority, Trouble> {
+    let path = state.join("authority.json");
+    if let Ok(text) = fs::read_to_string(&path) {
+        return serde_json::from_str(&text)
+            .map_err(|error| Trouble::new(format!("{} is damaged: {error}", path.display())));
+    }
+    Ok(Authority { domain: String::new(), certificate_pem: String::new(), key_pem: String::new() })
+}
+
+/// Keeps a new authority; the certificate also as `ca.pem`.
+fn keep_authority(state: &Path, authority: &Authority) -> Result<(), Trouble> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let path = state.join("authority.json");
+    let text = serde_json::to_vec(authority).unwrap_or_default();
+    let options = &mut fs::OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|error| Trouble::io("write", &path, error))?;
+    file.write_all(&text)
+        .and_then(|()| file.sync_all())
+        .map_err(|error| Trouble::io("write", &path, error))?;
+    let public = state.join("ca.pem");
+    fs::write(&public, &authority.certificate_pem).map_err(|error| Trouble::io("write", &public, error))
+}
+
+/// A line of the host's log: JSON, as the appliances write it.
+fn say(level: &str, machine: &str, text: &str) {
+    let line = json!({
+        "at": chassis::clock::rfc3339(chassis::clock::now_ms()), "level": level, "appliance": "host",
+        "machine": machine, "message": text,
+    });
+    println!("{line}");
+}
+
+/// SIGTERM and SIGINT set the flag.
+fn on_signal(flag: Arc<AtomicBool>) -> Result<(), Trouble> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|error| Trouble::new(format!("the system gives no event queue: {error}")))?;
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            let stop = chassis::stop::Stop::default();
+            stop.on_signals();
+            stop.asked().await;
+            flag.store(true, Ordering::Relaxed);
+        });
+    });
+    Ok(())
+}
+
+/// What a machine is called for its carrier.
+fn domain_of(machine: &Machine) -> String {
+    format!("nymote-{}", machine.name)
+}

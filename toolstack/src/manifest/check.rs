@@ -1,0 +1,214 @@
+//! What a `nymote.toml` must be beyond its grammar: names, sizes, addresses and ports that go together.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use toml::Spanned;
+
+use super::{Manifest, Network, SIZES, Service, Size};
+use crate::household::check_domain;
+use crate::suite::SUITE;
+
+/// Something wrong in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Its line, from 1.
+    pub line: usize,
+    /// What is wrong there, and what would be right.
+    pub what: String,
+}
+
+impl Fault {
+    /// A fault at a byte of the text.
+    pub fn at(text: &str, byte: usize, what: impl Into<String>) -> Fault {
+        let before = &text.as_bytes()[..byte.min(text.len())];
+        Fault { line: before.iter().filter(|byte| **byte == b'\n').count() + 1, what: what.into() }
+    }
+}
+
+/// Collects faults of one text.
+struct Faults<'a> {
+    text: &'a str,
+    found: Vec<Fault>,
+}
+
+impl Faults<'_> {
+    fn add<T>(&mut self, place: &Spanned<T>, what: impl Into<String>) {
+        self.found.push(Fault::at(self.text, place.span().start, what));
+    }
+}
+
+/// All faults of a manifest.
+pub fn faults(manifest: &Manifest, text: &str) -> Vec<Fault> {
+    let mut faults = Faults { text, found: Vec::new() };
+    if let Err(error) = check_domain(manifest.domain.get_ref()) {
+        faults.add(&manifest.domain, error.to_string().replace("\n  ", "; "));
+    }
+    accounts(manifest, &mut faults);
+    for network in manifest.networks.values() {
+        if let Err(error) = prefix(network.get_ref()) {
+            faults.add(&network.get_ref().prefix, error);
+        }
+        gateway(network.get_ref(), &mut faults);
+    }
+    if manifest.services.is_empty() {
+        faults.add(
+            &manifest.domain,
+            "no service is named: write [service.mail] and so on, or run `nymote init`",
+        );
+    }
+    for (name, service) in &manifest.services {
+        one_service(manifest, name, service, &mut faults);
+    }
+    together(manifest, &mut faults);
+    faults.found
+}
+
+fn accounts(manifest: &Manifest, faults: &mut Faults<'_>) {
+    let mut seen = Vec::new();
+    for account in &manifest.accounts {
+        let user = &account.get_ref().user;
+        if let Err(reason) = chassis::accounts::check_user(user.get_ref()) {
+            faults.add(user, reason);
+        } else if seen.contains(&user.get_ref()) {
+            faults.add(user, format!("the account {:?} is named twice", user.get_ref()));
+        }
+        seen.push(user.get_ref());
+    }
+}
+
+fn one_service(manifest: &Manifest, name: &str, spanned: &Spanned<Service>, faults: &mut Faults<'_>) {
+    let service = spanned.get_ref();
+    let Some(size) = SIZES.iter().find(|size| size.name == name) else {
+        faults.add(
+            spanned,
+            format!("there is no service {name:?}; there are mail, contacts, calendar, signpost"),
+        );
+        return;
+    };
+    sizes(name, service, size, faults);
+    for (port_name, port) in &service.ports {
+        let known = SUITE.iter().find(|member| member.identity.name == name);
+        if known.is_some_and(|member| member.identity.service(port_name).is_none()) {
+            faults.add(port, format!("{name} has no service {port_name:?}"));
+        } else if *port.get_ref() == 0 {
+            faults.add(port, "a port is a number from 1 to 65535");
+        }
+    }
+    let Some(network_name) = &service.network else {
+        faults.add(spanned, format!("{name} is on no network: add network = \"…\""));
+        return;
+    };
+    let Some(network) = manifest.networks.get(network_name.get_ref()) else {
+        let known: Vec<&str> = manifest.networks.keys().map(String::as_str).collect();
+        let known = if known.is_empty() {
+            "none is defined".to_owned()
+        } else {
+            format!("there are {}", known.join(", "))
+        };
+        faults.add(network_name, format!("there is no network {:?}; {known}", network_name.get_ref()));
+        return;
+    };
+    match (&service.address, prefix(network.get_ref())) {
+        (None, _) => faults.add(spanned, format!("{name} has no address: add address = \"…\"")),
+        (Some(address), Ok(prefix)) if !prefix.holds(*address.get_ref()) => {
+            let what =
+                format!("{} is not in {} ({})", address.get_ref(), network_name.get_ref(), prefix.text);
+            faults.add(address, what);
+        }
+        _ => {}
+    }
+}
+
+fn sizes(name: &str, service: &Service, size: &Size, faults: &mut Faults<'_>) {
+    if let Some(memory) = &service.memory
+        && *memory.get_ref() < size.memory
+    {
+        faults.add(
+            memory,
+            format!("{name} needs at least {} of memory, not {}", size.memory, memory.get_ref()),
+        );
+    }
+    if let Some(disk) = &service.disk
+        && *disk.get_ref() < size.disk_min
+    {
+        faults
+            .add(disk, format!("{name} needs a disk of at least {}, not {}", size.disk_min, disk.get_ref()));
+    }
+}
+
+/// Machines that share an address must not share a port; nobody takes a gateway's address.
+fn together(manifest: &Manifest, faults: &mut Faults<'_>) {
+    let mut taken: BTreeMap<(String, IpAddr, u16), (String, Option<&Spanned<u16>>)> = BTreeMap::new();
+    for (name, spanned) in &manifest.services {
+        let service = spanned.get_ref();
+        let (Some(network), Some(address)) = (&service.network, &service.address) else { continue };
+        let gateway =
+            manifest.networks.get(network.get_ref()).and_then(|network| network.get_ref().gateway.as_ref());
+        if gateway.is_some_and(|gateway| gateway.get_ref() == address.get_ref()) {
+            faults.add(address, format!("{} is the gateway of {}", address.get_ref(), network.get_ref()));
+        }
+        let Some(member) = SUITE.iter().find(|member| member.identity.name == name) else { continue };
+        for one in member.identity.services {
+            let given = service.ports.get(one.name);
+            let port = given.map_or(one.port, |port| *port.get_ref());
+            let key = (network.get_ref().clone(), *address.get_ref(), port);
+            let own = format!("{name}'s {}", one.name);
+            if let Some((other, theirs)) = taken.insert(key, (own.clone(), given)) {
+                let what =
+                    format!("port {port} of {} is taken twice: by {other} and by {own}", address.get_ref());
+                match given.or(theirs) {
+                    Some(port) => faults.add(port, what),
+                    None => faults.add(address, what),
+                }
+            }
+        }
+    }
+}
+
+fn gateway(network: &Network, faults: &mut Faults<'_>) {
+    if let (Some(gateway), Ok(prefix)) = (&network.gateway, prefix(network))
+        && !prefix.holds(*gateway.get_ref())
+    {
+        faults.add(gateway, format!("the gateway {} is not in {}", gateway.get_ref(), prefix.text));
+    }
+}
+
+/// A network's addresses.
+pub struct Prefix {
+    base: IpAddr,
+    bits: u32,
+    text: String,
+}
+
+impl Prefix {
+    /// Whether an address is one of them.
+    pub fn holds(&self, address: IpAddr) -> bool {
+        let masked = |bits: u128, width: u32| if self.bits == 0 { 0 } else { bits >> (width - self.bits) };
+        match (self.base, address) {
+            (IpAddr::V4(base), IpAddr::V4(one)) => {
+                masked(u128::from(u32::from(base)), 32) == masked(u128::from(u32::from(one)), 32)
+            }
+            (IpAddr::V6(base), IpAddr::V6(one)) => {
+                masked(u128::from(base), 128) == masked(u128::from(one), 128)
+            }
+            _ => false,
+        }
+    }
+
+    /// The length of the prefix in bits.
+    pub fn bits(&self) -> u32 {
+        self.bits
+    }
+}
+
+/// Reads a network's prefix.
+pub fn prefix(network: &Network) -> Result<Prefix, String> {
+    let text = network.prefix.get_ref();
+    let wrong = || format!("{text:?} is no prefix: write it as 192.168.1.0/24 or fd00::/64");
+    let (base, bits) = text.split_once('/').ok_or_else(wrong)?;
+    let (base, bits): (IpAddr, u32) =
+        (base.parse().map_err(|_| wrong())?, bits.parse().map_err(|_| wrong())?);
+    let width = if base.is_ipv4() { 32 } else { 128 };
+    if bits > width { Err(wrong()) } else { Ok(Prefix { base, bits, text: text.clone() }) }
+}

@@ -1,0 +1,102 @@
+use super::*;
+
+const GOOD: &str = r#"domain = "example.org"
+
+[[account]]
+user = "anna"
+admin = true
+
+[network.home]
+bridge = "xenbr0"
+prefix = "192.168.1.0/24"
+gateway = "192.168.1.1"
+
+[service.mail]
+memory = "32 MB"
+disk = "4 GB"
+network = "home"
+address = "192.168.1.11"
+
+[service.signpost]
+network = "home"
+address = "192.168.1.14"
+ports = { dns = 53 }
+"#;
+
+/// The faults of the good text with one part of it replaced.
+fn faults(from: &str, to: &str) -> Vec<(usize, String)> {
+    assert!(GOOD.contains(from), "{from}");
+    let text = GOOD.replacen(from, to, 1);
+    match Manifest::read(&text) {
+        Ok(_) => Vec::new(),
+        Err(faults) => faults.into_iter().map(|fault| (fault.line, fault.what)).collect(),
+    }
+}
+
+#[test]
+fn the_good_one_is_good() {
+    let manifest = Manifest::read(GOOD).unwrap();
+    assert_eq!(manifest.size("mail"), Some((Bytes::mb(32), Bytes::mb(4096))));
+    assert_eq!(manifest.size("signpost"), Some((Bytes::mb(8), Bytes::mb(64))));
+    assert_eq!(manifest.size("contacts"), None);
+}
+
+#[test]
+fn every_wrong_line_is_named() {
+    let cases = [
+        ("domain = \"example.org\"", "domain = \"example\"", 1, "not a domain name"),
+        ("domain = \"example.org\"", "domain = 7", 1, "invalid type"),
+        ("user = \"anna\"", "user = \"Anna B\"", 4, "login name"),
+        ("admin = true", "amdin = true", 5, "unknown field `amdin`"),
+        ("bridge = \"xenbr0\"", "brigde = \"xenbr0\"", 8, "unknown field `brigde`"),
+        ("192.168.1.0/24", "192.168.1.0", 9, "no prefix"),
+        ("192.168.1.0/24", "192.168.1.0/33", 9, "no prefix"),
+        ("gateway = \"192.168.1.1\"", "gateway = \"10.0.0.1\"", 10, "the gateway 10.0.0.1 is not in"),
+        ("[service.mail]", "[service.male]", 12, "there is no service \"male\""),
+        ("memory = \"32 MB\"", "memory = \"8 MB\"", 13, "at least 32 MB of memory"),
+        ("disk = \"4 GB\"", "disk = \"1 MB\"", 14, "a disk of at least 64 MB"),
+        ("disk = \"4 GB\"", "disk = \"4 elephants\"", 14, "no unit"),
+        ("disk = \"4 GB\"", "disk = \"99999999999 TB\"", 14, "larger than any disk"),
+        (
+            "network = \"home\"\naddress = \"192.168.1.11\"",
+            "address = \"192.168.1.11\"",
+            12,
+            "mail is on no network",
+        ),
+        ("network = \"home\"", "network = \"hone\"", 15, "there is no network \"hone\"; there are home"),
+        ("address = \"192.168.1.11\"", "address = \"192.168.2.11\"", 16, "192.168.2.11 is not in home"),
+        ("address = \"192.168.1.11\"", "address = \"192.168.1\"", 16, "invalid"),
+        ("address = \"192.168.1.11\"", "address = \"192.168.1.1\"", 16, "is the gateway"),
+        (
+            "address = \"192.168.1.14\"",
+            "address = \"192.168.1.11\"",
+            20,
+            "port 443 of 192.168.1.11 is taken twice",
+        ),
+        ("dns = 53", "dns = 443", 21, "port 443 of 192.168.1.14 is taken twice"),
+        ("dns = 53", "dsn = 53", 21, "signpost has no service \"dsn\""),
+        ("dns = 53", "dns = 70000", 21, "invalid value"),
+        ("ports = {", "ports = ", 21, ""),
+    ];
+    for (from, to, line, words) in cases {
+        let found = faults(from, to);
+        let named = found.iter().any(|(at, what)| *at == line && what.contains(words));
+        assert!(named, "{to}: wanted line {line} with {words:?}, got {found:?}");
+    }
+}
+
+#[test]
+fn all_faults_come_at_once_and_in_order() {
+    let text = GOOD.replace("32 MB", "1 MB").replace("4 GB", "1 MB").replace("anna", "A");
+    let lines: Vec<usize> = Manifest::read(&text).unwrap_err().iter().map(|fault| fault.line).collect();
+    assert_eq!(lines, [4, 13, 14]);
+}
+
+#[test]
+fn sizes_read_as_they_are_written() {
+    for (text, bytes) in [("32 MB", 32 << 20), ("4GB", 4 << 30), ("100", 100), ("1 kib", 1024)] {
+        assert_eq!(Bytes::parse(text), Ok(Bytes(bytes)));
+    }
+    assert_eq!(Bytes(4 << 30).to_string(), "4 GB");
+    assert_eq!(Bytes(1500).to_string(), "1500 bytes");
+}
