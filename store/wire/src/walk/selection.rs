@@ -82,15 +82,17 @@ pub fn select(
     for commit in &missing {
         selector.add(commit.id)?;
     }
-    // Oldest first: a parent's trees are then the ones that were just looked at.
-    for commit in missing.iter().rev() {
-        let tree_of = |selector: &Selector<'_>, id: &ObjectId| {
-            let place = selector.found.place(id)?.checked_sub(first)?;
-            missing.get(place).map(|commit| commit.tree)
-        };
+    // Parents first: what a tree shares with its parent's is then complete already. Dates would not do: clocks are
+    // wrong at times, and two trees that each rely on the other would leave something out.
+    let place_of = |selector: &Selector<'_>, id: &ObjectId| {
+        let place = selector.found.place(id)?.checked_sub(first)?;
+        (place < missing.len()).then_some(place)
+    };
+    for place in parents_first(&missing, |id| place_of(&selector, id)) {
+        let commit = &missing[place];
         let mut like = Vec::new();
         for parent in &commit.parents {
-            let known = tree_of(&selector, parent);
+            let known = place_of(&selector, parent).map(|place| missing[place].tree);
             like.push(known.map_or_else(|| history.commit(*parent).map(|commit| commit.tree), Ok)?);
         }
         selector.commit_tree(commit, like)?;
@@ -106,6 +108,29 @@ pub fn select(
         }
     }
     Ok(selector.found)
+}
+
+/// The places of all commits, each behind those of its parents that are among them.
+fn parents_first(commits: &[Commit], place_of: impl Fn(&ObjectId) -> Option<usize>) -> Vec<usize> {
+    let mut order = Vec::with_capacity(commits.len());
+    // How many parents of each commit were looked at; one more when it is done.
+    let mut looked = vec![0u32; commits.len()];
+    for start in (0..commits.len()).rev() {
+        let mut open = if looked[start] == 0 { vec![start] } else { Vec::new() };
+        while let Some(place) = open.last().copied() {
+            let parents = &commits[place].parents;
+            let next = looked[place] as usize;
+            looked[place] += 1;
+            match parents.get(next) {
+                Some(parent) => open.extend(place_of(parent).filter(|parent| looked[*parent] == 0)),
+                None => {
+                    order.push(place);
+                    open.pop();
+                }
+            }
+        }
+    }
+    order
 }
 
 /// The commits among what the other side has; tags are followed.

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use super::{History, WalkError};
+use super::{Commit, History, WalkError};
 use crate::{ObjectId, Objects};
 
 /// How deep a client wants its history.
@@ -94,9 +94,12 @@ fn until(
     not: &[ObjectId],
 ) -> Result<Cut, WalkError> {
     let found = history.missing(wanted, not)?;
-    let recent = |committed_s: i64| since_s.is_none_or(|since_s| committed_s >= since_s);
-    let inside: HashSet<ObjectId> =
-        found.iter().filter(|commit| recent(commit.committed_s)).map(|commit| commit.id).collect();
+    // An older commit hides what is behind it, whatever the clocks there say, as in git rev-list --since.
+    let old = |commit: &&Commit| since_s.is_some_and(|since_s| commit.committed_s < since_s);
+    let hidden: Vec<ObjectId> =
+        found.iter().filter(old).map(|commit| commit.id).chain(not.iter().copied()).collect();
+    let found = history.missing(wanted, &hidden)?;
+    let inside: HashSet<ObjectId> = found.iter().map(|commit| commit.id).collect();
     let cut = |parents: &[ObjectId]| parents.iter().any(|parent| !inside.contains(parent));
     let edge = found.iter().filter(|commit| inside.contains(&commit.id) && cut(&commit.parents));
     let edge = edge.map(|commit| commit.id).collect();
