@@ -107,5 +107,7 @@ fn talk(repository: &dyn Repository, stream: TcpStream, allow_push: bool) -> std
 }
 
 fn refuse(stream: &mut TcpStream, status: u16) -> std::io::Result<()> {
-    write!(stream, "HTTP/1.1 {status} {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", reason(status))
+    let why = reason(status);
+    let text = format!("HTTP/1.1 {status} {why}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    stream.write_all(text.as_bytes())
 }

@@ -7,6 +7,7 @@ use super::{ServeError, check_ref_name};
 use crate::object::{EntryKind, commit_links, tree_entries};
 use crate::pack::{PackError, receive};
 use crate::pkt::{Packet, SideBand, read_packet, trim, write_flush, write_line};
+use crate::walk::{Filter, History, WalkError, select};
 use crate::{Kind, Limits, ObjectId, Quarantine, RefUpdate, Repository, View};
 
 /// One ref that a push would move, as a hook sees it.
@@ -249,6 +250,12 @@ fn judge(
     if current != update.old {
         return Ok(Err("fetch first: the ref has moved meanwhile".into()));
     }
+    if let Err(error) = walkable(view, quarantine, update.new, limits) {
+        return match error {
+            WalkError::Repository(error) => Err(error.into()),
+            other => Ok(Err(other.to_string())),
+        };
+    }
     let mut paths = Paths { objects: quarantine, found: Some(HashSet::new()), limits };
     let fast_forward = paths.collect(update, fresh);
     let change = RefChange {
@@ -261,6 +268,21 @@ fn judge(
         options,
     };
     Ok(may_update(&change))
+}
+
+/// What is taken must be possible to send: all there, and no deeper than we walk.
+fn walkable(
+    view: &dyn View,
+    quarantine: &dyn Quarantine,
+    new: ObjectId,
+    limits: &Limits,
+) -> Result<(), WalkError> {
+    if new.is_zero() {
+        return Ok(());
+    }
+    let had: Vec<ObjectId> = view.refs(&[])?.into_iter().map(|one| one.id).collect();
+    let history = History::new(quarantine, HashSet::new());
+    select(quarantine, &history, &[new], &had, Filter::default(), limits).map(|_| ())
 }
 
 /// Finds the paths that a push changes. Anything that cannot be found out makes it "many".
@@ -303,7 +325,7 @@ impl Paths<'_> {
         if from.is_zero() {
             return false;
         }
-        let history = crate::walk::History::new(self.objects, HashSet::new());
+        let history = History::new(self.objects, HashSet::new());
         history.all_reach(&[from], &HashSet::from([wanted]), 100_000).unwrap_or(false)
     }
 
