@@ -1,6 +1,9 @@
 //! A mail server for a household, over the store.
 
 pub mod auth;
+#[cfg(feature = "command")]
+pub mod command;
+pub mod commands;
 pub mod directory;
 pub mod imap;
 pub mod limits;
@@ -11,6 +14,9 @@ pub mod run;
 pub mod sasl;
 pub mod service;
 pub mod settings;
+pub mod setup;
 pub mod smtp;
+pub mod trace;
+pub mod webmail;
 
 pub use run::{IDENTITY, run};

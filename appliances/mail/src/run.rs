@@ -2,9 +2,8 @@
 
 use crate::imap::{self, Security};
 use crate::mailbox::Mailboxes;
-use crate::queue;
 use crate::service::{self, Door, Post};
-use chassis::http::Router;
+use crate::{commands, queue, setup, webmail};
 use chassis::{Chassis, Failure, Identity, Service};
 use std::sync::Arc;
 
@@ -60,7 +59,8 @@ pub async fn run(chassis: Chassis) -> Result<(), Failure> {
     }
     tokio::spawn(post.clone().follow_settings());
     let carrier = tokio::spawn(queue::start(post.clone()));
-    chassis.http(Router::new()).await?;
+    commands::register(&post);
+    chassis.http(webmail::routes(&post).and(setup::routes(&post))).await?;
     chassis.ready();
     chassis.stopping().await;
     let _ = carrier.await;

@@ -145,6 +145,8 @@ async fn attempt(post: &Arc<Post>, runner: &Runner, mut entry: Entry) {
     while let Some(done) = running.join_next().await {
         for (i, (outcome, host)) in done.unwrap_or_default() {
             settle(&mut entry, i, outcome, host, post.settings().queue_days);
+            let r = &entry.recipients[i];
+            post.trace.note(&[&entry.id], format!("{} at {}: {} ({:?})", r.to, r.host, r.answer, r.state));
         }
     }
     finish(post, runner, entry, &message).await;

@@ -8,3 +8,9 @@ mod submit;
 
 pub use connection::{Door, serve};
 pub use post::{Post, PostError};
+pub use submit::send_own;
+
+/// Whether our users can write to this address: anybody elsewhere, somebody who exists here.
+pub fn may_write_to(post: &Post, to: &crate::smtp::Mailbox) -> Result<(), crate::smtp::Reply> {
+    receive::recipient(post, to, true)
+}

@@ -6,7 +6,8 @@ use crate::mailbox::{MailboxError, Mailboxes, NewMessage};
 use crate::queue::{Entry, Queue, QueueError, Router, Runner, Waiting};
 use crate::service::rate::Rates;
 use crate::settings::Settings;
-use crate::smtp::{Mailbox, Reply};
+use crate::smtp::{Envelope, Mailbox, Reply, Ret};
+use crate::trace::{Trace, message_id};
 use chassis::clock::now_ms;
 use chassis::{Chassis, Failure};
 use std::collections::BTreeSet;
@@ -53,6 +54,8 @@ pub struct Post {
     pub keys: Keys,
     /// Messages by network.
     pub rates: Rates,
+    /// What happened to messages.
+    pub trace: Trace,
     settings: RwLock<Arc<Settings>>,
     router: RwLock<Arc<Router>>,
     checker: RwLock<Arc<Checker>>,
@@ -76,6 +79,7 @@ impl Post {
             runner: Runner::new(Queue::open(chassis.store())?)?,
             keys: Keys::open(chassis).await?,
             rates: Rates::default(),
+            trace: Trace::default(),
             settings: RwLock::new(Arc::new(settings)),
             router: RwLock::new(router),
             checker: RwLock::new(checker),
@@ -94,16 +98,20 @@ impl Post {
                 () = self.chassis.stopping() => return,
             }
             match config.get() {
-                Ok(new) if new != *self.settings() => {
-                    let router = Arc::new(Router::new(&new));
-                    *write(&self.checker) = Arc::new(Checker::new(&router));
-                    *write(&self.router) = router;
-                    *write(&self.settings) = Arc::new(new);
-                    tracing::info!("mail.toml has changed and is in force");
-                }
-                Ok(_) => {}
+                Ok(new) => self.take_settings(new),
                 Err(error) => tracing::error!(%error, "mail.toml cannot be read; the settings before stay"),
             }
+        }
+    }
+
+    /// Puts settings in force.
+    pub fn take_settings(&self, new: Settings) {
+        if new != *self.settings() {
+            let router = Arc::new(Router::new(&new));
+            *write(&self.checker) = Arc::new(Checker::new(&router));
+            *write(&self.router) = router;
+            *write(&self.settings) = Arc::new(new);
+            tracing::info!("mail.toml has changed and is in force");
         }
     }
 
@@ -173,6 +181,7 @@ impl Post {
         recipients: &[(Mailbox, Waiting)],
         raw: &[u8],
         junk: bool,
+        envelope: &Envelope,
     ) -> Result<Option<String>, PostError> {
         let mut local = BTreeSet::new();
         let mut remote: Vec<Waiting> = Vec::new();
@@ -200,18 +209,21 @@ impl Post {
                 from: from.clone(),
                 user: user.to_owned(),
                 size: raw.len() as u64,
-                ret: None,
-                envid: None,
+                ret: envelope.ret.map(|r| if r == Ret::Full { "FULL".into() } else { "HDRS".into() }),
+                envid: envelope.envid.clone(),
                 subject: crate::message::decode_words(subject.as_bytes()),
                 recipients: remote,
             };
-            id = Some(self.runner.add(entry, bytes::Bytes::copy_from_slice(raw)).await?);
+            let queued = self.runner.add(entry, bytes::Bytes::copy_from_slice(raw)).await?;
+            self.trace.note(&[&queued, &message_id(raw)], "queued for other hosts");
+            id = Some(queued);
         }
         let return_path = format!("Return-Path: <{}>\r\n", from.unwrap_or_default());
         for (user, detail) in local {
             let text = [return_path.as_bytes(), raw].concat();
             let mailbox = if junk { "Junk" } else { "INBOX" };
             self.deliver(&user, detail.as_deref(), mailbox, text, &[]).await?;
+            self.trace.note(&[&message_id(raw)], format!("in the mailbox of {user}"));
         }
         Ok(id)
     }
@@ -220,7 +232,16 @@ impl Post {
     pub async fn send_notice(&self, to: &str, raw: Vec<u8>) -> Result<(), PostError> {
         let Ok(to) = Mailbox::parse(to) else { return Ok(()) };
         let waiting = Waiting::new(&to, None, None);
-        self.route(None, "", &[(to, waiting)], &raw, false).await?;
+        let envelope = Envelope {
+            from: None,
+            recipients: Vec::new(),
+            size: None,
+            eight_bit: false,
+            smtputf8: false,
+            ret: None,
+            envid: None,
+        };
+        self.route(None, "", &[(to, waiting)], &raw, false, &envelope).await?;
         Ok(())
     }
 }

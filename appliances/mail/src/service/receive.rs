@@ -5,6 +5,7 @@ use crate::limits;
 use crate::message::{fields, format_rfc5322, header_end};
 use crate::queue::Waiting;
 use crate::smtp::{Envelope, Mailbox, Reply};
+use crate::trace::message_id;
 use chassis::clock::now_ms;
 use std::net::IpAddr;
 
@@ -86,8 +87,15 @@ pub async fn message(
         .map(|r| (r.to.clone(), Waiting::new(&r.to, r.notify, r.orcpt.clone())))
         .collect();
     let from = envelope.from.as_ref().map(Mailbox::to_string);
-    match post.route(from.clone(), "", &recipients, &text, junk).await {
+    match post.route(from.clone(), "", &recipients, &text, junk, envelope).await {
         Ok(_) => {
+            let what = format!(
+                "received from {} for {} recipients{}",
+                came.ip,
+                recipients.len(),
+                if junk { ", to Junk" } else { "" }
+            );
+            post.trace.note(&[&id, &message_id(&text)], what);
             tracing::info!(id, from, to = recipients.len(), bytes = text.len(), ip = %came.ip, junk, "received");
             Ok(format!("{id} is safe"))
         }

@@ -5,6 +5,7 @@ use super::receive::{Came, received};
 use crate::message::{Entry, addresses, fields, format_rfc5322, header_end};
 use crate::queue::Waiting;
 use crate::smtp::{Envelope, Mailbox, Reply};
+use crate::trace::message_id;
 use chassis::clock::now_ms;
 
 /// May this user send as this address? An empty sender is for servers, not for people.
@@ -37,6 +38,7 @@ pub async fn message(
         tracing::warn!(user, %error, "a message was not taken");
         error.reply()
     })?;
+    post.trace.note(&[&id, &message_id(&signed)], format!("submitted by {user} from {}", came.ip));
     tracing::info!(id, user, to = envelope.recipients.len(), bytes = signed.len(), "submitted");
     Ok(format!("{id} is on its way"))
 }
@@ -54,7 +56,7 @@ async fn send(
         .iter()
         .map(|r| (r.to.clone(), Waiting::new(&r.to, r.notify, r.orcpt.clone())))
         .collect();
-    post.route(from, user, &recipients, signed, false).await?;
+    post.route(from, user, &recipients, signed, false, envelope).await?;
     if post.settings().copy_to_sent {
         let sent =
             post.mailboxes.account(user).await?.state().special("\\Sent").map(|(name, _)| name.clone());
@@ -63,6 +65,32 @@ async fn send(
         }
     }
     Ok(())
+}
+
+/// Sends a message that was written here (webmail): completed, signed, copied to Sent.
+pub async fn send_own(
+    post: &Post,
+    user: &str,
+    address: &str,
+    to: &[Mailbox],
+    raw: Vec<u8>,
+) -> Result<(), super::PostError> {
+    let id = chassis::accounts::new_token::<9>();
+    let completed = complete(&raw, address, &post.hostname(), &id);
+    let signed = post.keys.sign(&completed);
+    let recipients =
+        to.iter().map(|to| crate::smtp::Recipient { to: to.clone(), notify: None, orcpt: None }).collect();
+    let envelope = Envelope {
+        from: None,
+        recipients,
+        size: None,
+        eight_bit: false,
+        smtputf8: false,
+        ret: None,
+        envid: None,
+    };
+    post.trace.note(&[&id, &message_id(&signed)], format!("written in the webmail by {user}"));
+    send(post, user, Some(address.to_owned()), &envelope, &signed, &completed).await
 }
 
 /// The From of the header must be the user's too.
