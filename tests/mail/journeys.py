@@ -44,7 +44,7 @@ def messages(box, user="anna", mailbox="INBOX"):
 
 
 def with_subject(box, subject, user="anna", mailbox="INBOX"):
-    return [raw for raw in messages(box, user, mailbox) if f"Subject: {subject}\r\n".encode() in raw]
+    return [raw for raw in messages(box, user, mailbox) if f"Subject: {subject}\r\n".encode() in raw.split(b"\r\n\r\n")[0] + b"\r\n"]
 
 
 class Wire:

@@ -21,7 +21,7 @@ pub static IDENTITY: Identity = Identity {
         Service::known("imaps", 993),
         Service::web(443, 443),
     ],
-    store: |options| options,
+    store: crate::mailbox::merge_rules,
     labels: &["mail", "imap", "smtp", "autoconfig", "autodiscover", "mta-sts"],
 };
 

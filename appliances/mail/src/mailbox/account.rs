@@ -106,6 +106,11 @@ impl Account {
         &self.shared.name
     }
 
+    /// The store that holds it.
+    pub(super) fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
     /// What it holds now.
     pub fn state(&self) -> Arc<State> {
         self.shared.state()

@@ -14,6 +14,7 @@ pub mod layout;
 mod load;
 pub mod name;
 mod rows;
+mod settle;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -25,4 +26,5 @@ pub use error::MailboxError;
 pub use flags::{Flags, Keywords, SYSTEM};
 pub use heads::Head;
 pub use rows::{Difference, Row, Rows};
+pub use settle::merge_rules;
 pub use state::{Folder, State, Viewing};

@@ -35,17 +35,22 @@ async fn page(post: Arc<Post>, request: Request) -> Answer {
         }
         None => ("History", vec![String::new()]),
     };
-    let mut found = std::collections::BTreeMap::new();
+    let (mut found, mut order) = (std::collections::BTreeMap::new(), 0u32);
     for path in paths {
         for commit in branch.history(path).map_err(Fault::internal)?.take(SHOWN) {
             let (id, commit) = commit.map_err(Fault::internal)?;
-            found.insert((std::cmp::Reverse(commit.committer.seconds), id.to_string()), commit);
+            order += 1;
+            // Within a second the branch's own order counts; a commit of both paths stands once.
+            let key = std::cmp::Reverse(commit.committer.seconds);
+            if !found.values().any(|(known, _)| *known == id) {
+                found.insert((key, order), (id, commit));
+            }
         }
     }
     let entries: Vec<Activity> = found
         .into_iter()
         .take(SHOWN)
-        .map(|((_, id), commit)| {
+        .map(|(_, (id, commit))| {
             let what = commit.message.lines().next().unwrap_or_default().to_owned();
             // The first commit makes the account: to undo it would be to lose it.
             let undo = if commit.parents.is_empty() { String::new() } else { format!("/history/{id}/undo") };
@@ -78,10 +83,6 @@ async fn undo(post: Arc<Post>, mut request: Request) -> Answer {
     if !ours {
         return Err(Fault::not_found());
     }
-    let author = store::Author::new(account.name(), &visitor.account().address);
-    let what =
-        store.commit(commit).map_err(Fault::internal)?.message.lines().next().unwrap_or_default().to_owned();
-    branch.revert(commit, author, format!("undone: {what}")).map_err(Fault::internal)?;
-    account.refresh().await.map_err(fault)?;
+    account.undo(commit).await.map_err(fault)?;
     Ok(see_other(&format!("/history?{}", query(&[("undone", &id)]))))
 }
