@@ -61,6 +61,8 @@ pub fn answer(zone: &Zone, query: &Query<'_>, writer: &mut Writer<'_>) -> u16 {
                 }
             },
             Found::Dname(node) => match synthesize(zone, node, &sought, dnssec, writer) {
+                // The made CNAME is the answer to who asks for one.
+                Ok(_) if matches!(query.qtype, RecordType::CNAME | RecordType::ANY) => return rcode::NOERROR,
                 Ok((target, owner)) => follow(zone, target, owner),
                 Err(code) => return code,
             },
