@@ -112,7 +112,10 @@ fn rfc6672_dname() {
         ask("X.d", RecordType::A)
             .ends_with(", X.d.example.test. CNAME X.t.example.test., X.t.example.test. A 192.0.2.9; ; ")
     );
-    assert!(ask("y.d", RecordType::CNAME).starts_with("NoError"), "what the CNAME leads to was not asked for");
+    assert!(
+        ask("y.d", RecordType::CNAME).starts_with("NoError"),
+        "what the CNAME leads to was not asked for"
+    );
     let long = format!("{0}.{0}.{0}.long", "z".repeat(63));
     assert!(ask(&long, RecordType::A).starts_with("YXDomain"));
 }
