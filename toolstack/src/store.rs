@@ -5,6 +5,7 @@ mod change;
 mod connection;
 mod graph;
 mod look;
+mod policy;
 mod remote;
 mod serve;
 #[cfg(test)]
@@ -16,7 +17,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use store::{Author, Options, Store};
+use store::{Author, Store};
 
 use show::Show;
 
@@ -329,7 +330,7 @@ fn dispatch(arguments: StoreArguments, show: &Show) -> Result<i32, Failure> {
 }
 
 fn open(file: &Path) -> Result<Store, Failure> {
-    Store::open_path(file, Options::new()).map_err(|error| {
+    Store::open_path(file, policy::options()).map_err(|error| {
         let file = file.display();
         match &error {
             store::Error::Device(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
