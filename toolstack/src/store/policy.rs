@@ -7,7 +7,9 @@ use store::merge::{Context, Merge, Outcome, Rule, Text};
 
 /// A store's options with the typed merges.
 pub fn options() -> Options {
+    // A clone looks each object up a few times; this much keeps the index of a household in memory.
     Options::new()
+        .cache_bytes(24 << 20)
         .merge(Rule::suffix(".ics"), Typed(Format::Calendar))
         .merge(Rule::suffix(".vcf"), Typed(Format::Card))
 }
