@@ -146,20 +146,32 @@ def modules_into(tree, names):
     (tree / "modules.list").write_text("".join(f"/modules/{module.name}\n" for module in order))
 
 
-def agent():
-    """The control port of the first domain, compiled as a static program."""
-    source = HERE / "dom0" / "agent.rs"
+def rust_program(name, source, options=(), edition="2024"):
+    """A static program of one source file for the first domain or a Linux guest."""
 
     def make(path):
-        run("rustc", "--edition", "2021", "-O", "--target", "x86_64-unknown-linux-gnu", "-C", "target-feature=+crt-static",
-            "-C", "strip=symbols", "-o", path, source, cwd=REPOSITORY)
+        run("rustc", "--edition", edition, "-O", "--target", "x86_64-unknown-linux-gnu", "-C", "target-feature=+crt-static",
+            "-C", "strip=symbols", "--crate-name", name, *options, "-o", path, source, cwd=REPOSITORY)
 
-    return made_once("agent", [source], make)
+    return made_once(name, [source, " ".join(options)], make)
+
+
+def agent():
+    """The control port of the first domain."""
+    return rust_program("agent", HERE / "dom0" / "agent.rs")
+
+
+def unpause():
+    """Unpauses a domain by one hypercall."""
+    source = HERE / "dom0" / "unpause.c"
+    library = "/usr/lib/x86_64-linux-gnu/libxenctrl.so.4.17"
+    return made_once("unpause", [source], lambda path: run("cc", "-O1", "-o", path, source, library))
 
 
 def dom0():
     """The first domain's memory file system."""
     files = [HERE / "dom0" / name for name in ("init", "vif", "block")]
+    tools = {"agent": agent(), "load": rust_program("load", HERE / "dom0" / "load.rs"), "unpause": unpause()}
     gcc = Path("/lib/x86_64-linux-gnu/libgcc_s.so.1")  # xl aborts without it; ldd does not name it.
 
     def make(path):
@@ -171,11 +183,12 @@ def dom0():
             copy_into(tree, XEN_BIN / "libxl-save-helper")
             for library in [*libraries(DOM0_PROGRAMS), gcc]:
                 copy_into(tree, library)
-            copy_into(tree, agent(), "bin/agent")
+            for name, program in tools.items():
+                copy_into(tree, program, f"bin/{name}")
             copy_into(tree, files[0], "init")
             copy_into(tree, files[1], "etc/xen/scripts/vif-bridge")
             copy_into(tree, files[2], "etc/xen/scripts/block")
-            # xl and the back ends take this lock-free locking file and an empty configuration.
+            # All memory is given out by hand: xl must not take the first domain's.
             (tree / "etc/xen/xl.conf").write_text('autoballoon="off"\nclaim_mode=0\n')
             modules_into(tree, DOM0_MODULES)
             for folder in ("proc", "sys", "dev", "run", "tmp", "guests", "usr/sbin", "var/log/xen"):
@@ -183,5 +196,5 @@ def dom0():
             (tree / "var/run").symlink_to("/run")
             pack(tree, path)
 
-    inputs = [*files, *DOM0_PROGRAMS, agent(), " ".join(DOM0_MODULES), kernel().name, Path(__file__)]
+    inputs = [*files, *DOM0_PROGRAMS, *tools.values(), " ".join(DOM0_MODULES), kernel().name, Path(__file__)]
     return made_once("dom0.cpio.gz", inputs, make)
