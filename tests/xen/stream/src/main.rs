@@ -4,7 +4,7 @@
 //! receives so many and answers how many came (u64).
 
 #[cfg(any(feature = "hosted", feature = "xen"))]
-extern crate kernel;
+extern crate kernel as _;
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
