@@ -112,6 +112,12 @@ pub trait Platform {
     /// Sets the thread pointer (the base of FS). Called at each switch of threads.
     fn set_thread_pointer(address: usize);
 
+    /// Says that a thread now runs on the stack whose lowest usable address is `lowest`. Called at each switch of
+    /// threads, for carriers that can name an overflow only if they see it coming.
+    fn watch_stack(lowest: usize) {
+        let _ = lowest;
+    }
+
     /// Ends the machine. Console output written before must have left.
     fn end(reason: End) -> !;
 }

@@ -163,6 +163,7 @@ pub fn run_first() -> ! {
         (thread.stack_pointer, thread.local.thread_pointer())
     });
     Current::set_thread_pointer(local);
+    Current::watch_stack(current_stack().0);
     // SAFETY: `next` was made by `prepare` and has not run; the abandoned stack is never switched back to.
     unsafe { switch::switch(&mut abandoned, next) };
     unreachable!("the first stack was switched back to")
@@ -263,6 +264,7 @@ fn switch_to(next: Place) {
     });
     if let Some((from, to, local)) = step {
         Current::set_thread_pointer(local);
+        Current::watch_stack(current_stack().0);
         // SAFETY: `from` points into a boxed thread, which lives until `reap` runs on another stack; `to` was saved by
         // `switch` or made by `prepare`, and its thread is not running.
         unsafe { switch::switch(from, to) };

@@ -63,6 +63,14 @@ class Guest:
         status, output = self.host.sh_status(f"xl list {self.name}")
         return output.split()[-2] if status == 0 else None
 
+    def wait_state(self, letter, deadline_s=60):
+        """Waits until xl shows `letter` among the domain's states (`c`: crashed)."""
+        end = time.monotonic() + deadline_s
+        while letter not in (self.state() or ""):
+            if time.monotonic() > end:
+                raise Deadline(f"{self.name} is {self.state()} after {deadline_s} s:\n{self.console()[-3000:]}")
+            time.sleep(0.3)
+
     def wait_gone(self, deadline_s=60):
         """Waits until the domain ended and was cleaned away."""
         end = time.monotonic() + deadline_s
@@ -75,9 +83,9 @@ class Guest:
         """The domain's number."""
         return int(self.host.sh(f"xl domid {self.name}"))
 
-    def cpu_s(self):
-        """Seconds of CPU the domain used, as Xen counts them (tenths)."""
-        return float(self.host.sh(f"xl list {self.name}").split()[-1])
+    def cpu_ns(self):
+        """CPU time the domain used so far."""
+        return int(self.host.sh(f"domain cpu {self.id()}"))
 
     def destroy(self):
         """Ends it if it still runs."""

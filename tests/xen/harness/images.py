@@ -16,8 +16,8 @@ def build(package, profile="image"):
     environment = dict(os.environ)
     environment[f"CARGO_TARGET_{TARGET.upper().replace('-', '_')}_RUSTFLAGS"] = " ".join(link_flags())
     folder = pieces.REPOSITORY / "target" / "xen"
-    command = ["cargo", "build", "--quiet", "--locked", "--package", package, "--bin", package, "--features",
-               f"{package}/xen", "--profile", profile, "--target", TARGET, "--target-dir", str(folder)]
+    command = ["cargo", "build", "--quiet", "--locked", "--package", package, "--bin", package, "--no-default-features", "--features",
+               "xen", "--profile", profile, "--target", TARGET, "--target-dir", str(folder)]
     done = subprocess.run(command, cwd=pieces.REPOSITORY, env=environment, capture_output=True, text=True)
     if done.returncode != 0:
         raise RuntimeError(done.stderr[-4000:])

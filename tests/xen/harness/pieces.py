@@ -161,17 +161,17 @@ def agent():
     return rust_program("agent", HERE / "dom0" / "agent.rs")
 
 
-def unpause():
-    """Unpauses a domain by one hypercall."""
-    source = HERE / "dom0" / "unpause.c"
+def domain():
+    """Single hypercalls about a domain, for figures."""
+    source = HERE / "dom0" / "domain.c"
     library = "/usr/lib/x86_64-linux-gnu/libxenctrl.so.4.17"
-    return made_once("unpause", [source], lambda path: run("cc", "-O1", "-o", path, source, library))
+    return made_once("domain", [source], lambda path: run("cc", "-O1", "-o", path, source, library))
 
 
 def dom0():
     """The first domain's memory file system."""
     files = [HERE / "dom0" / name for name in ("init", "vif", "block")]
-    tools = {"agent": agent(), "load": rust_program("load", HERE / "dom0" / "load.rs"), "unpause": unpause()}
+    tools = {"agent": agent(), "load": rust_program("load", HERE / "dom0" / "load.rs"), "domain": domain()}
     gcc = Path("/lib/x86_64-linux-gnu/libgcc_s.so.1")  # xl aborts without it; ldd does not name it.
 
     def make(path):

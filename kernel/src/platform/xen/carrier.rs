@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::ptr::NonNull;
 
 use super::abi::{call, schedule};
-use super::{clock, console, control, devices, entropy, event, hypercall, memory, xenstore};
+use super::{clock, console, control, devices, entropy, event, hypercall, memory, tripwire, xenstore};
 use crate::platform::{Disk, End, NetworkCard, Platform, Shutdown};
 
 /// `SEGBASE_FS` of `set_segment_base`.
@@ -79,6 +79,10 @@ impl Platform for Xen {
     fn set_thread_pointer(address: usize) {
         // SAFETY: the base of FS is where the program's thread-local storage is; the caller hands over a valid one.
         let _ = unsafe { hypercall::hypercall(call::SET_SEGMENT_BASE, [BASE_OF_FS, address, 0, 0]) };
+    }
+
+    fn watch_stack(lowest: usize) {
+        tripwire::watch(lowest);
     }
 
     fn end(reason: End) -> ! {

@@ -1,4 +1,4 @@
-//! The carrier `xen`: a Xen PV domain. docs/kernel.md has the memory map and the order of boot.
+//! The carrier `xen`: a Xen PV domain. docs/kernel-xen.md has the memory map and the order of boot.
 //!
 //! The upper half is protocol as pure code: it sees shared pages through [`shared::Shared`], believes nothing it reads
 //! there, and is tested, fuzzed and run under Miri on Linux. The lower half, there with the feature `xen` alone, is what
@@ -44,6 +44,8 @@ mod netfront;
 mod start_info;
 #[cfg(feature = "xen")]
 mod trap;
+#[cfg(feature = "xen")]
+mod tripwire;
 #[cfg(feature = "xen")]
 mod xenbus;
 #[cfg(feature = "xen")]

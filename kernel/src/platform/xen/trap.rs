@@ -10,7 +10,7 @@ use core::fmt::Write;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::abi::{KERNEL_CODE_SEGMENT, call, schedule};
-use super::{console, event, hypercall};
+use super::{console, event, hypercall, tripwire};
 use crate::crash::{self, Console, Fault};
 
 /// One entry of Xen's trap table (`trap_info`).
@@ -148,6 +148,12 @@ extern "C" fn handle(frame: *const Frame) -> ! {
     let (_, kind, has_code) = known.unwrap_or(&(0, "unknown exception", false));
     let at = usize::from(*has_code);
     let (instruction, stack) = (frame.rest[at] as usize, frame.rest[at + 3] as usize);
+    if frame.vector == 1 && tripwire::is_on() {
+        write_registers(frame, 0);
+        crash::machine(format_args!(
+            "stack overflow at {stack:#x}, instruction {instruction:#x}; the setting `stack` allows larger ones"
+        ));
+    }
     write_registers(frame, if *has_code { frame.rest[0] } else { 0 });
     let address = if frame.vector == 14 { event::fault_address() } else { None };
     crash::fault(Fault { kind, address, instruction, stack })
