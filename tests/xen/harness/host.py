@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -205,7 +206,14 @@ class Host:
         return text.decode(errors="replace")
 
     def forward(self, protocol, address, port):
-        """Forwards a free port of this machine's loopback to `address`:`port` on the emulated network; returns it."""
+        """Forwards a free port of this machine's loopback to `address`:`port` on the emulated network; returns it.
+
+        QEMU finds the way back of a datagram by the guest's address and port alone, so there must be only one forward to
+        each; a second question gets the first one's port."""
+        known = rf"{protocol.upper()}\[HOST_FORWARD\]\s+\d+\s+\S+\s+(\d+)\s+{re.escape(address)}\s+{port}\s"
+        found = re.search(known, self.monitor("info usernet"))
+        if found:
+            return int(found[1])
         here = free_port(socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM)
         answer = self.monitor(f"hostfwd_add {protocol}:127.0.0.1:{here}-{address}:{port}")
         if "could not" in answer.lower() or "invalid" in answer.lower():
