@@ -2,6 +2,7 @@
 
 mod account;
 mod backup;
+mod build;
 mod cli;
 mod deploy;
 mod device;

@@ -6,11 +6,16 @@
 //! | `EXAM_DISK` | file or disk of 16 MiB to write on; without it the disk is not examined |
 //! | `EXAM_PEER` | addresses (with commas) of a peer that echoes TCP and UDP on one port; without it the wire is not examined |
 //! | `EXAM_PORT` | port to serve at the end, until a client says `stop`; TLS on the next one; without it nothing is served |
+//! | `EXAM_CRASH` | `stack`, `heap` or `abort`: end that way, instead of an examination |
+//! | `EXAM_WAIT` | wait for SIGTERM and say so, instead |
+//! | `EXAM_LOOKUP` | print the addresses of that name, instead |
+//! | `EXAM_ONLY` | ask only the questions whose names hold this |
 //! | `EXAM_CROWD` | connections at once on the loopback, 1,000 without it |
 
 #[cfg(any(feature = "hosted", feature = "xen"))]
 extern crate kernel as _;
 
+mod crash;
 mod disk;
 mod errors;
 mod service;
@@ -75,8 +80,12 @@ fn main() -> ExitCode {
             quiet(info);
         }
     }));
+    if let Some(code) = crash::instead() {
+        return code;
+    }
     println!("examination: {} questions", QUESTIONS.len());
-    for (name, question) in QUESTIONS {
+    let only = std::env::var("EXAM_ONLY").unwrap_or_default();
+    for (name, question) in QUESTIONS.iter().filter(|(name, _)| name.contains(&only)) {
         match catch_unwind(AssertUnwindSafe(question)) {
             Ok(answer) => println!("{name}: {answer}"),
             Err(_) => {

@@ -1,0 +1,131 @@
+"""What the hosted machine is put through."""
+import difflib
+import os
+import subprocess
+import tempfile
+
+import images
+import peer
+from machine import INSIDE, INSIDE6, OUTSIDE, OUTSIDE6, STATIC, Program, Wire, sh
+
+failed = 0
+
+
+def check(name, right, more=""):
+    global failed
+    print(f"ok   {name}" if right else f"FAIL {name} {more}", flush=True)
+    failed += not right
+
+
+def disk(directory, name):
+    path = os.path.join(directory, name)
+    with open(path, "wb") as file:
+        file.truncate(16 << 20)
+    return path
+
+
+def examine(target, kind, directory, loss=None, offload=True):
+    """One examination over a wire; gives its transcript."""
+    name = f"examination {target} over {kind}" + (f", {loss}" if loss else "") + ("" if offload else ", no offload")
+    with Wire(kind, loss) as wire, peer.Echo([OUTSIDE, OUTSIDE6]) as echo:
+        environment = {"EXAM_PEER": echo.peers, "EXAM_PORT": "7000"}
+        image = disk(directory, "exam.img")
+        arguments = [] if target == "unix" else STATIC
+        with Program("examination", target, wire, arguments, environment, disk=image, offload=offload) as program:
+            if not program.wait_line("serving", 120):
+                check(name, False, "it does not come to serving:\n" + "\n".join(program.lines[-12:]))
+                return program.transcript()
+            try:
+                wrong = peer.drive([INSIDE, INSIDE6], 7000)
+            except OSError as error:
+                wrong = [str(error)]
+            code = program.end(30)
+            check(name, code == 0 and not wrong, f"exit {code}, wrong: {wrong}\n" + "\n".join(program.lines[-6:]))
+            return program.transcript()
+
+
+def same(name, one, other):
+    lines = list(difflib.unified_diff(one, other, lineterm="", n=0))
+    check(name, not lines, "\n".join(lines))
+
+
+def examinations(directory):
+    unix = examine("unix", "veth", directory)
+    same("transcripts of unix and hosted (TAP) are equal", unix, examine("hosted", "tap", directory))
+    same("transcripts of unix and hosted (packet socket) are equal", unix, examine("hosted", "packet", directory))
+    same("and without offloads", unix, examine("hosted", "tap", directory, offload=False))
+    loss = "delay 3ms 1ms loss 2%"
+    same("and under loss and reordering", unix, examine("hosted", "packet", directory, loss=loss))
+
+
+def dig(*words):
+    done = subprocess.run(["dig", "+tries=3", "+time=2", "+short", *words], capture_output=True, text=True, timeout=30)
+    return done.stdout.strip()
+
+
+def names():
+    with Wire("tap") as wire, Program("signpost-dns", "hosted", wire, STATIC, memory=32) as program:
+        if not program.wait_line("ready"):
+            check("signpost-dns hosted is ready", False, "\n".join(program.lines[-8:]))
+            return
+        check("dig is answered over UDP", "ns1.example.test." in dig(f"@{INSIDE}", "example.test", "SOA"))
+        check("dig is answered over TCP", "ns1.example.test." in dig(f"@{INSIDE}", "+tcp", "example.test", "NS"))
+        check("and its port without a listener refuses", subprocess.run(
+            ["curl", "-s", "--max-time", "5", f"http://{INSIDE}:81/"]).returncode == 7)
+
+
+def crashes():
+    wanted = {
+        "stack": "stack overflow",
+        "heap": "the heap is exhausted",
+        "abort": "the program aborted",
+    }
+    for kind, words in wanted.items():
+        with Program("examination", "hosted", environment={"EXAM_CRASH": kind}, memory=16) as program:
+            code = program.end(20)
+            said = any(words in line for line in program.lines)
+            check(f"a crash by {kind} is named and ends the machine", said and code == -6, f"exit {code}: {program.lines[-4:]}")
+
+
+def stop():
+    with Program("examination", "hosted", environment={"EXAM_WAIT": "1"}) as program:
+        ready = program.wait_line("waiting")
+        program.terminate()
+        code = program.end(10)
+        check("SIGTERM lets the program finish first", ready and "flushed" in program.lines and code == 0,
+              f"exit {code}: {program.lines[-4:]}")
+
+
+def configuration(directory):
+    """Addresses by DHCP and router advertisements, names by the server that DHCP names."""
+    with Wire("tap") as wire:
+        words = [
+            "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--interface=wire0", "--bind-interfaces",
+            "--except-interface=lo", "--no-hosts", "--no-resolv", "--leasefile-ro", f"--pid-file={directory}/dnsmasq.pid",
+            "--dhcp-range=10.9.0.50,10.9.0.60,255.255.255.0,1h", "--enable-ra",
+            "--dhcp-range=fd09::,ra-only,64,1h", "--address=/name.example/192.0.2.77", "--user=root",
+        ]
+        with subprocess.Popen(words, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as server:
+            try:
+                environment = {"EXAM_LOOKUP": "name.example"}
+                with Program("examination", "hosted", wire, [], environment) as program:
+                    program.wait_line("lookup", 30)
+                    program.end(15)
+                    text = "\n".join(program.lines)
+                    check("DHCP gives an address", "10.9.0.5" in text or "10.9.0.60" in text, text)
+                    check("a router advertisement gives an address", "fd09::" in text, text)
+                    check("the name server from DHCP is asked", "192.0.2.77" in text, text)
+            finally:
+                server.kill()
+
+
+def main():
+    sh("ip", "link", "set", "lo", "up")
+    with tempfile.TemporaryDirectory() as directory:
+        crashes()
+        stop()
+        names()
+        configuration(directory)
+        examinations(directory)
+    print(f"{failed} failed")
+    return 1 if failed else 0

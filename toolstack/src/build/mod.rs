@@ -1,0 +1,162 @@
+//! `nymote build`: an appliance as a Linux program, as a program on our kernel, or as a Xen machine.
+//!
+//! The same sources and the same stable toolchain make all three; what differs is a feature of the appliance's crate,
+//! which names the kernel, and how the program is linked ([`link`]). Two builds of the same sources are the same bytes:
+//! paths are taken out, nothing notes a time, and the compiler gets one order of work.
+
+mod link;
+mod report;
+pub mod symbolize;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clap::ValueEnum;
+use flate2::{Compression, GzBuilder};
+
+use crate::trouble::Trouble;
+
+/// The appliances, which are also the names of their crates.
+const SERVICES: [&str; 4] = ["mail", "contacts", "calendar", "signpost-dns"];
+
+/// What carries an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Target {
+    /// A Linux process.
+    Unix,
+    /// Our kernel in a Linux process.
+    Hosted,
+    /// Our kernel in a Xen PV domain.
+    Xen,
+}
+
+impl Target {
+    fn name(self) -> &'static str {
+        match self {
+            Target::Unix => "unix",
+            Target::Hosted => "hosted",
+            Target::Xen => "xen",
+        }
+    }
+}
+
+/// Makes images of the appliances, the same bytes from the same sources, with a report of what takes the space.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// mail, contacts, calendar or signpost-dns (or `signpost`, or another member of the workspace that has the features
+    /// `hosted` and `xen`); all four appliances without it
+    service: Option<String>,
+    /// What is to carry it
+    #[arg(long, value_enum, default_value = "xen")]
+    target: Target,
+    /// The sources; the workspace around the working directory without it
+    #[arg(long, value_name = "DIR")]
+    source: Option<PathBuf>,
+    /// Where images go; target/images in the sources without it
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// End with one line of JSON for each image
+    #[arg(long)]
+    json: bool,
+}
+
+/// One image, built.
+struct Image {
+    elf: PathBuf,
+    image: PathBuf,
+    debug: PathBuf,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<(), Trouble> {
+    let source = match &args.source {
+        Some(directory) => directory.canonicalize().map_err(|error| Trouble::io("find", directory, error))?,
+        None => workspace_around()?,
+    };
+    let output = args.output.clone().unwrap_or_else(|| source.join("target/images"));
+    fs::create_dir_all(&output).map_err(|error| Trouble::io("make", &output, error))?;
+    let output = output.canonicalize().map_err(|error| Trouble::io("find", &output, error))?;
+    let services: Vec<&str> = match args.service.as_deref() {
+        None => SERVICES.to_vec(),
+        Some("signpost") => vec!["signpost-dns"],
+        Some(one) => vec![one],
+    };
+    let mut lines = Vec::new();
+    for service in services {
+        let built = link::build(&source, service, args.target)?;
+        let image = finish(&built, service, args.target, &output)?;
+        let (elf_bytes, image_bytes) = (length(&image.elf)?, length(&image.image)?);
+        if args.json {
+            lines.push(serde_json::json!({
+                "service": service,
+                "target": args.target.name(),
+                "elf": image.elf,
+                "image": image.image,
+                "elf_bytes": elf_bytes,
+                "image_bytes": image_bytes,
+            }));
+        } else {
+            println!("{service} for {}: {}", args.target.name(), image.image.display());
+            println!("  program {elf_bytes} bytes, image as booted {image_bytes} bytes");
+            println!("  names of addresses: nymote symbolize {}", image.debug.display());
+            report::print(&built)?;
+        }
+    }
+    lines.iter().for_each(|line| println!("{line}"));
+    Ok(())
+}
+
+/// Strips the program, keeps its names in a file beside it, compresses what Xen boots.
+fn finish(built: &Path, service: &str, target: Target, output: &Path) -> Result<Image, Trouble> {
+    let base = format!("{service}-{}", target.name());
+    let (elf, debug) = (output.join(&base), output.join(format!("{base}.debug")));
+    tool("objcopy", &["--only-keep-debug"], built, &debug)?;
+    tool("objcopy", &["--strip-all", "--remove-section=.comment"], built, &elf)?;
+    if target != Target::Xen {
+        return Ok(Image { image: elf.clone(), elf, debug });
+    }
+    let image = output.join(format!("{base}.gz"));
+    let program = fs::read(&elf).map_err(|error| Trouble::io("read", &elf, error))?;
+    let write = || {
+        // No name and no time in the header: the same bytes every time.
+        let mut gzip = GzBuilder::new().mtime(0).write(fs::File::create(&image)?, Compression::best());
+        gzip.write_all(&program)?;
+        gzip.finish()?.sync_all()
+    };
+    write().map_err(|error| Trouble::io("write", &image, error))?;
+    Ok(Image { elf, image, debug })
+}
+
+fn tool(name: &str, words: &[&str], from: &Path, to: &Path) -> Result<(), Trouble> {
+    let done = Command::new(name).args(words).arg(from).arg(to).status();
+    match done {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(Trouble::new(format!("{name} on {} ended with {status}", from.display()))),
+        Err(error) => Err(Trouble::new(format!("cannot run {name}: {error}"))
+            .advise("install the compiler's tools: apt install gcc binutils")),
+    }
+}
+
+fn length(path: &Path) -> Result<u64, Trouble> {
+    fs::metadata(path).map(|metadata| metadata.len()).map_err(|error| Trouble::io("look at", path, error))
+}
+
+/// The nearest directory upwards whose Cargo.toml is a workspace that holds the kernel.
+fn workspace_around() -> Result<PathBuf, Trouble> {
+    let here =
+        std::env::current_dir().map_err(|error| Trouble::new(format!("no working directory: {error}")))?;
+    here.ancestors()
+        .find(|directory| {
+            directory.join("kernel/Cargo.toml").exists() && directory.join("Cargo.toml").exists()
+        })
+        .map(Path::to_path_buf)
+        .ok_or_else(|| {
+            Trouble::new(format!("{} is not inside nymote's sources", here.display()))
+                .advise("go there, or name them with --source DIR")
+        })
+}
+
+#[cfg(test)]
+mod tests;
