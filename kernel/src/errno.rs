@@ -1,4 +1,32 @@
 //! Error numbers, and the list of what answers which.
+//!
+//! A machine has no users, no processes, no terminals, and no names but those in [`crate::fd::paths`]. What a program asks
+//! for beyond that is answered so that std and tokio take their documented way out:
+//!
+//! | call | answer | why |
+//! |---|---|---|
+//! | opening, looking at, resolving a path that is not there | ENOENT | there are no other files |
+//! | creating, renaming, removing, linking, making directories | EROFS | names do not change (ENOENT if it is not there) |
+//! | opening a text or a read-only disk for writing | EROFS | it cannot change |
+//! | `opendir` of `/`, `/dev`, `/etc` | EACCES | nothing in them that a program does not know by name |
+//! | `readlink` | EINVAL | there are no links |
+//! | `ftruncate` of a disk | EINVAL | its size is what it is; setting that very size succeeds |
+//! | reading or writing past a disk's end | 0 / ENOSPC | as block devices do |
+//! | `fsync` and kin | EIO | the device's flush failed: nothing since the last good one is known to be stable |
+//! | the same | EOPNOTSUPP | the device knows no flush: no promise can be made |
+//! | `fsync` of what is not a disk; `lseek`, `pread` of the same | EINVAL; ESPIPE | nothing to flush; no position |
+//! | mapping a file | ENODEV | memory comes from the heap alone |
+//! | `ioctl` that is not known; `isatty` | ENOTTY | no terminals |
+//! | `statx`, `close_range`, `pidfd_*`, other `syscall` numbers | ENOSYS | std falls back to the older call |
+//! | waiting for, signalling other processes | ECHILD, ESRCH | there are none |
+//! | `setenv`, `unsetenv` | EPERM | the environment is the machine's configuration |
+//! | sockets of other families; of other types | EAFNOSUPPORT; ESOCKTNOSUPPORT | IPv4, IPv6, TCP, UDP; local ones come in pairs |
+//! | socket options that are not known | ENOPROTOOPT | nothing is pretended; sizes and priorities are accepted as hints |
+//! | connecting without a way there | ENETUNREACH | no address or no route of that family |
+//! | connecting when the memory for sockets is used up | ENOBUFS | see docs/kernel.md, Limits |
+//! | sending a datagram of more than 8,164 bytes over a card | EMSGSIZE | the fragmentation buffer |
+//! | a lock on a file | success | nobody else could hold it |
+//! | `mprotect`, `madvise` | success, no effect | the carrier decides what memory may do |
 
 use core::ffi::c_int;
 
