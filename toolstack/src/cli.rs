@@ -7,7 +7,9 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::place::Place;
 use crate::suite::SUITE;
 use crate::trouble::Trouble;
-use crate::{account, backup, build, deploy, device, dns, doctor, host, logs, manifest, place, status, store, up};
+use crate::{
+    account, backup, build, deploy, device, dns, doctor, host, logs, manifest, place, status, store, up,
+};
 
 /// Mail, contacts, calendar and names for a household: one program, everything in Git's own format.
 #[derive(Debug, Parser)]
