@@ -1,7 +1,7 @@
 //! CardDAV and the address book on the web, over the store.
 
-use chassis::http::Router;
 use chassis::{Chassis, Failure, Identity, Service};
+use dav::http::Site;
 
 /// Who this appliance is.
 pub static IDENTITY: Identity = Identity {
@@ -10,7 +10,7 @@ pub static IDENTITY: Identity = Identity {
     about: "Your address book, on every device.",
     version: env!("CARGO_PKG_VERSION"),
     services: &[Service::web(8443, 444)],
-    store: |options| options,
+    store: dav::household::policy::with_policies,
     labels: &["contacts"],
 };
 
@@ -19,7 +19,8 @@ pub static IDENTITY: Identity = Identity {
 /// # Errors
 /// Whatever keeps it from starting.
 pub async fn run(chassis: Chassis) -> Result<(), Failure> {
-    chassis.http(Router::new()).await?;
+    let site = Site::new(&chassis);
+    chassis.http(site.routes()).await?;
     chassis.ready();
     chassis.stopping().await;
     Ok(())

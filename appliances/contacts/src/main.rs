@@ -1,7 +1,5 @@
-//! The appliance as a program of its own: a Linux process, or a machine.
+//! The appliance as a program. See the library for what it does.
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
+fn main() -> std::process::ExitCode {
     chassis::run(&contacts::IDENTITY, contacts::run)
 }

@@ -1,8 +1,10 @@
 //! WebDAV and the part of CalDAV and CardDAV that both share.
 
+pub mod activity;
 pub mod calendar;
 pub mod card;
 pub mod household;
+pub mod http;
 pub mod limits;
 pub mod path;
 pub mod reading;

@@ -2,6 +2,7 @@
 //! clone or sync sees another's. Reads answer from memory; a change is one commit, durable when it returns.
 
 pub mod names;
+pub mod policy;
 pub mod properties;
 pub mod summary;
 pub mod view;

@@ -4,15 +4,34 @@ use std::collections::HashSet;
 
 use super::stream::{self, Members};
 use super::subject::At;
-use super::{Body, Response};
+use super::{Access, Body, Response, Service};
 use crate::calendar::data::{fold_into, text_of};
 use crate::household::properties::Kind;
 use crate::household::view::Member;
 use crate::reading::{escape, read};
 use crate::xml::write::Writer;
 
+impl Service {
+    /// The collection behind a public link's secret, read-only.
+    pub fn public_link(&self, secret: &str) -> Option<Response> {
+        if secret.len() < 16 {
+            return None;
+        }
+        for owner in self.household.accounts() {
+            let Ok(view) = self.household.view(&owner) else { continue };
+            let found = view.collections.values().find(|c| c.properties.public.as_deref() == Some(secret));
+            if let Some(found) = found {
+                let names = found.names.clone();
+                let (collection, account) = (found.clone(), owner.clone());
+                return Some(collection_file(&At { account, names, owner, access: Access::Read, view: view.clone(), collection }));
+            }
+        }
+        None
+    }
+}
+
 /// What GET of a collection gives.
-pub fn collection(at: &At) -> Response {
+pub fn collection_file(at: &At) -> Response {
     let mut response = Response::new(200);
     match at.collection.properties.kind {
         Kind::Calendar => {

@@ -50,7 +50,7 @@ impl Service {
                 response.body = Body::Whole(bytes);
                 Ok(response)
             }
-            Subject::Collection(at) => Ok(super::export::collection(&at)),
+            Subject::Collection(at) => Ok(super::export::collection_file(&at)),
             _ => Ok(Response::new(204)),
         }
     }

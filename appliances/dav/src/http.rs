@@ -1,0 +1,152 @@
+//! The server on the chassis: its routes, who asks, and answers that are sent while they are made.
+
+use std::sync::Arc;
+
+use chassis::Chassis;
+use chassis::http::{Answer, Body as HttpBody, Fault, HeaderName, HeaderValue, Method, Request as HttpRequest, Router, StatusCode};
+
+use crate::activity::Activity;
+use crate::household::{Caller, Household};
+use crate::limits::{FILE_BYTES_MAX, OBJECT_BYTES_MAX, XML_BODY_BYTES_MAX};
+use crate::server::{Body, Request, Response, Service};
+
+/// What the pages and the WebDAV routes of an appliance share.
+#[derive(Clone)]
+pub struct Site {
+    /// The chassis.
+    pub chassis: Chassis,
+    /// The WebDAV server.
+    pub service: Service,
+    /// Who read what, for the activity page.
+    pub activity: Arc<Activity>,
+}
+
+impl Site {
+    /// Over the chassis's store.
+    pub fn new(chassis: &Chassis) -> Site {
+        let accounts = chassis.accounts().clone();
+        let names = move || accounts.all().iter().map(|account| account.user.clone()).collect();
+        let household = Household::new(chassis.store().clone(), names);
+        let service = Service { household, domain: chassis.domain().to_string() };
+        Site { chassis: chassis.clone(), service, activity: Arc::default() }
+    }
+
+    /// The trees.
+    pub fn household(&self) -> &Household {
+        &self.service.household
+    }
+
+    /// Routes of WebDAV: the trees, principals, discovery from the root, public links.
+    pub fn routes(&self) -> Router {
+        let mut router = Router::new();
+        for pattern in ["/dav/{*rest}", "/principals/{*rest}"] {
+            let site = self.clone();
+            router = router.any(pattern, move |request| {
+                let site = site.clone();
+                async move { site.dav(request).await }
+            });
+        }
+        for name in ["PROPFIND", "OPTIONS", "REPORT"] {
+            let site = self.clone();
+            let Ok(method) = Method::from_bytes(name.as_bytes()) else { continue };
+            router = router.method(method, "/", move |request| {
+                let site = site.clone();
+                async move { site.dav(request).await }
+            });
+        }
+        for pattern in ["/.well-known/caldav", "/.well-known/carddav"] {
+            router = router.any(pattern, |_| async { to_http(crate::server::well_known()) });
+        }
+        let site = self.clone();
+        router.get("/public/{link}", move |request| {
+            let site = site.clone();
+            async move { site.public(&request) }
+        })
+    }
+
+    async fn dav(&self, request: HttpRequest) -> Answer {
+        let visitor = self.chassis.require(&request).await?;
+        // A browser's cookie may read; what changes something carries the name and password itself, so that no other
+        // site can make a browser do it.
+        let reads = matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "PROPFIND" | "REPORT");
+        if !reads && request.header("authorization").is_none() {
+            return Err(Fault::new(StatusCode::UNAUTHORIZED, "Send the name and the password with the request.")
+                .with(chassis::http::header::WWW_AUTHENTICATE, "Basic realm=\"nymote\", charset=\"UTF-8\""));
+        }
+        let caller = Caller {
+            account: visitor.account().user.clone(),
+            device: visitor.login.device().to_string(),
+            program: request.agent(),
+        };
+        let request = read_request(request).await?;
+        let response = self.service.answer(&caller, &request).await;
+        self.activity.saw(&caller, &request, response.status);
+        to_http(response)
+    }
+
+    /// A calendar's public link: `/public/SECRET.ics`, read-only, for whoever knows it.
+    fn public(&self, request: &HttpRequest) -> Answer {
+        let link = request.matched("link");
+        let secret = link.strip_suffix(".ics").or_else(|| link.strip_suffix(".vcf")).unwrap_or(link);
+        match self.service.public_link(secret) {
+            Some(response) => to_http(response),
+            None => Err(Fault::not_found()),
+        }
+    }
+}
+
+async fn read_request(mut request: HttpRequest) -> Result<Request, Fault> {
+    let method = request.method.as_str().to_string();
+    let limit = match method.as_str() {
+        "PUT" => FILE_BYTES_MAX,
+        "POST" => OBJECT_BYTES_MAX,
+        _ => XML_BODY_BYTES_MAX,
+    };
+    let body = request.bytes(limit).await?;
+    let target = match request.query() {
+        "" => request.path().to_string(),
+        query => format!("{}?{query}", request.path()),
+    };
+    let fields = request.headers.iter().map(|(name, value)| {
+        (name.as_str().to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+    });
+    let mut fields: Vec<(String, String)> = fields.collect();
+    if !fields.iter().any(|(name, _)| name == "host")
+        && let Some(host) = request.host()
+    {
+        fields.push(("host".into(), host.to_string()));
+    }
+    Ok(Request { method, target, fields, body, now_ms: chassis::clock::now_ms() })
+}
+
+/// An answer of the server as one of the chassis.
+pub fn to_http(response: Response) -> Answer {
+    let status = StatusCode::from_u16(response.status).map_err(Fault::internal)?;
+    let body = match response.body {
+        Body::Whole(bytes) => HttpBody::from(bytes),
+        Body::Stream(pieces) => streamed(pieces),
+    };
+    let mut answer = chassis::http::Response::new(body);
+    *answer.status_mut() = status;
+    for (name, value) in response.fields {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value)) {
+            answer.headers_mut().insert(name, value);
+        }
+    }
+    Ok(answer)
+}
+
+/// Pieces are made one by one between other requests: making one takes a millisecond or two, and the task gives way after
+/// each.
+fn streamed(mut pieces: Box<dyn Iterator<Item = String> + Send>) -> HttpBody {
+    let (sender, body) = HttpBody::stream(None);
+    tokio::spawn(async move {
+        while let Some(piece) = pieces.next() {
+            if !piece.is_empty() && sender.send(piece).await.is_err() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    body
+}
