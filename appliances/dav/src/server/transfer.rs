@@ -110,12 +110,13 @@ impl Service {
                 uid_is_free(to, target, to_name, &summary.uid)?;
             }
             let there = target.member(to_name);
-            if let Some(child) = view.collections.get(&join(&to_path, &stored_to)) {
+            let child = view.collections.get(&join(&to_path, &stored_to));
+            if let Some(child) = child {
                 change.remove(&child.path)?;
             }
             let place = there
                 .map_or_else(|| target.path_for(&stored_to), |member| target.member_path(to_name, member));
-            change.expect(&place, there.map(|member| member.id))?;
+            change.expect(&place, there.map(|member| member.id).or(child.and_then(|child| child.tree)))?;
             let id = change.put(&place, bytes.clone())?;
             Household::note(change, target.properties.kind, id, &summary);
             change.remove(target.properties_path(&stored_to))?;
