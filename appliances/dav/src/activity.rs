@@ -64,7 +64,8 @@ impl Activity {
     /// What was read of an account's tree, the latest first.
     pub fn of(&self, account: &str) -> Vec<Seen> {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut out: Vec<Seen> = seen.iter().filter(|(key, _)| key.0 == account).map(|(_, seen)| seen.clone()).collect();
+        let mut out: Vec<Seen> =
+            seen.iter().filter(|(key, _)| key.0 == account).map(|(_, seen)| seen.clone()).collect();
         out.sort_by_key(|seen| std::cmp::Reverse(seen.at_ms));
         out
     }

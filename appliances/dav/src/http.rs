@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use chassis::Chassis;
-use chassis::http::{Answer, Body as HttpBody, Fault, HeaderName, HeaderValue, Method, Request as HttpRequest, Router, StatusCode};
+use chassis::http::{
+    Answer, Body as HttpBody, Fault, HeaderName, HeaderValue, Method, Request as HttpRequest, Router,
+    StatusCode,
+};
 
 use crate::activity::Activity;
 use crate::household::{Caller, Household};
@@ -70,8 +73,11 @@ impl Site {
         // site can make a browser do it.
         let reads = matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "PROPFIND" | "REPORT");
         if !reads && request.header("authorization").is_none() {
-            return Err(Fault::new(StatusCode::UNAUTHORIZED, "Send the name and the password with the request.")
-                .with(chassis::http::header::WWW_AUTHENTICATE, "Basic realm=\"nymote\", charset=\"UTF-8\""));
+            return Err(Fault::new(
+                StatusCode::UNAUTHORIZED,
+                "Send the name and the password with the request.",
+            )
+            .with(chassis::http::header::WWW_AUTHENTICATE, "Basic realm=\"nymote\", charset=\"UTF-8\""));
         }
         let caller = Caller {
             account: visitor.account().user.clone(),
@@ -129,7 +135,9 @@ pub fn to_http(response: Response) -> Answer {
     let mut answer = chassis::http::Response::new(body);
     *answer.status_mut() = status;
     for (name, value) in response.fields {
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value)) {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value))
+        {
             answer.headers_mut().insert(name, value);
         }
     }

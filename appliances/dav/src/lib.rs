@@ -1,11 +1,13 @@
 //! WebDAV and the part of CalDAV and CardDAV that both share.
 
 pub mod activity;
+pub mod agenda;
 pub mod calendar;
 pub mod card;
 pub mod household;
 pub mod http;
 pub mod limits;
+pub mod pages;
 pub mod path;
 pub mod reading;
 pub mod server;

@@ -12,4 +12,5 @@ pub mod series;
 pub mod times;
 pub mod value;
 mod windows;
+pub mod words;
 pub mod zone;

@@ -23,7 +23,14 @@ impl Service {
             if let Some(found) = found {
                 let names = found.names.clone();
                 let (collection, account) = (found.clone(), owner.clone());
-                return Some(collection_file(&At { account, names, owner, access: Access::Read, view: view.clone(), collection }));
+                return Some(collection_file(&At {
+                    account,
+                    names,
+                    owner,
+                    access: Access::Read,
+                    view: view.clone(),
+                    collection,
+                }));
             }
         }
         None

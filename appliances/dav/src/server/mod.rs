@@ -20,6 +20,7 @@ mod transfer;
 pub use export::{export_book, export_calendar};
 pub use fault::Fault;
 pub use offline::{Refused, refused_branch};
+pub use propfind::zone_of_text;
 pub use subject::Access;
 
 use bytes::Bytes;
