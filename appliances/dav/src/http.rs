@@ -60,6 +60,13 @@ impl Site {
         for pattern in ["/.well-known/caldav", "/.well-known/carddav"] {
             router = router.any(pattern, |_| async { to_http(crate::server::well_known()) });
         }
+        for pattern in ["/calendar.git/{*rest}", "/contacts.git/{*rest}"] {
+            let site = self.clone();
+            router = router.any(pattern, move |request| {
+                let site = site.clone();
+                async move { crate::git::answer(&site, request).await }
+            });
+        }
         let site = self.clone();
         router.get("/public/{link}", move |request| {
             let site = site.clone();

@@ -4,6 +4,7 @@ pub mod activity;
 pub mod agenda;
 pub mod calendar;
 pub mod card;
+pub mod git;
 pub mod household;
 pub mod http;
 pub mod limits;
