@@ -13,7 +13,8 @@ fn main() -> std::io::Result<()> {
     let day = |year| Day::new(year, 1, 1).map_or(Day(0), |day| day).midnight();
     for line in std::io::stdin().lock().lines() {
         let body = line?.replace('|', "\r\n");
-        let text = format!("BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nUID:1\r\n{body}\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n");
+        let text =
+            format!("BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nUID:1\r\n{body}\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n");
         let series = read(text.as_bytes()).ok().and_then(|all| series_of(&all[0]).ok());
         let answer = match series.as_ref().and_then(|all| all.first()) {
             None => "unreadable".to_string(),

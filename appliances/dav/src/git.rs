@@ -3,12 +3,14 @@
 
 use std::io::{self, Cursor, Read, Write};
 
-use chassis::http::{Answer, Body, BodySender, Fault, HeaderName, HeaderValue, Request as HttpRequest, Response, StatusCode};
+use chassis::http::{
+    Answer, Body, BodySender, Fault, HeaderName, HeaderValue, Request as HttpRequest, Response, StatusCode,
+};
 use git_wire::http::{Access, Reply, Request, respond};
 use git_wire::serve::{ChangedPaths, RefChange};
 use git_wire::{
-    Head, Header, LargeObject, Limits, Object, ObjectId, Objects, Quarantine, Received, Ref, RefUpdate, Repository,
-    RepositoryError, Stored, View,
+    Head, Header, LargeObject, Limits, Object, ObjectId, Objects, Quarantine, Received, Ref, RefUpdate,
+    Repository, RepositoryError, Stored, View,
 };
 use store::Store;
 use tokio::sync::oneshot;
@@ -35,7 +37,10 @@ pub async fn answer(site: &Site, mut request: HttpRequest) -> Answer {
         content_encoding: field("content-encoding"),
         git_protocol: field("git-protocol"),
     };
-    let repository = OneAccount { store: site.household().store().clone(), branch: format!("refs/heads/{}", branch_name(&account)) };
+    let repository = OneAccount {
+        store: site.household().store().clone(),
+        branch: format!("refs/heads/{}", branch_name(&account)),
+    };
     let (head_sender, head) = oneshot::channel();
     let (sender, streamed) = Body::stream(None);
     tokio::task::spawn_blocking(move || {
@@ -50,7 +55,15 @@ pub async fn answer(site: &Site, mut request: HttpRequest) -> Answer {
         };
         let access = Access { user: Some(&account), read: true, write: true, realm: "nymote" };
         let mut body: Box<dyn Read> = Box::new(Cursor::new(body));
-        let served = respond(&repository, &request, access, &mut body, &mut reply, &Limits::default(), &mut may_update);
+        let served = respond(
+            &repository,
+            &request,
+            access,
+            &mut body,
+            &mut reply,
+            &Limits::default(),
+            &mut may_update,
+        );
         if let Err(error) = served {
             tracing::warn!(%error, %account, "a git client was not served");
         }
@@ -60,7 +73,9 @@ pub async fn answer(site: &Site, mut request: HttpRequest) -> Answer {
     let mut response = Response::new(streamed);
     *response.status_mut() = StatusCode::from_u16(status).map_err(Fault::internal)?;
     for (name, value) in fields {
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value)) {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value))
+        {
             response.headers_mut().insert(name, value);
         }
     }
@@ -77,7 +92,9 @@ fn may_update(change: &RefChange<'_>) -> Result<(), String> {
     }
     let own = |path: &Vec<u8>| path == b".account" || path.starts_with(b".conflicts/");
     match &change.paths {
-        ChangedPaths::All(paths) if paths.iter().any(own) => Err(".account and .conflicts are written by the server".into()),
+        ChangedPaths::All(paths) if paths.iter().any(own) => {
+            Err(".account and .conflicts are written by the server".into())
+        }
         _ => Ok(()),
     }
 }
@@ -204,11 +221,16 @@ impl<'q> Quarantine for OneQuarantine<'q> {
         self.inner.begin_large()
     }
 
-    fn publish(self: Box<Self>, updates: &[RefUpdate], atomic: bool) -> Result<Vec<Result<(), String>>, RepositoryError> {
+    fn publish(
+        self: Box<Self>,
+        updates: &[RefUpdate],
+        atomic: bool,
+    ) -> Result<Vec<Result<(), String>>, RepositoryError> {
         if updates.iter().any(|update| update.name != MAIN) {
             return Err(RepositoryError::Refused("only the branch main is kept here".into()));
         }
-        let renamed = |update: &RefUpdate| RefUpdate { name: self.branch.as_bytes().to_vec(), ..update.clone() };
+        let renamed =
+            |update: &RefUpdate| RefUpdate { name: self.branch.as_bytes().to_vec(), ..update.clone() };
         let own: Vec<RefUpdate> = updates.iter().map(renamed).collect();
         self.inner.publish(&own, atomic)
     }
