@@ -153,10 +153,10 @@ pub fn to_http(response: Response) -> Answer {
 
 /// Pieces are made one by one between other requests: making one takes a millisecond or two, and the task gives way after
 /// each.
-fn streamed(mut pieces: Box<dyn Iterator<Item = String> + Send>) -> HttpBody {
+fn streamed(pieces: Box<dyn Iterator<Item = String> + Send>) -> HttpBody {
     let (sender, body) = HttpBody::stream(None);
     tokio::spawn(async move {
-        while let Some(piece) = pieces.next() {
+        for piece in pieces {
             if !piece.is_empty() && sender.send(piece).await.is_err() {
                 return;
             }

@@ -68,7 +68,8 @@ pub fn in_words(rule: &Rule, start: Civil) -> String {
             rule.by_week_no.iter().map(|n| if *n > 0 { n.to_string() } else { nth(*n) }).collect();
         out += &format!(" in week {}", list(&each));
     }
-    if !months.is_empty() && !(plain && rule.freq == Freq::Yearly) {
+    let said_with_the_day = plain && rule.freq == Freq::Yearly;
+    if !months.is_empty() && !said_with_the_day {
         out += &format!(" in {}", list(&months));
     }
     if !rule.by_hour.is_empty() {

@@ -70,7 +70,7 @@ async fn page(site: &Site, about: &'static About, request: &Request) -> Answer {
         let theirs = kept.read(format!("{key}/theirs")).map_err(broken)?.unwrap_or_default();
         let view = site.household().view(&account).map_err(broken)?;
         let collection = view.collections.get(&refused.collection);
-        let ours = collection.and_then(|c| Some(view.read(c, &refused.name, c.member(&refused.name)?).ok()?));
+        let ours = collection.and_then(|c| view.read(c, &refused.name, c.member(&refused.name)?).ok());
         html.raw("<section><h2>").text(&refused.title).raw("</h2><p>");
         html.text(&format!(
             "{} ({}) changed an older version; both sides changed {}.",
