@@ -248,7 +248,7 @@ out CNAME elsewhere.test.
     for host in range(hosts):
         lines.append(f"h{host} A 10.{host >> 16 & 255}.{host >> 8 & 255}.{host & 255}")
         if host % 2 == 0:
-            lines.append(f"h{host} AAAA 2001:db8:1::{host:x}")
+            lines.append(f"h{host} AAAA 2001:db8:1::{host >> 16:x}:{host & 65535:x}")
     with open(path, "w") as file:
         file.write("\n".join(lines) + "\n")
 

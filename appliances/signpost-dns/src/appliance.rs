@@ -36,6 +36,9 @@ pub async fn run(chassis: Chassis) -> Result<(), Failure> {
     let nsid = if identity.is_empty() { "signpost" } else { &identity };
     let engine = Arc::new(Engine::new(chassis::accounts::random(), nsid.as_bytes(), Some(errands)));
     let house = House::open(&chassis, engine.clone())?;
+    for keeper in house.keepers() {
+        keeper.count_up_after_start().await?;
+    }
     let settings = house.settings();
     let manner = Manner {
         threads: std::thread::available_parallelism().map_or(1, usize::from),

@@ -256,10 +256,24 @@ impl Keeper {
                 zone = signer.sign_all(&zone, now());
             }
             state.signer = signer;
-            state.working = Arc::new(zone);
-            state.journal = Journal::default();
+            let old = std::mem::replace(&mut state.working, Arc::new(zone));
+            state.journal.hold(old);
         }
         self.change_held(cause, |zone| Ok(vec![touch_soa(zone)])).await
+    }
+
+    /// After a start the signatures are new: a new serial tells the secondaries, who get the whole zone.
+    ///
+    /// # Errors
+    /// `KeepError`.
+    pub async fn count_up_after_start(&self) -> Result<(), KeepError> {
+        if self.served().denial == Denial::Unsigned {
+            return Ok(());
+        }
+        self.change(&Cause::new("signer", "signed anew after a start"), |zone| Ok(vec![touch_soa(zone)]))
+            .await?;
+        self.state().journal = Journal::default();
+        Ok(())
     }
 
     /// Renews the signatures that end soon; nothing happens when none do.

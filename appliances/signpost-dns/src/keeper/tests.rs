@@ -160,3 +160,27 @@ async fn changes_at_once_share_flushes_and_none_is_lost() {
     assert_eq!(again.serial(), 50);
     assert!((0..40u8).all(|number| address(&again, &format!("n{number}")) == Some(vec![10, 0, 0, number])));
 }
+
+#[tokio::test]
+async fn a_secondary_follows_when_signing_begins_and_ends() {
+    let store = Store::create(MemoryDevice::new(), Options::new()).unwrap();
+    let keeper = keeper(&store, None).await;
+    let lines = |records: Vec<Record>| {
+        let mut lines: Vec<String> = records.iter().map(Record::to_line).collect();
+        lines.sort();
+        lines
+    };
+    for signer in [Some(signer()), None, Some(signer())] {
+        let before = keeper.served();
+        let mut copy: Vec<Record> = before.records().collect();
+        keeper.sign_anew(signer, &Cause::new("t", "t")).await.unwrap();
+        for delta in keeper.since(before.serial()).unwrap() {
+            copy.retain(|record| !delta.removed.contains(record));
+            copy.extend(delta.added.iter().cloned());
+        }
+        assert_eq!(lines(copy), lines(keeper.served().records().collect()));
+    }
+    let before = keeper.served().serial();
+    keeper.count_up_after_start().await.unwrap();
+    assert!(keeper.served().serial() > before && keeper.since(before).is_none());
+}
