@@ -58,6 +58,7 @@ pub use device::{Device, FileDevice, MemoryDevice};
 pub use diff::Change;
 pub use durable::Durable;
 pub use error::{Error, Result};
+pub use git_wire as wire;
 pub use git_wire::{Kind, ObjectId};
 pub use history::History;
 pub use index::{Index, IndexEdits};

@@ -31,7 +31,8 @@ class Appliance:
         log = open(self.dir / "log", "ab")
         words = [binary(), "--dir", self.dir, "--domain", self.domain, "--base-port", "0", "--log-level", "debug"]
         self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        until(lambda: self.ask("status"), 20, "the appliance answers")
+        # The pages come last: when they listen, everything does.
+        until(lambda: "web" in self.ask("status")["endpoints"], 20, "the appliance answers")
         self.endpoints = self.ask("status")["endpoints"]
 
     def ask(self, command, **args):

@@ -397,6 +397,34 @@ def web(box):
         check(f"{path} is there", lambda path=path, text=text: text in browser.get(path) or path == "/setup" and "IMAP" in browser.get(path))
 
 
+def git(box):
+    host, port = box.address("web")
+    home = pathlib.Path(tempfile.mkdtemp(prefix="nymote-git-"))
+    run = lambda *words, at=home: subprocess.run(
+        ["git", "-c", "http.sslVerify=false", "-c", "user.name=x", "-c", "user.email=x@x", *words], cwd=at, capture_output=True, text=True, timeout=60,
+        env={**os.environ, "GIT_TERMINAL_PROMPT": "0"})
+    secret = box.ask("device.add", user="anna", label="git")["password"]
+    url = lambda password: f"https://anna:{urllib.parse.quote(password)}@127.0.0.1:{port}/mail.git"
+    try:
+        check("git without the password gets nothing", lambda: run("clone", "-q", url("wrong wrong"), "no").returncode != 0)
+        check("git clones with a device's password", lambda: run("clone", "-q", url(secret), "mail").returncode == 0)
+        tree = home / "mail"
+        files = sorted(tree.glob("folders/INBOX/@/*/*/*.eml"))
+        check("messages are files as they came", lambda: any(b"Subject: curl1" in f.read_bytes() for f in files))
+        check("it is one account's mail", lambda: "ben" not in run("branch", "-r", at=tree).stdout and run("fsck", "--strict", at=tree).returncode == 0)
+        first = next(f for f in files if b"Subject: curl1" in f.read_bytes())
+        first.unlink()
+        commit = lambda *more: run("commit", "-qam", "by hand", at=tree).returncode == 0 and run("push", "-q", *more, at=tree)
+        pushed = commit()
+        check("a push that deletes a message is merged", lambda: pushed.returncode == 0 and not with_subject(box, "curl1"))
+        run("pull", "-q", "--rebase", at=tree)
+        (tree / "evil").write_text("x")
+        run("add", "evil", at=tree)
+        check("a push of something else is refused", lambda: commit().returncode != 0)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
 def forbidden(browser):
     try:
         browser.post("/act", folder="INBOX", uid="1", do="delete")
@@ -409,7 +437,7 @@ def main():
     box = Appliance()
     try:
         route(box)
-        for part in (mail_in, bad_input, submitted, mail_out, web, killed):
+        for part in (mail_in, bad_input, submitted, mail_out, web, git, killed):
             try:
                 part(box)
             except Exception as error:  # noqa: BLE001 - the other parts go on

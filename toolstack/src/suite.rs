@@ -20,7 +20,7 @@ pub static SUITE: [Member; 4] = [
     Member {
         identity: &mail::IDENTITY,
         run: |words| chassis::run_with(&mail::IDENTITY, words, mail::run),
-        part: None,
+        part: Some(mail::command::PART),
     },
     Member {
         identity: &contacts::IDENTITY,

@@ -5,6 +5,7 @@ pub mod auth;
 pub mod command;
 pub mod commands;
 pub mod directory;
+pub mod gitmount;
 pub mod imap;
 pub mod limits;
 pub mod mailbox;

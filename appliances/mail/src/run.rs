@@ -3,7 +3,7 @@
 use crate::imap::{self, Security};
 use crate::mailbox::Mailboxes;
 use crate::service::{self, Door, Post};
-use crate::{commands, queue, setup, webmail};
+use crate::{commands, gitmount, queue, setup, webmail};
 use chassis::{Chassis, Failure, Identity, Service};
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ pub async fn run(chassis: Chassis) -> Result<(), Failure> {
     tokio::spawn(post.clone().follow_settings());
     let carrier = tokio::spawn(queue::start(post.clone()));
     commands::register(&post);
-    chassis.http(webmail::routes(&post).and(setup::routes(&post))).await?;
+    chassis.http(webmail::routes(&post).and(setup::routes(&post)).and(gitmount::routes(&post))).await?;
     chassis.ready();
     chassis.stopping().await;
     let _ = carrier.await;

@@ -22,6 +22,15 @@ fn rfc3501_6_4_5_section_numbers() {
     assert_eq!(text(&[1, 1]), None);
 }
 
+/// The defect for which mail-parser is not our reader (docs/decisions/0400): when this fails, it is repaired.
+#[test]
+fn mail_parser_0_11_9_cuts_a_body_at_a_boundary_in_a_line() {
+    let raw = b"Content-Type: multipart/mixed; boundary=abc\r\n\r\n--abc\r\n\r\nline one mentions --abc in text\r\nline two\r\n--abc--\r\n";
+    let theirs = mail_parser::MessageParser::default().parse(&raw[..]).unwrap();
+    assert!(!theirs.body_text(0).unwrap().contains("line two"));
+    assert_eq!(&raw[parse(raw).children[0].body.clone()], b"line one mentions --abc in text\r\nline two");
+}
+
 #[test]
 fn an_unterminated_multipart_keeps_its_last_part() {
     let raw = b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\nhello\r\n";
