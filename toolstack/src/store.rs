@@ -4,6 +4,7 @@ mod bare;
 mod change;
 mod connection;
 mod graph;
+mod inspect;
 mod look;
 mod policy;
 mod remote;
@@ -197,6 +198,10 @@ enum Verb {
     },
     /// Take in all branches and tags of a bare Git repository, or of a work tree's .git
     Import { file: PathBuf, directory: PathBuf },
+    /// Read every object and see that it is what it says, and that nothing is missing
+    Fsck { file: PathBuf },
+    /// Sizes and counts
+    Stat { file: PathBuf },
     /// Serve the store to git at http://ADDRESS/store.git
     Serve {
         file: PathBuf,
@@ -325,6 +330,8 @@ fn dispatch(arguments: StoreArguments, show: &Show) -> Result<i32, Failure> {
         }
         Verb::Export { file, directory } => remote::export(show, &open(&file)?, &directory),
         Verb::Import { file, directory } => remote::import(show, &open(&file)?, &directory),
+        Verb::Fsck { file } => inspect::fsck(show, &open(&file)?),
+        Verb::Stat { file } => inspect::stat(show, &open(&file)?, &file),
         Verb::Serve { file, listen, allow_push } => remote::serve(show, open(&file)?, listen, allow_push),
     }
 }
