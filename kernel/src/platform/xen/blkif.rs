@@ -88,8 +88,9 @@ pub enum Outcome {
 struct Place {
     /// Counts the uses of the place.
     uses: u32,
-    /// The operation that is out, if one is.
-    operation: Option<u8>,
+    /// The operation that is out, if one is, and as which the answer may name it. blkback answers an indirect request
+    /// by the operation inside, other backends by the one outside.
+    operation: Option<(u8, u8)>,
 }
 
 /// The ring of a disk.
@@ -136,7 +137,7 @@ impl<S: Shared> Requests<S> {
         request[16..24].copy_from_slice(&sector.to_le_bytes());
         match indirect {
             Some(grant) => {
-                slot.operation = Some(INDIRECT);
+                slot.operation = Some((operation, INDIRECT));
                 request[0] = INDIRECT;
                 request[1] = operation;
                 request[2..4].copy_from_slice(&(segments.len() as u16).to_le_bytes());
@@ -144,7 +145,7 @@ impl<S: Shared> Requests<S> {
                 request[28..32].copy_from_slice(&grant.to_le_bytes());
             }
             None => {
-                slot.operation = Some(operation);
+                slot.operation = Some((operation, operation));
                 request[0] = operation;
                 request[1] = segments.len() as u8;
                 request[2..4].copy_from_slice(&self.handle.to_le_bytes());
@@ -183,7 +184,9 @@ impl<S: Shared> Requests<S> {
         let place = place.ok_or(Fault::UnknownId(tag))?;
         match place.operation {
             None => return Err(Fault::UnknownId(tag)),
-            Some(asked) if asked != response[8] => return Err(Fault::WrongOperation(response[8])),
+            Some((inside, outside)) if ![inside, outside].contains(&response[8]) => {
+                return Err(Fault::WrongOperation(response[8]));
+            }
             Some(_) => place.operation = None,
         }
         let outcome = match status {
@@ -246,6 +249,12 @@ mod tests {
         back.answer(&answer(&discard, DISCARD, -2));
         assert_eq!(front.next_answer(), Ok(Some((0, Outcome::Failed))));
         assert_eq!(front.next_answer(), Ok(Some((1, Outcome::Unsupported))));
+        // Linux's blkback names the operation inside.
+        front.send(2, Ask::Write { sector: 8 }, &segments, Some(78));
+        let _ = front.publish();
+        let again = back.take().unwrap();
+        back.answer(&answer(&again, WRITE, 0));
+        assert_eq!(front.next_answer(), Ok(Some((2, Outcome::Okay))));
     }
 
     #[test]
