@@ -447,4 +447,6 @@ fn describe(changes: &[SetChange]) -> String {
 }
 
 #[cfg(test)]
+mod power_cut;
+#[cfg(test)]
 mod tests;

@@ -3,13 +3,13 @@ use crate::dnssec::{Algorithm, ZoneKey};
 use crate::zonefile;
 use store::{MemoryDevice, Options};
 
-const TEXT: &str = "$TTL 300\n@ SOA ns1 h 10 2 3 4 60\n@ NS ns1\nns1 A 192.0.2.1\nu A 192.0.2.1\n";
+pub const TEXT: &str = "$TTL 300\n@ SOA ns1 h 10 2 3 4 60\n@ NS ns1\nns1 A 192.0.2.1\nu A 192.0.2.1\n";
 
-fn origin() -> Name {
+pub fn origin() -> Name {
     Name::from_text("example.test.", None).unwrap()
 }
 
-fn signer() -> Signer {
+pub fn signer() -> Signer {
     let pkcs8 = ZoneKey::generate(Algorithm::EcdsaP256).unwrap();
     let key = vec![Arc::new(ZoneKey::from_pkcs8(Algorithm::EcdsaP256, 257, &pkcs8).unwrap())];
     Signer {
@@ -28,12 +28,12 @@ async fn keeper(store: &Store, signer: Option<Signer>) -> Keeper {
     Keeper::open(store, &origin(), signer, |_, _| ()).unwrap()
 }
 
-fn set(name: &str, address: &[u8]) -> SetChange {
+pub fn set(name: &str, address: &[u8]) -> SetChange {
     let datas = if address.is_empty() { Vec::new() } else { vec![address.to_vec()] };
     SetChange { name: Name::from_text(name, Some(&origin())).unwrap(), rtype: RecordType::A, ttl: 60, datas }
 }
 
-fn address(zone: &Zone, name: &str) -> Option<Vec<u8>> {
+pub fn address(zone: &Zone, name: &str) -> Option<Vec<u8>> {
     let name = Name::from_text(name, Some(&origin())).unwrap();
     zone.node(&name)?.get(RecordType::A)?.datas(&origin()).next()
 }
