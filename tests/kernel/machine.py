@@ -17,9 +17,9 @@ def sh(*words):
 
 
 class Wire:
-    """One link between the outside (this namespace) and a machine. `loss` is netem's words for both directions."""
+    """One link between the outside (this namespace) and a machine."""
 
-    def __init__(self, kind, loss=None, addressed=True):
+    def __init__(self, kind, addressed=True):
         self.kind, self.holder, self.far = kind, None, []
         if kind == "tap":
             sh("ip", "tuntap", "add", "dev", "wire0", "mode", "tap", "vnet_hdr")
@@ -45,10 +45,6 @@ class Wire:
             sh("ip", "address", "add", f"{OUTSIDE}/24", "dev", "wire0")
             sh("ip", "address", "add", f"{OUTSIDE6}/64", "dev", "wire0", "nodad")
         sh("ip", "link", "set", "wire0", "up")
-        if loss:
-            sh("tc", "qdisc", "add", "dev", "wire0", "root", "netem", *loss.split())
-            if self.far:
-                sh(*self.far, "tc", "qdisc", "add", "dev", "wire1", "root", "netem", *loss.split())
 
     def __enter__(self):
         return self
@@ -63,7 +59,7 @@ class Wire:
 class Program:
     """A program at the far end of a wire, with its console as lines."""
 
-    def __init__(self, service, target, wire=None, arguments=(), environment=None, memory=64, disk=None, offload=True):
+    def __init__(self, service, target, wire=None, arguments=(), environment=None, memory=64, disk=None, offload=True, loss=0):
         environment = dict(environment or {})
         process = {"PATH": os.environ["PATH"]}
         if target == "unix":
@@ -84,6 +80,7 @@ class Program:
                 process["NYMOTE_CARDS"] = device
                 words = [*wire.far, *words]
             process["NYMOTE_MEMORY"] = str(memory)
+            process["NYMOTE_LOSS"] = str(loss)
             process["NYMOTE_OFFLOAD"] = "on" if offload else "off"
         self.lines, self.changed = [], threading.Condition()
         self.process = subprocess.Popen(

@@ -18,7 +18,7 @@ pub fn tasks() -> String {
         for number in 0..10_u32 {
             let send = send.clone();
             tokio::spawn(async move {
-                sleep(Duration::from_millis(u64::from(10 - number) * 3)).await;
+                sleep(Duration::from_millis(u64::from(10 - number) * 40)).await;
                 send.send(number).await.unwrap();
             });
         }
@@ -46,7 +46,7 @@ pub fn blocking() -> String {
         let start = Instant::now();
         let work = (0..4).map(|number| {
             tokio::task::spawn_blocking(move || {
-                std::thread::sleep(Duration::from_millis(100));
+                std::thread::sleep(Duration::from_millis(500));
                 number
             })
         });
@@ -55,7 +55,7 @@ pub fn blocking() -> String {
         for one in work {
             sum += one.await.unwrap();
         }
-        format!("{sum}, beside each other: {}", start.elapsed() < Duration::from_millis(390))
+        format!("{sum}, beside each other: {}", start.elapsed() < Duration::from_millis(1900))
     })
 }
 

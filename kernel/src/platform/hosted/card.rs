@@ -33,11 +33,26 @@ pub struct Card {
     offload: Offload,
     receive: Box<[u8]>,
     send: Box<[u8]>,
+    loss: Loss,
+}
+
+/// A wire that loses frames, for tests: every so many frames on average, in both directions, the same in every run.
+struct Loss {
+    percent: u64,
+    dice: u64,
+}
+
+impl Loss {
+    /// Whether the next frame is lost.
+    fn strikes(&mut self) -> bool {
+        self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.dice >> 33) % 100 < self.percent
+    }
 }
 
 impl Card {
-    /// Opens `tap:NAME[@MAC]` or `packet:NAME[@MAC]`.
-    pub fn open(word: &str, offload: bool) -> Result<Self, String> {
+    /// Opens `tap:NAME[@MAC]` or `packet:NAME[@MAC]`; loses `loss_percent` of all frames.
+    pub fn open(word: &str, offload: bool, loss_percent: u64) -> Result<Self, String> {
         let (device, mac) = word.split_once('@').map_or((word, None), |(device, mac)| (device, Some(mac)));
         let descriptor = match device.split_once(':') {
             Some(("tap", name)) => open_tap(name, offload)?,
@@ -58,7 +73,14 @@ impl Card {
             false => Offload::default(),
         };
         let buffer = || vec![0; FRAME_BYTES_MAX].into_boxed_slice();
-        Ok(Card { descriptor, mac, offload, receive: buffer(), send: buffer() })
+        Ok(Card {
+            descriptor,
+            mac,
+            offload,
+            receive: buffer(),
+            send: buffer(),
+            loss: Loss { percent: loss_percent, dice: 1 },
+        })
     }
 
     /// What to wait for.
@@ -84,7 +106,11 @@ impl NetworkCard for Card {
         let into =
             [self.descriptor as usize, self.receive.as_mut_ptr() as usize, self.receive.len(), 0, 0, 0];
         // SAFETY: the buffer is as long as said, and no frame of it is lent: it was given back before.
-        let got = unsafe { call(linux::READ, into) };
+        let mut got = unsafe { call(linux::READ, into) };
+        while got > 0 && self.loss.strikes() {
+            // SAFETY: as above.
+            got = unsafe { call(linux::READ, into) };
+        }
         let length = usize::try_from(got).ok().filter(|&length| length > HEADER_BYTES + 14)?;
         let (header, frame) = self.receive[..length].split_at_mut(HEADER_BYTES);
         let checksum_good = header[0] & (NEEDS_CHECKSUM | CHECKED) != 0;
@@ -109,6 +135,9 @@ impl NetworkCard for Card {
         let send = fill(frame);
         header.fill(0);
         describe(header, frame, send);
+        if self.loss.strikes() {
+            return;
+        }
         // SAFETY: the buffer is as long as said. A frame that Linux has no room for is lost, as frames may be.
         unsafe { call(linux::WRITE, [self.descriptor as usize, self.send.as_ptr() as usize, all, 0, 0, 0]) };
     }

@@ -8,6 +8,7 @@
 //! | `NYMOTE_CARDS` | cards with commas: `tap:NAME` opens a TAP device, `packet:NAME` a packet socket on an interface; `@MAC` after either sets the card's address |
 //! | `NYMOTE_DISKS` | disk files or block devices with commas, `xvda` first; `:ro` after one makes it read-only |
 //! | `NYMOTE_OFFLOAD` | `off` leaves checksums and segmentation to us |
+//! | `NYMOTE_LOSS` | percent of frames that the cards lose in each direction, for tests |
 //! | `NYMOTE_SETTING_name` | a setting, see [`crate::settings`] |
 //!
 //! The process's arguments are the machine's command line. No libc is linked: `start` is the process's first
@@ -141,10 +142,11 @@ impl Platform for Hosted {
 
     fn cards() -> Vec<Box<dyn NetworkCard>> {
         let offload = environment("NYMOTE_OFFLOAD").as_deref() != Some("off");
+        let loss = environment("NYMOTE_LOSS").and_then(|percent| percent.parse().ok()).unwrap_or(0);
         let wanted = environment("NYMOTE_CARDS").unwrap_or_default();
         let mut cards: Vec<Box<dyn NetworkCard>> = Vec::new();
         for word in wanted.split(',').filter(|word| !word.is_empty()) {
-            match card::Card::open(word, offload) {
+            match card::Card::open(word, offload, loss) {
                 Ok(card) => {
                     PROCESS.with(|process| process.cards.push(card.descriptor()));
                     cards.push(Box::new(card));
