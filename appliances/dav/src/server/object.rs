@@ -114,7 +114,9 @@ impl Service {
     ) -> Result<Put, Fault> {
         let conditions = Conditions::of(request);
         let path = at.collection.path.clone();
-        let _reserved = match summary.uid.is_empty() || !at.collection.is_sharded() {
+        // A member that has its UID already needs no reservation: the store compares what stands there.
+        let has_it = at.collection.member(name).is_some_and(|member| member.summary.uid == summary.uid);
+        let _reserved = match summary.uid.is_empty() || !at.collection.is_sharded() || has_it {
             true => None,
             false => Some(
                 self.household
