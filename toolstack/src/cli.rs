@@ -7,7 +7,9 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::place::Place;
 use crate::suite::SUITE;
 use crate::trouble::Trouble;
-use crate::{account, backup, deploy, device, dns, doctor, host, logs, manifest, place, status, store, up};
+use crate::{
+    account, backup, certificate, deploy, device, dns, doctor, host, logs, manifest, place, status, store, up,
+};
 
 /// Mail, contacts, calendar and names for a household: one program, everything in Git's own format.
 #[derive(Debug, Parser)]
@@ -32,6 +34,7 @@ enum Command {
     Account(account::Args),
     Device(device::Args),
     Dns(dns::Args),
+    Certificate(certificate::Args),
     Store(store::StoreArguments),
     Init(manifest::InitArgs),
     Describe(manifest::DescribeArgs),
@@ -88,6 +91,7 @@ fn dispatch(command: Command) -> Result<(), Trouble> {
         Command::Account(args) => account::run(args),
         Command::Device(args) => device::run(args),
         Command::Dns(args) => dns::run(args),
+        Command::Certificate(args) => certificate::run(args),
         Command::Store(args) => std::process::exit(store::run(args)),
         Command::Init(args) => manifest::init(args),
         Command::Describe(args) => manifest::describe(args),

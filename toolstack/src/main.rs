@@ -2,6 +2,7 @@
 
 mod account;
 mod backup;
+mod certificate;
 mod cli;
 mod deploy;
 mod device;
