@@ -8,7 +8,8 @@ use crate::place::Place;
 use crate::suite::SUITE;
 use crate::trouble::Trouble;
 use crate::{
-    account, backup, build, deploy, device, dns, doctor, host, logs, manifest, place, status, store, up,
+    account, backup, build, certificate, deploy, device, dns, doctor, host, logs, manifest, place, status,
+    store, up,
 };
 
 /// Mail, contacts, calendar and names for a household: one program, everything in Git's own format.
@@ -36,6 +37,7 @@ enum Command {
     Dns(dns::Args),
     Build(build::Args),
     Symbolize(build::symbolize::Args),
+    Certificate(certificate::Args),
     Store(store::StoreArguments),
     Init(manifest::InitArgs),
     Describe(manifest::DescribeArgs),
@@ -94,6 +96,7 @@ fn dispatch(command: Command) -> Result<(), Trouble> {
         Command::Dns(args) => dns::run(args),
         Command::Build(args) => build::run(args),
         Command::Symbolize(args) => build::symbolize::run(args),
+        Command::Certificate(args) => certificate::run(args),
         Command::Store(args) => std::process::exit(store::run(args)),
         Command::Init(args) => manifest::init(args),
         Command::Describe(args) => manifest::describe(args),

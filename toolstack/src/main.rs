@@ -3,6 +3,7 @@
 mod account;
 mod backup;
 mod build;
+mod certificate;
 mod cli;
 mod deploy;
 mod device;

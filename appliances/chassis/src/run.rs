@@ -73,6 +73,8 @@ struct Inner {
     stop: Stop,
     endpoints: Mutex<BTreeMap<String, SocketAddr>>,
     started: Instant,
+    /// What still writes after the request to stop.
+    last_writes: tokio::sync::Mutex<Vec<tokio::task::JoinHandle<()>>>,
 }
 
 impl std::fmt::Debug for Chassis {
@@ -128,6 +130,9 @@ where
         let chassis = Chassis::start(identity, options, started).await?;
         life(chassis.clone()).await?;
         chassis.stop().ask("the appliance ended");
+        for writing in chassis.0.last_writes.lock().await.drain(..) {
+            let _ = tokio::time::timeout(crate::limits::STOP_TIME, writing).await;
+        }
         Ok::<(), Failure>(())
     });
     runtime.shutdown_timeout(crate::limits::STOP_TIME);
@@ -218,8 +223,12 @@ impl Chassis {
             store,
             options,
             started,
+            last_writes: tokio::sync::Mutex::default(),
         }));
-        tokio::spawn(chassis.clone().follow_accounts());
+        chassis.load_certificate();
+        tokio::spawn(chassis.clone().follow_config());
+        let seen = chassis.accounts().clone().keep_last_use(chassis.store().clone(), chassis.stop().clone());
+        chassis.0.last_writes.lock().await.push(tokio::spawn(seen));
         for account in seed.accounts {
             chassis.accounts().adopt(account).await?;
         }
@@ -371,8 +380,8 @@ impl Chassis {
         self.0.identity.service(service).map_or(0, |known: &Service| self.0.options.port(known))
     }
 
-    /// Accounts are read again after every commit on `config`, whoever made it: a form, a command, a revert.
-    async fn follow_accounts(self) {
+    /// Accounts and certificate are read again after every commit on `config`, whoever made it: a form, a command, a revert.
+    async fn follow_config(self) {
         let mut commits = self.0.files.watch();
         loop {
             tokio::select! {
@@ -382,6 +391,25 @@ impl Chassis {
             if let Err(error) = self.accounts().reload() {
                 tracing::error!(%error, "the accounts cannot be read; those known before stay");
             }
+            self.load_certificate();
+        }
+    }
+
+    /// Serves the real certificate that is on the `config` branch, if there is one. One that cannot be used changes nothing.
+    fn load_certificate(&self) {
+        let text = |path| -> Result<Option<String>, ConfigError> {
+            Ok(self.0.files.read(path)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+        };
+        let given = match (text(CERTIFICATE), text(CERTIFICATE_KEY)) {
+            (Ok(Some(certificate)), Ok(Some(key))) => vec![(certificate, key)],
+            (Ok(_), Ok(_)) => Vec::new(),
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::error!(%error, "the certificate cannot be read");
+                return;
+            }
+        };
+        if let Err(error) = self.tls().set_given(&given) {
+            tracing::error!(%error, "the certificate cannot be used; the one before stays");
         }
     }
 
@@ -519,6 +547,10 @@ pub struct GivenCertificate {
 
 /// Where it is.
 pub const GIVEN_CERTIFICATE: &str = "tls/given.toml";
+/// A real certificate, for the names that it holds: a PEM chain and its key.
+pub const CERTIFICATE: &str = "tls/certificate.pem";
+/// Its key.
+pub const CERTIFICATE_KEY: &str = "tls/key.pem";
 /// Where an appliance's own authority is, when it has to be its own.
 const AUTHORITY: &str = "tls/authority.toml";
 /// RFC 8375: the domain of homes that have none of their own.

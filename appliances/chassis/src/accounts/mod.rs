@@ -8,6 +8,7 @@ mod login;
 mod record;
 mod scram;
 mod secret;
+mod seen;
 mod throttle;
 
 use std::collections::{BTreeMap, HashMap};
@@ -58,7 +59,7 @@ pub enum AccountError {
 }
 
 /// When, from where and with what a credential was last used.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct LastUse {
     /// Milliseconds since 1970.
     pub at_ms: u64,

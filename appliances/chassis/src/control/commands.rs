@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 
 use super::{Call, CommandError, Outcome};
 use crate::accounts::{Account, Accounts, Credential};
+use crate::config::Change;
 use crate::run::Chassis;
+use crate::run::{CERTIFICATE, CERTIFICATE_KEY};
 
 /// Adds them.
 pub(crate) fn register_own(chassis: &Chassis) {
@@ -25,6 +27,8 @@ pub(crate) fn register_own(chassis: &Chassis) {
         let text = metrics.text();
         async move { Ok(Value::from(text)) }
     });
+    let here = chassis.clone();
+    commands.add("certificate.set", move |call| set_certificate(here.clone(), call));
     let account = |name, run: fn(Accounts, Call) -> futures::Boxed| {
         let accounts = chassis.accounts().clone();
         commands.add(name, move |call| run(accounts.clone(), call));
@@ -49,6 +53,24 @@ pub(crate) fn register_own(chassis: &Chassis) {
 
 mod futures {
     pub type Boxed = std::pin::Pin<Box<dyn Future<Output = super::Outcome> + Send>>;
+}
+
+/// Sets the real certificate; tried before it is kept.
+async fn set_certificate(chassis: Chassis, call: Call) -> Outcome {
+    #[derive(Deserialize)]
+    struct Args {
+        certificate: String,
+        key: String,
+    }
+    let args: Args = call.args()?;
+    chassis
+        .tls()
+        .set_given(&[(args.certificate.clone(), args.key.clone())])
+        .map_err(CommandError::from_error)?;
+    let changes = vec![Change::put(CERTIFICATE, args.certificate), Change::put(CERTIFICATE_KEY, args.key)];
+    let kept = chassis.config_files().commit("certificate", "A certificate", changes).await;
+    kept.map_err(CommandError::from_error)?;
+    Ok(json!({"set": true}))
 }
 
 async fn create(accounts: Accounts, call: Call) -> Outcome {

@@ -124,3 +124,21 @@ async fn health_is_open_and_says_when_it_ends() {
     chassis.stop().ask("test");
     assert_eq!(shell.answer(Request::made(Method::GET, "/healthz", "")).await.status(), 503);
 }
+
+#[tokio::test]
+async fn a_certificate_that_is_set_is_kept_and_served_at_once() {
+    let (dir, chassis, _) = shell().await;
+    let authority = crate::tls::Authority::create("example.net").unwrap();
+    let leaf = authority.issue(&["mail.example.net".into()], &[]).unwrap();
+    let before = chassis.tls().shown_to(Some("mail.example.net"));
+    let args = serde_json::json!({"certificate": leaf.certificate_pem, "key": "no key"});
+    assert!(chassis.commands().ask("certificate.set", args).await.is_err());
+    assert_eq!(chassis.tls().shown_to(Some("mail.example.net")), before);
+    let args = serde_json::json!({"certificate": leaf.certificate_pem, "key": leaf.key_pem});
+    chassis.commands().ask("certificate.set", args).await.unwrap();
+    let shown = chassis.tls().shown_to(Some("mail.example.net"));
+    assert_ne!(shown, before);
+    let files = chassis.config_files().clone();
+    assert!(files.read(crate::run::CERTIFICATE_KEY).unwrap().is_some());
+    drop(dir);
+}
