@@ -85,13 +85,14 @@ impl Branch {
     pub fn merge(&self, other: CommitId, author: Author, message: impl AsRef<str>) -> Result<Merged> {
         for _ in 0..MERGE_ATTEMPTS {
             let core = self.store.core().clone();
-            let head = self.head();
+            let (head, sweeps) = (self.head(), core.sweeps());
             let mut staging = Staging::new(&core);
             let (commit, conflicts) = merged(&mut staging, head, other, &author, message.as_ref())?;
             let objects = staging.finish().0;
             let name = self.name.clone();
             let done = core.write(move |group| {
-                if group.reference(&name).map(|state| CommitId(state.id)) != head {
+                let is_current = group.reference(&name).map(|state| CommitId(state.id)) == head;
+                if !is_current || group.staging.core.sweeps() != sweeps {
                     return Err(Error::RefMoved { name });
                 }
                 group.staging.adopt(objects)?;

@@ -1,6 +1,7 @@
 //! What every handle of an open store shares: engine, cache, refs, and who waits for what.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use bytes::Bytes;
@@ -35,6 +36,12 @@ pub(crate) struct Core {
     pub bell: Bell,
     /// Pushes that are not published; what they brought is not seen.
     pub unpublished: RwLock<BTreeSet<u64>>,
+    /// Written while a collection deletes; read by whoever finds an object there and relies on its staying.
+    pub sweeping: RwLock<()>,
+    /// How often objects were deleted. What was found before may be gone when this has changed.
+    pub sweeps: AtomicU64,
+    /// Held by a collection.
+    pub collecting: Mutex<()>,
     /// Trees that open snapshots stand on; garbage collection spares them.
     pub pins: Mutex<BTreeMap<ObjectId, usize>>,
 }
@@ -49,6 +56,9 @@ impl Core {
             queue: Queue::default(),
             bell: Bell::default(),
             unpublished: RwLock::default(),
+            sweeping: RwLock::default(),
+            sweeps: AtomicU64::new(0),
+            collecting: Mutex::default(),
             pins: Mutex::default(),
         };
         let mut refs = BTreeMap::new();
@@ -107,8 +117,22 @@ impl Core {
         if let Some(found) = self.cache.get(id) {
             return Ok(found);
         }
-        let entry = self.object_entry(id)?.ok_or(Error::Missing(*id))?;
-        let content = self.content(id, &entry, 0)?;
+        let mut sweeps = self.sweeps();
+        let mut entry = self.object_entry(id)?.ok_or(Error::Missing(*id))?;
+        let content = loop {
+            match self.content(id, &entry, 0) {
+                // A collection may have moved it since the index was asked.
+                Err(error @ (Error::Corrupt { .. } | Error::Device(_) | Error::Missing(_))) => {
+                    let now = self.object_entry(id)?.ok_or(Error::Missing(*id))?;
+                    let base_moved = entry.delta.is_some() && self.sweeps() != sweeps;
+                    if now == entry && !base_moved {
+                        return Err(error);
+                    }
+                    (entry, sweeps) = (now, self.sweeps());
+                }
+                content => break content?,
+            }
+        };
         let bytes = content.len();
         self.cache.put(*id, (entry.kind, content.clone()), bytes);
         Ok((entry.kind, content))
@@ -191,6 +215,16 @@ impl Core {
         Ok(Some(at))
     }
 
+    pub fn sweeps(&self) -> u64 {
+        self.sweeps.load(Ordering::SeqCst)
+    }
+
+    /// Whether an object is there; if so, it stays as long as the pin lives.
+    pub fn pin_if_there(self: &Arc<Self>, id: ObjectId) -> Result<Option<Arc<Pin>>> {
+        let _unswept = self.sweeping.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        Ok(if self.object_entry(&id)?.is_some() { self.pin(Some(id)) } else { None })
+    }
+
     pub fn pin(self: &Arc<Self>, tree: Option<ObjectId>) -> Option<Arc<Pin>> {
         let id = tree?;
         *self.pins.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).entry(id).or_default() += 1;
@@ -212,7 +246,7 @@ pub(crate) fn find(tree: &[u8], name: &[u8]) -> Result<Option<(Mode, ObjectId)>>
 /// Keeps collections off everything that is written from now on, named or not, as long as it lives.
 pub(crate) struct Hold {
     core: Arc<Core>,
-    since: u64,
+    since: (u64, u64),
 }
 
 impl Hold {

@@ -7,7 +7,7 @@ use flate2::read::ZlibDecoder;
 use flate2::{Compress, Compression, FlushCompress, Status};
 use git_wire::{IdHasher, Kind, ObjectId};
 
-use crate::core::Core;
+use crate::core::{Core, Pin};
 use crate::engine::{NewObject, ObjectEntry, Part, Stream};
 use crate::{Error, Result};
 
@@ -17,23 +17,64 @@ const PIECE_BYTES: usize = 128 << 10;
 /// The zlib stream of an object as it lies on the device, piece by piece, each piece checked.
 pub(crate) struct StreamReader {
     core: Arc<Core>,
+    id: ObjectId,
+    /// Keeps the object from being collected; it may still be moved.
+    _pin: Option<Arc<Pin>>,
     parts: std::vec::IntoIter<Part>,
+    /// Bytes of the stream that were read from the device.
+    passed: u64,
     piece: Vec<u8>,
     at: usize,
 }
 
 impl StreamReader {
-    pub fn new(core: Arc<Core>, entry: ObjectEntry) -> StreamReader {
-        StreamReader { core, parts: entry.parts.into_iter(), piece: Vec::new(), at: 0 }
+    pub fn new(core: Arc<Core>, id: ObjectId, entry: ObjectEntry) -> StreamReader {
+        let pin = core.pin(Some(id));
+        StreamReader {
+            core,
+            id,
+            _pin: pin,
+            parts: entry.parts.into_iter(),
+            passed: 0,
+            piece: Vec::new(),
+            at: 0,
+        }
+    }
+
+    fn next_piece(&mut self) -> Result<bool> {
+        let Some(part) = self.parts.next() else { return Ok(false) };
+        self.piece = match self.core.engine.read_part(&part) {
+            Ok(piece) => piece,
+            Err(error) => self.moved()?.ok_or(error)?,
+        };
+        self.passed += self.piece.len() as u64;
+        self.at = 0;
+        Ok(true)
+    }
+
+    /// A collection may have moved the object; the stream is the same, perhaps cut elsewhere. Gives the rest of the
+    /// piece that is due.
+    fn moved(&mut self) -> Result<Option<Vec<u8>>> {
+        let Some(entry) = self.core.any_entry(&self.id)? else { return Ok(None) };
+        let mut parts = entry.parts.into_iter();
+        let mut before = 0;
+        while let Some(part) = parts.next() {
+            let end = before + u64::from(part.len);
+            if end > self.passed {
+                let Ok(piece) = self.core.engine.read_part(&part) else { return Ok(None) };
+                self.parts = parts;
+                return Ok(Some(piece[(self.passed - before) as usize..].to_vec()));
+            }
+            before = end;
+        }
+        Ok(None)
     }
 }
 
 impl Read for StreamReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.at == self.piece.len() {
-            let Some(part) = self.parts.next() else { return Ok(0) };
-            self.piece = self.core.engine.read_part(&part).map_err(io::Error::other)?;
-            self.at = 0;
+        if self.at == self.piece.len() && !self.next_piece().map_err(io::Error::other)? {
+            return Ok(0);
         }
         let len = buffer.len().min(self.piece.len() - self.at);
         buffer[..len].copy_from_slice(&self.piece[self.at..self.at + len]);
@@ -61,7 +102,7 @@ impl BlobReader {
         let inner = if entry.delta.is_some() {
             Inner::Memory(io::Cursor::new(core.typed(id, Kind::Blob)?))
         } else {
-            Inner::Stream(Box::new(ZlibDecoder::new(StreamReader::new(core.clone(), entry))))
+            Inner::Stream(Box::new(ZlibDecoder::new(StreamReader::new(core.clone(), *id, entry))))
         };
         Ok(BlobReader { inner, size_bytes, left: size_bytes })
     }

@@ -24,8 +24,6 @@
 //! - Readers never wait for the writer, and a [`Snapshot`] never changes.
 //! - After a failed write or flush the store answers [`Error::ReadOnly`] and stays as it was.
 
-#![allow(dead_code)] // The engine's parts for collection and packs are used by the next change.
-
 mod branch;
 mod committer;
 mod core;
@@ -36,6 +34,8 @@ mod durable;
 mod edits;
 mod engine;
 mod error;
+mod forget;
+mod fsck;
 mod history;
 mod index;
 mod large;
@@ -58,6 +58,8 @@ pub use device::{Device, FileDevice, MemoryDevice};
 pub use diff::Change;
 pub use durable::Durable;
 pub use error::{Error, Result};
+pub use forget::{Collected, Forgotten, Retention, Statistics};
+pub use fsck::{Checked, Problem};
 pub use git_wire as wire;
 pub use git_wire::{Kind, ObjectId};
 pub use history::History;

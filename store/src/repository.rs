@@ -86,7 +86,7 @@ impl Objects for StoreView {
     }
 
     fn stored(&self, id: &ObjectId) -> std::result::Result<Option<Stored>, RepositoryError> {
-        Ok(self.store.core().object_entry(id)?.map(|entry| stored(self.store.core(), entry)))
+        Ok(self.store.core().object_entry(id)?.map(|entry| stored(self.store.core(), id, entry)))
     }
 }
 
@@ -143,12 +143,12 @@ fn read(
     Ok(Object { kind: entry.kind, content: content.to_vec() })
 }
 
-fn stored(core: &Arc<Core>, entry: ObjectEntry) -> Stored {
+fn stored(core: &Arc<Core>, id: &ObjectId, entry: ObjectEntry) -> Stored {
     Stored {
         kind: entry.kind,
         size_bytes: entry.delta.map_or(entry.size_bytes, |delta| delta.size_bytes),
         base: entry.delta.map(|delta| delta.base),
-        zlib: Box::new(StreamReader::new(core.clone(), entry)),
+        zlib: Box::new(StreamReader::new(core.clone(), *id, entry)),
     }
 }
 
@@ -289,7 +289,7 @@ impl Objects for Push {
 
     fn stored(&self, id: &ObjectId) -> std::result::Result<Option<Stored>, RepositoryError> {
         let Some(&at) = self.waiting.get(id) else {
-            return Ok(self.entry(id)?.map(|entry| stored(self.core(), entry)));
+            return Ok(self.entry(id)?.map(|entry| stored(self.core(), id, entry)));
         };
         let object = &self.buffer[at];
         let Stream::Bytes(stream) = &object.stream else { return Ok(None) };

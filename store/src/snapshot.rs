@@ -118,6 +118,11 @@ impl Snapshot {
         diff::between(self.core(), older.tree, self.tree, &TreePath::new(prefix)?)
     }
 
+    /// What keeps the files from being collected, without the handle of the store.
+    pub(crate) fn pinned(&self) -> Option<Arc<Pin>> {
+        self._pin.clone()
+    }
+
     pub(crate) fn core(&self) -> &Arc<Core> {
         self.store.core()
     }

@@ -155,6 +155,7 @@ impl Store {
 
     /// The files as of a commit.
     pub fn snapshot_at(&self, commit: CommitId) -> Result<Snapshot> {
+        let _unswept = self.core().sweeping.read().unwrap_or_else(|poisoned| poisoned.into_inner());
         let tree = self.core().commit(commit)?.tree;
         Ok(Snapshot::new(self.clone(), Some(commit), Some(tree)))
     }
@@ -172,6 +173,12 @@ impl Store {
     /// A derived table. It exists as soon as something is in it.
     pub fn index(&self, name: impl AsRef<str>) -> Result<Index> {
         Index::new(self.clone(), name.as_ref())
+    }
+
+    /// Takes a device that was made larger into use, up to so many bytes; lets a file grow now rather than later. A
+    /// file, and a device of which nothing is taken in advance, grow by themselves as they fill.
+    pub fn grow(&self, bytes: u64) -> Result<()> {
+        self.core().engine.grow_to(bytes)
     }
 
     /// Why the store takes no more changes, if a write or flush has failed.

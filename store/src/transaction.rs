@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use git_wire::{Kind, ObjectId};
 
 use crate::committer::Group;
-use crate::core::Hold;
+use crate::core::{Hold, Pin};
 use crate::edits::{EditTree, Edited};
 use crate::engine::{NewObject, Stream, keys};
 use crate::index::{IndexEdits, check_name};
@@ -30,6 +31,8 @@ pub struct Transaction {
     indexes: BTreeMap<String, IndexEdits>,
     /// Set once something is on the device that nothing names yet.
     hold: Option<Hold>,
+    /// What was in the store already, and must stay until it is named.
+    pins: Vec<Arc<Pin>>,
 }
 
 impl Transaction {
@@ -43,6 +46,7 @@ impl Transaction {
             staged: HashMap::new(),
             indexes: BTreeMap::new(),
             hold: None,
+            pins: Vec::new(),
         }
     }
 
@@ -69,7 +73,7 @@ impl Transaction {
         }
         let content = content.into();
         let id = ObjectId::of(Kind::Blob, &content)?;
-        if !self.staged.contains_key(&id) && self.base.core().object_entry(&id)?.is_none() {
+        if !self.staged.contains_key(&id) && !self.is_there(id)? {
             let stream = Stream::Bytes(zlib::deflate(&content));
             self.stage(NewObject {
                 id,
@@ -96,7 +100,7 @@ impl Transaction {
         self.hold.get_or_insert_with(|| Hold::new(core.clone()));
         let object = write_blob(&core, size_bytes, from)?;
         let id = object.id;
-        if !self.staged.contains_key(&id) && core.object_entry(&id)?.is_none() {
+        if !self.staged.contains_key(&id) && !self.is_there(id)? {
             self.stage(object);
         }
         self.edits.set(&path, Some((Mode::File, id)));
@@ -107,6 +111,9 @@ impl Transaction {
     /// same for both.
     pub fn put_entry(&mut self, path: impl AsRef<[u8]>, entry: &Entry) -> Result<()> {
         let path = self.writable(path)?;
+        if entry.kind != Mode::Submodule && !self.is_there(entry.id)? {
+            return Err(Error::Missing(entry.id));
+        }
         self.edits.set(&path, Some((entry.kind, entry.id)));
         Ok(())
     }
@@ -213,7 +220,7 @@ impl Transaction {
     ) -> impl FnOnce(&mut Group<'_>) -> Result<CommitId> + Send + use<> {
         let message = message.to_owned();
         // The snapshot's pin must outlive the job, the store's handle must not: the writer would wait for itself.
-        let Transaction { branch, base, edits, expectations, objects, indexes, hold, .. } = self;
+        let Transaction { branch, base, edits, expectations, objects, indexes, hold, pins, .. } = self;
         let wanted = Wanted {
             name: branch.full_name().to_owned(),
             base_commit: base.commit(),
@@ -223,6 +230,7 @@ impl Transaction {
             objects,
             indexes,
             _hold: hold,
+            _pins: (pins, base.pinned()),
         };
         move |group| wanted.commit(group, &author, message)
     }
@@ -237,6 +245,14 @@ impl Transaction {
             return refuse(path, "conflicts are kept there; use settle");
         }
         Ok(path)
+    }
+
+    /// Whether an object is in the store; from then on it stays there.
+    fn is_there(&mut self, id: ObjectId) -> Result<bool> {
+        let pin = self.base.core().pin_if_there(id)?;
+        let is_there = pin.is_some();
+        self.pins.extend(pin);
+        Ok(is_there)
     }
 
     fn stage(&mut self, object: NewObject) {
@@ -295,6 +311,7 @@ struct Wanted {
     indexes: BTreeMap<String, IndexEdits>,
     /// Lives until the objects are named.
     _hold: Option<Hold>,
+    _pins: (Vec<Arc<Pin>>, Option<Arc<Pin>>),
 }
 
 impl Wanted {

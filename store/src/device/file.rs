@@ -102,4 +102,16 @@ impl Device for FileDevice {
         }
         Ok(())
     }
+
+    fn room_to_grow(&self, len: u64) -> bool {
+        !self.fixed && len <= self.bytes_max
+    }
+
+    fn shrink(&self, len: u64) -> io::Result<bool> {
+        if self.fixed {
+            return Ok(false);
+        }
+        self.file.set_len(len)?;
+        Ok(true)
+    }
 }

@@ -77,4 +77,13 @@ impl Device for MemoryDevice {
         }
         Ok(())
     }
+
+    fn room_to_grow(&self, len: u64) -> bool {
+        len <= self.bytes_max
+    }
+
+    fn shrink(&self, len: u64) -> io::Result<bool> {
+        self.bytes.write().unwrap_or_else(|poisoned| poisoned.into_inner()).truncate(len as usize);
+        Ok(true)
+    }
 }

@@ -3,13 +3,17 @@
 //! A file and a bare disk hold the same bytes. A write is durable only when a later flush has returned; until then any
 //! part of it may or may not be on the device, in units of [`SECTOR_BYTES`], which a device writes whole or not at all.
 
+mod fault;
 mod file;
 mod memory;
+mod trace;
 
 use std::io;
 
+pub use fault::Fault;
 pub use file::FileDevice;
 pub use memory::MemoryDevice;
+pub use trace::{Operation, PowerCuts, Trace};
 
 /// What a device writes whole or not at all.
 pub const SECTOR_BYTES: u64 = 512;
@@ -37,6 +41,18 @@ pub trait Device: Send + Sync {
     /// Makes room up to `len` bytes, filled with zeros and really there, so that no later write into them fails for
     /// want of room. `StorageFull` when it cannot be had; then nothing has changed.
     fn grow(&self, len: u64) -> io::Result<()>;
+
+    /// Whether it could grow to `len` bytes, as far as it knows. Others may be quicker: only growing tells.
+    fn room_to_grow(&self, len: u64) -> bool {
+        let _ = len;
+        false
+    }
+
+    /// Gives up everything behind `len` bytes; `false` when it cannot, which is no error.
+    fn shrink(&self, len: u64) -> io::Result<bool> {
+        let _ = len;
+        Ok(false)
+    }
 }
 
 impl<D: Device + ?Sized> Device for std::sync::Arc<D> {
@@ -58,5 +74,13 @@ impl<D: Device + ?Sized> Device for std::sync::Arc<D> {
 
     fn grow(&self, len: u64) -> io::Result<()> {
         (**self).grow(len)
+    }
+
+    fn room_to_grow(&self, len: u64) -> bool {
+        (**self).room_to_grow(len)
+    }
+
+    fn shrink(&self, len: u64) -> io::Result<bool> {
+        (**self).shrink(len)
     }
 }

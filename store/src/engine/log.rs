@@ -9,7 +9,7 @@ use super::format::{
 };
 use super::replay::Replayed;
 use super::run::Run;
-use super::{Batch, Delta, Edits, Engine, NewObject, ObjectEntry, Part, Stream, grow, keys, random};
+use super::{Batch, Delta, Edits, Engine, Moved, NewObject, ObjectEntry, Part, Stream, grow, keys, random};
 use crate::device::SECTOR_BYTES;
 use crate::{Error, Result};
 
@@ -103,6 +103,28 @@ pub fn append(engine: &Engine, tail: &mut Tail, batch: Batch) -> Result<Edits> {
     }
     writer.emit(false)?;
     Ok(writer.edits)
+}
+
+/// Appends copies of objects, which keep their numbers.
+pub fn append_moved(engine: &Engine, tail: &mut Tail, moved: Vec<Moved>) -> Result<Edits> {
+    let bytes =
+        moved.iter().map(|one| one.stream.as_ref().map_or(0, Vec::len) + 20 * one.entry.parts.len() + 96);
+    make_room(engine, tail, bytes.sum::<usize>() as u64)?;
+    let mut writer = Writer::new(engine, tail);
+    for Moved { id, mut entry, stream } in moved {
+        if let Some(stream) = stream {
+            entry.parts = writer.stream(&stream)?;
+        }
+        writer.edit(keys::object(&id), Some(entry.encode()))?;
+    }
+    writer.emit(false)?;
+    Ok(writer.edits)
+}
+
+/// Goes on in a fresh segment.
+pub fn turn_page(engine: &Engine, tail: &mut Tail) -> Result<()> {
+    make_room(engine, tail, engine.segment_bytes)?;
+    Writer::new(engine, tail).jump()
 }
 
 /// Appends bytes that no entry names yet.

@@ -14,6 +14,7 @@ mod log;
 mod replay;
 mod run;
 mod table;
+mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
@@ -52,6 +53,14 @@ pub(crate) struct NewObject {
     pub stream: Stream,
 }
 
+/// An object that is copied to another place; it keeps its number.
+pub(crate) struct Moved {
+    pub id: git_wire::ObjectId,
+    pub entry: ObjectEntry,
+    /// Its stream, or `None` when the entry says already where that is.
+    pub stream: Option<Vec<u8>>,
+}
+
 /// An object's zlib stream: still to be written, or on the device already.
 pub(crate) enum Stream {
     Bytes(Vec<u8>),
@@ -66,9 +75,9 @@ pub(crate) struct Engine {
     tables: RwLock<Tables>,
     failure: RwLock<Option<String>>,
     /// Blocks of runs.
-    blocks: Lru<u64, Block>,
+    blocks: Lru<(u64, u32), Block>,
     /// From which segment of the log on nothing may be collected, and how many ask for that.
-    holds: Mutex<BTreeMap<u64, usize>>,
+    holds: Mutex<BTreeMap<(u64, u64), usize>>,
 }
 
 /// A block of a run, as it is used.
@@ -184,17 +193,17 @@ impl Engine {
         checkpoint::make(self, &mut self.tail(), forget, merge_all)
     }
 
-    /// The number of the segment that the log is in, counted from the beginning; not lower than that of any before.
-    pub fn hold(&self) -> u64 {
+    /// Keeps collections off what is written from now on. Gives the place in the log and the number of the next object.
+    pub fn hold(&self) -> (u64, u64) {
         // Under the tail's lock, so that a collection either sees the hold or is seen by it.
         let tail = self.tail();
-        let since = tail.ordinal();
+        let since = (tail.ordinal(), tail.next_number);
         *self.holds.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).entry(since).or_default() += 1;
         since
     }
 
     /// Ends a hold.
-    pub fn release(&self, since: u64) {
+    pub fn release(&self, since: (u64, u64)) {
         let mut holds = self.holds.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(count) = holds.get_mut(&since) {
             *count -= 1;
@@ -233,20 +242,20 @@ impl Engine {
     }
 
     fn places(&self, part: &Part) -> Result<Arc<[(Vec<u8>, Part)]>> {
-        if let Some(Block::Places(places)) = self.blocks.get(&part.offset) {
+        if let Some(Block::Places(places)) = self.blocks.get(&(part.offset, part.crc)) {
             return Ok(places);
         }
         let places: Arc<[_]> = run::decode_places(&self.read_part(part)?)?.into();
-        self.blocks.put(part.offset, Block::Places(places.clone()), part.len as usize * 2);
+        self.blocks.put((part.offset, part.crc), Block::Places(places.clone()), part.len as usize * 2);
         Ok(places)
     }
 
     fn block(&self, part: &Part) -> Result<Arc<[u8]>> {
-        if let Some(Block::Pairs(bytes)) = self.blocks.get(&part.offset) {
+        if let Some(Block::Pairs(bytes)) = self.blocks.get(&(part.offset, part.crc)) {
             return Ok(bytes);
         }
         let bytes: Arc<[u8]> = self.read_part(part)?.into();
-        self.blocks.put(part.offset, Block::Pairs(bytes.clone()), bytes.len());
+        self.blocks.put((part.offset, part.crc), Block::Pairs(bytes.clone()), bytes.len());
         Ok(bytes)
     }
 
