@@ -80,7 +80,7 @@ fn collections_go_on_while_others_read_and_write() -> Result<()> {
             let (store, stop) = (store.clone(), stop.clone());
             std::thread::spawn(move || {
                 let mut round = 0;
-                while !stop.load(Ordering::SeqCst) || round < 20 {
+                while (!stop.load(Ordering::SeqCst) || round < 20) && round < 60 {
                     let content = noise(writer * 1_000_000 + round, 2_000);
                     put(&store, "main", &format!("w{writer}/{}", round % 30), content.clone()).unwrap();
                     // The same blob again, under a name that a collection may just have forgotten.
