@@ -396,7 +396,10 @@ impl Chassis {
     }
 
     /// Serves the real certificate that is on the `config` branch, if there is one. One that cannot be used changes nothing.
-    fn load_certificate(&self) {
+    /// Reading and serving are one step, so that the newest is served in the end, whoever was quicker.
+    pub(crate) fn load_certificate(&self) {
+        static LOADING: Mutex<()> = Mutex::new(());
+        let _loading = lock(&LOADING);
         let text = |path| -> Result<Option<String>, ConfigError> {
             Ok(self.0.files.read(path)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
         };

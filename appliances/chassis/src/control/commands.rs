@@ -8,6 +8,7 @@ use crate::accounts::{Account, Accounts, Credential};
 use crate::config::Change;
 use crate::run::Chassis;
 use crate::run::{CERTIFICATE, CERTIFICATE_KEY};
+use crate::tls::Tls;
 
 /// Adds them.
 pub(crate) fn register_own(chassis: &Chassis) {
@@ -63,13 +64,11 @@ async fn set_certificate(chassis: Chassis, call: Call) -> Outcome {
         key: String,
     }
     let args: Args = call.args()?;
-    chassis
-        .tls()
-        .set_given(&[(args.certificate.clone(), args.key.clone())])
-        .map_err(CommandError::from_error)?;
+    Tls::check(&args.certificate, &args.key).map_err(CommandError::from_error)?;
     let changes = vec![Change::put(CERTIFICATE, args.certificate), Change::put(CERTIFICATE_KEY, args.key)];
     let kept = chassis.config_files().commit("certificate", "A certificate", changes).await;
     kept.map_err(CommandError::from_error)?;
+    chassis.load_certificate();
     Ok(json!({"set": true}))
 }
 

@@ -88,6 +88,13 @@ impl Tls {
         Ok(())
     }
 
+    /// Whether a certificate and its key could be served.
+    pub fn check(certificate: &str, key: &str) -> Result<(), TlsError> {
+        let key = certified("tls/certificate.pem", certificate, key)?;
+        authority::names_of(key.end_entity_cert()?);
+        Ok(())
+    }
+
     /// For HTTPS: ALPN offers HTTP/2 (where it is built in) and HTTP/1.1.
     pub fn web(&self) -> tokio_rustls::TlsAcceptor {
         self.web.clone().into()
