@@ -111,7 +111,8 @@ impl Transaction {
     /// same for both.
     pub fn put_entry(&mut self, path: impl AsRef<[u8]>, entry: &Entry) -> Result<()> {
         let path = self.writable(path)?;
-        if entry.kind != Mode::Submodule && !self.is_there(entry.id)? {
+        let staged = self.staged.contains_key(&entry.id);
+        if entry.kind != Mode::Submodule && !staged && !self.is_there(entry.id)? {
             return Err(Error::Missing(entry.id));
         }
         self.edits.set(&path, Some((entry.kind, entry.id)));

@@ -258,3 +258,16 @@ fn large_files_stream_through_bounded_pieces() -> Result<()> {
     assert_eq!(main.snapshot()?.size_bytes("big")?, Some(content.len() as u64));
     Ok(())
 }
+
+#[test]
+fn an_entry_that_the_transaction_itself_made_can_be_put() {
+    let store = Store::create(store::MemoryDevice::new(), Options::new()).unwrap();
+    let main = store.branch("main").unwrap();
+    let mut change = main.begin().unwrap();
+    change.put("incoming", "hello").unwrap();
+    let made = change.entry("incoming").unwrap().unwrap();
+    change.put_entry("kept", &made).unwrap();
+    change.remove("incoming").unwrap();
+    change.commit(Author::new("Ada", "ada@example.org"), "kept under its name").unwrap();
+    assert_eq!(main.snapshot().unwrap().read("kept").unwrap().as_deref(), Some(&b"hello"[..]));
+}
