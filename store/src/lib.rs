@@ -2,7 +2,7 @@
 //!
 //! A [`Store`] holds Git's objects and refs, exactly: what is in it can be cloned, read and pushed to with stock git.
 //! On top of them stand snapshots and transactions, typed merges, watches, and derived tables that change together
-//! with the commits they are derived from. `docs/store.md` has the format and a tour.
+//! with the commits they are derived from. `docs/store-tour.md` is a tour.
 //!
 //! ```
 //! use store::{Author, Options, Store};
