@@ -157,10 +157,88 @@ def journey(check, nymote, program, place, started):
     deploy("the calendar again")
     check("deployed again, it is back with its accounts", wait(lambda: status(at["calendar"], ca, "/metrics", login) == 200))
 
+    data_back(check, deploy, host, repository, key, at, ca, account, stripped, home)
+    dying(check, deploy, host, at, ca, stripped, home)
+    full_disk(check, nymote, home, repository, signers, started)
+
     host.process.terminate()
     check("SIGTERM ends the host and its processes", host.process.wait(timeout=30) == 0
           and wait(lambda: all(status(at[n], ca) == 0 for n in at)))
     hanging_xl(check, nymote, home, repository, signers, started)
+
+
+def people(at, ca, account):
+    """The names of the cards in the first address book, by HTTP Basic."""
+    import sys
+    import pathlib
+    sys.path.insert(0, str(pathlib.Path(__file__).parent))
+    import journeys
+    data = {"domain": "example.org", "address": "", "ca": ca, "endpoints": {"contacts": "https://%s:%d" % at}, **account}
+    return journeys.Household(data)
+
+
+def card(house, name):
+    import journeys
+    book = journeys.home(house, "contacts", "carddav", "urn:ietf:params:xml:ns:carddav")
+    text = f"BEGIN:VCARD\r\nVERSION:3.0\r\nUID:{name}\r\nFN:{name}\r\nN:{name};;;;\r\nEND:VCARD\r\n"
+    return book.rstrip("/") + f"/{name}.vcf", text
+
+
+def data_back(check, deploy, host, repository, key, at, ca, account, stripped, home):
+    """A release that spoiled data: revert takes image and data back, or the image alone."""
+    house = people(at["contacts"], ca, account)
+    path, text = card(house, "before")
+    check("a contact is put before a release", house.ask("contacts", "PUT", path, text, Content_Type="text/vcard")[0] in (201, 204))
+    newer = home / "newer"
+    shutil.copy(stripped["contacts"], newer)
+    with open(newer, "ab") as file:
+        file.write(b"another release")
+    mark = len(host.text())
+    release = deploy("another release", contacts=newer).get("commit")
+    check("the release runs", release and host.says('"machine":"contacts","message":"runs as of ' + release[:12], since=mark), host.text()[mark:])
+    later, text = card(house, "after")
+    check("a contact is put after it", house.ask("contacts", "PUT", later, text, Content_Type="text/vcard")[0] in (201, 204))
+    there = lambda one: house.ask("contacts", "GET", one)[0] == 200
+    git(repository, "revert", "--no-edit", "--no-commit", "HEAD")
+    message = f"Revert the release\n\nThis reverts commit {release}.\nData: restore\n"
+    mark = len(host.text())
+    done = git(repository, "commit", "-q", "-m", message, key=key)
+    check("a revert with `Data: restore` is followed", done.returncode == 0
+          and host.says('"machine":"contacts","message":"data as it was before', since=mark)
+          and host.says('"machine":"contacts","message":"runs as of ' + git(repository, "rev-parse", "HEAD").stdout[:12], since=mark), host.text()[mark:])
+    answers = wait(lambda: status(at["contacts"], ca) == 200)
+    check("the data is as it was before the release", answers and there(path) and not there(later),
+          [answers, house.ask("contacts", "GET", path), house.ask("contacts", "GET", later), host.text()[mark:]])
+
+
+def dying(check, deploy, host, at, ca, stripped, home):
+    """A machine that answers and then dies, again and again: later each time, and the other one does not notice."""
+    image = home / "dying"
+    image.write_text(f'#!/bin/sh\n"{stripped["contacts"]}" "$@" &\nsleep 1.5\nkill -9 $!\nwait $!\necho it fell over >&2\n')
+    image.chmod(0o755)
+    mark = len(host.text())
+    check("a machine that dies again and again is committed", deploy("dying", contacts=image).get("commit"))
+    check("it is started again, later each time", host.says("started again in 500 ms", since=mark)
+          and host.says("started again in 1000 ms", since=mark) and host.says("started again in 2000 ms", since=mark), host.text()[mark:])
+    check("the other machine did not notice", status(at["calendar"], ca) == 200)
+    check("the release after it is healthy", deploy("well again").get("commit")
+          and wait(lambda: status(at["contacts"], ca) == 200 and "runs as of" in host.text()[mark:].split("2000 ms")[-1], 60), host.text()[mark:])
+
+
+def full_disk(check, nymote, home, repository, signers, started):
+    """A host without room: a clear word, and the next look goes on where this one ended."""
+    small = home / "small"
+    small.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "none", small], capture_output=True).returncode != 0:
+        print("skip a host without room: needs root and tmpfs", flush=True)
+        return
+    try:
+        done = subprocess.run([nymote, "host", "--repository", repository, "--signers", signers, "--state", small, "--backend", "process", "--once"],
+                              capture_output=True, text=True, timeout=120)
+        text = done.stdout + done.stderr
+        check("a host without room says so and ends with an error", done.returncode != 0 and ("No space" in text or "room" in text), text)
+    finally:
+        subprocess.run(["umount", "-l", small], check=False)
 
 
 def hanging_xl(check, nymote, home, repository, signers, started):

@@ -151,4 +151,16 @@ mod tests {
     fn the_words_are_consistent() {
         super::command().debug_assert();
     }
+
+    #[test]
+    fn every_command_says_what_it_is_for() {
+        for command in super::command().get_subcommands() {
+            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+            assert!(
+                !about.is_empty() && !about.contains("household is meant"),
+                "{}: {about}",
+                command.get_name()
+            );
+        }
+    }
 }

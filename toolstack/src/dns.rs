@@ -23,10 +23,34 @@ pub fn run(args: Args) -> Result<(), Trouble> {
     for line in essential(&household, &endpoints).into_iter().chain(services(&household, &endpoints)) {
         println!("{line}");
     }
-    println!(
-        "; The DKIM key is the mail appliance's: it shows the record on its pages and by `nymote mail`."
-    );
+    for line in keys(&household) {
+        println!("{line}");
+    }
     Ok(())
+}
+
+/// The records that publish the keys of DKIM, as the mail appliance has them; a hint where it does not run.
+fn keys(household: &Household) -> Vec<String> {
+    let asked = crate::place::block_on(async {
+        let client = chassis::control::Client::connect(&household.of("mail")).await;
+        Ok(client
+            .map_err(|error| Trouble::new(error.to_string()))?
+            .ask("mail.dns", serde_json::json!({}))
+            .await?)
+    });
+    let line = |record: &serde_json::Value| {
+        let name = record["name"].as_str().filter(|name| name.contains("._domainkey."))?;
+        Some(format!("{name}. TXT {}", record["data"].as_str()?))
+    };
+    let records = asked.unwrap_or_default();
+    let lines: Vec<String> = records.as_array().into_iter().flatten().filter_map(line).collect();
+    if lines.is_empty() {
+        return vec![
+            "; The DKIM keys are the mail appliance's: `nymote up` makes them, then they stand here."
+                .to_owned(),
+        ];
+    }
+    lines
 }
 
 /// The addresses and what mail needs.
@@ -36,8 +60,8 @@ pub fn essential(household: &Household, endpoints: &BTreeMap<String, String>) ->
         endpoints.get("smtp").or_else(|| endpoints.get("dns")).and_then(|at| at.parse::<SocketAddr>().ok());
     let record = match address.map(|at| at.ip()) {
         Some(IpAddr::V6(address)) => format!("AAAA {address}"),
-        Some(IpAddr::V4(address)) => format!("A {address}"),
-        None => "A <your public address>".to_owned(),
+        Some(IpAddr::V4(address)) if !address.is_loopback() => format!("A {address}"),
+        _ => "A <your public address>".to_owned(),
     };
     vec![
         format!("{domain}. {record}"),

@@ -115,7 +115,7 @@ fn appliances(authority: &Authority, status: Option<&Value>) -> Vec<Finding> {
         let name = one["name"].as_str().unwrap_or_default();
         let restarts = one["restarts"].as_u64().unwrap_or_default();
         let web = one["endpoints"]["web"].as_str().and_then(|at| at.parse().ok());
-        match web.map(|at| crate::host::health(crate::up::reachable(at), authority)) {
+        match web.map(|at| crate::host::health(crate::up::reachable(at), authority, name)) {
             Some(Ok(())) if restarts == 0 => well(format!("{name} is healthy")),
             Some(Ok(())) => ill(
                 format!("{name} is healthy, but was started again {restarts} times"),

@@ -44,7 +44,7 @@ impl Git {
             .find(|word| !word.starts_with('-') && !word.contains('='))
             .copied()
             .unwrap_or_default();
-        Err(Trouble::new(format!("git {words} failed in {}: {}", self.dir.display(), last_line(&err))))
+        Err(Trouble::new(format!("git {words} failed in {}: {}", self.dir.display(), complaints(&err))))
     }
 
     /// Whether git says yes.
@@ -103,6 +103,14 @@ fn drain(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<Ve
         }
         all
     })
+}
+
+/// What git complained of: its first line says the cause (a full disk), the last one what failed because of it.
+fn complaints(err: &[u8]) -> String {
+    let text = String::from_utf8_lossy(err);
+    let told = |line: &&str| line.starts_with("error: ") || line.starts_with("fatal: ");
+    let lines: Vec<&str> = text.lines().filter(told).take(3).collect();
+    if lines.is_empty() { last_line(err) } else { lines.join("; ") }
 }
 
 /// The last line of what a program complained.

@@ -22,7 +22,10 @@ pub struct Place {
 impl Place {
     /// Adds `--dir` to a command.
     pub fn augment(command: clap::Command) -> clap::Command {
-        <Place as clap::Args>::augment_args(command)
+        // clap would describe the command by our own words on `Place`.
+        let about = command.get_about().cloned().unwrap_or_default();
+        let long = command.get_long_about().cloned().unwrap_or_else(|| about.clone());
+        <Place as clap::Args>::augment_args(command).about(about).long_about(long)
     }
 
     /// The directory, absolute.

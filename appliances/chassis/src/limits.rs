@@ -5,9 +5,11 @@ use std::time::Duration;
 /// The head of a request: request line and all header fields together. hyper's least is 8 kB; browsers and DAV clients
 /// stay below 4 kB.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// What hyper holds of a body in one direction before it waits.
+pub const BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Header fields of a request; nginx and Apache take 100.
 pub const HEADERS_MAX: usize = 100;
-/// A client must have sent the head of its request within this time (slow-loris).
+/// A head that began must have ended after this time (slow-loris).
 pub const HEAD_TIME: Duration = Duration::from_secs(15);
 /// A connection without a request is closed after this time.
 pub const IDLE_TIME: Duration = Duration::from_secs(75);
@@ -24,8 +26,10 @@ pub const HTTP2_STREAMS_MAX: u32 = 64;
 /// HTTP/2 flow-control windows: two of these bound what a stalled handler holds of one connection.
 pub const HTTP2_WINDOW_BYTES: u32 = 64 * 1024;
 
-/// Connections to one listener at once. A TLS connection costs about 20 kB.
-pub const CONNECTIONS_MAX: usize = 600;
+/// Connections to one listener of a process at once. A TLS connection costs about 20 kB.
+pub const CONNECTIONS_MAX: usize = 2000;
+/// The same on a machine of our own, which has 8 to 32 MB.
+pub const CONNECTIONS_MAX_MACHINE: usize = 600;
 /// Connections to one listener from one address (IPv4) or /64 (IPv6). Loopback may use all of them.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 100;
 

@@ -55,10 +55,16 @@ pub struct Place {
 struct Crowd(Mutex<HashMap<IpAddr, usize>>);
 
 impl Listener {
-    /// Binds `port` on every address; port 0 lets the system choose, the same for all addresses.
-    pub async fn bind(service: &str, addresses: &[IpAddr], port: u16) -> Result<Listener, ListenError> {
+    /// Binds `port` on every address; port 0 lets the system choose, the same for all addresses. At most `places`
+    /// connections live at once.
+    pub async fn bind(
+        service: &str,
+        addresses: &[IpAddr],
+        port: u16,
+        places: usize,
+    ) -> Result<Listener, ListenError> {
         let (sender, connections) = mpsc::channel(1);
-        let permits = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
+        let permits = Arc::new(Semaphore::new(places));
         let crowd = Arc::new(Crowd::default());
         let mut bound: Vec<SocketAddr> = Vec::new();
         for address in addresses {
@@ -187,15 +193,15 @@ mod tests {
     #[tokio::test]
     async fn a_taken_port_is_named_with_advice() {
         let address = [IpAddr::from([127, 0, 0, 1])];
-        let first = Listener::bind("imap", &address, 0).await.unwrap();
+        let first = Listener::bind("imap", &address, 0, 9).await.unwrap();
         let port = first.addresses()[0].port();
-        let error = Listener::bind("imap", &address, port).await.unwrap_err().to_string();
+        let error = Listener::bind("imap", &address, port, 9).await.unwrap_err().to_string();
         assert!(error.contains(&port.to_string()) && error.contains("--base-port"), "{error}");
     }
 
     #[tokio::test]
     async fn places_are_given_back() {
-        let mut listener = Listener::bind("test", &[IpAddr::from([127, 0, 0, 1])], 0).await.unwrap();
+        let mut listener = Listener::bind("test", &[IpAddr::from([127, 0, 0, 1])], 0, 9).await.unwrap();
         let client = TcpStream::connect(listener.addresses()[0]).await.unwrap();
         let connection = listener.accept().await.unwrap();
         let crowd = connection.place.crowd.clone();

@@ -18,6 +18,7 @@ use crate::config::{self, Config, ConfigError, ConfigFiles};
 use crate::control::{self, Commands};
 use crate::http::{self, Router};
 use crate::identity::{Identity, Service};
+use crate::limits;
 use crate::listen::{self, ListenError, Listener};
 use crate::metrics::Metrics;
 use crate::options::Options;
@@ -309,7 +310,11 @@ impl Chassis {
     /// Listens on a service of the identity.
     pub async fn listen(&self, service: &str) -> Result<Listener, ListenError> {
         let port = self.port_of(service);
-        let listener = Listener::bind(service, &self.0.options.bind, port).await?;
+        let places = match self.0.options.device {
+            Some(_) => limits::CONNECTIONS_MAX_MACHINE,
+            None => limits::CONNECTIONS_MAX,
+        };
+        let listener = Listener::bind(service, &self.0.options.bind, port, places).await?;
         if let Some(address) = listener.addresses().first() {
             lock(&self.0.endpoints).insert(service.to_owned(), *address);
         }

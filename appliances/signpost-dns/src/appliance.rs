@@ -36,6 +36,7 @@ pub async fn run(chassis: Chassis) -> Result<(), Failure> {
     let nsid = if identity.is_empty() { "signpost" } else { &identity };
     let engine = Arc::new(Engine::new(chassis::accounts::random(), nsid.as_bytes(), Some(errands)));
     let house = House::open(&chassis, engine.clone())?;
+    house.begin(&chassis).await?;
     for keeper in house.keepers() {
         keeper.count_up_after_start().await?;
     }

@@ -30,6 +30,9 @@ pub struct Machine {
     /// The way out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<IpAddr>,
+    /// Who answers questions for names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nameserver: Option<IpAddr>,
     /// Ports other than the well-known ones.
     #[serde(default)]
     pub ports: BTreeMap<String, u16>,
@@ -52,6 +55,7 @@ impl Machine {
             address: *service.address.as_ref().ok_or_else(missing)?.get_ref(),
             prefix_bits: prefix_bits(network).ok_or_else(missing)?,
             gateway: network.gateway.as_ref().map(|gateway| *gateway.get_ref()),
+            nameserver: network.nameserver.as_ref().or(network.gateway.as_ref()).map(|one| *one.get_ref()),
             ports: service.ports.iter().map(|(name, port)| (name.clone(), *port.get_ref())).collect(),
         })
     }
@@ -68,8 +72,12 @@ impl Machine {
 
     /// The appliance's own arguments, on any platform.
     pub fn arguments(&self, device: &str) -> Vec<String> {
-        let mut words =
-            vec![format!("--device={device}"), format!("--domain={}", self.domain), "--log=json".to_owned()];
+        let mut words = vec![
+            format!("--device={device}"),
+            format!("--domain={}", self.domain),
+            format!("--bind={}", self.address),
+            "--log=json".to_owned(),
+        ];
         words.extend(self.ports.iter().map(|(name, port)| format!("--port={name}={port}")));
         words
     }
@@ -87,10 +95,13 @@ impl Machine {
         if let Some(gateway) = self.gateway {
             let _ = write!(extra, " gateway{family}={gateway}");
         }
+        if let Some(nameserver) = self.nameserver {
+            let _ = write!(extra, " nameserver={nameserver}");
+        }
         let _ = write!(extra, " {}", self.arguments("/dev/xvda").join(" "));
         format!(
             "name = \"nymote-{}\"\ntype = \"pv\"\nkernel = \"@IMAGE@\"\nmemory = {}\nvcpus = 1\nextra = '{extra}'\n\
-             disk = [\"format=raw, vdev=xvda, access=rw, target=@DISK@\"]\nvif = [\"bridge={}\"]\n\
+             disk = [\"phy:@DISK@,xvda,w\"]\nvif = [\"bridge={}\"]\n\
              on_poweroff = \"destroy\"\non_reboot = \"restart\"\non_crash = \"destroy\"\n",
             self.name,
             self.memory_bytes >> 20,
@@ -113,6 +124,7 @@ mod tests {
             address: "192.168.1.11".parse().unwrap(),
             prefix_bits: 24,
             gateway: "192.168.1.1".parse().ok(),
+            nameserver: "192.168.1.1".parse().ok(),
             ports: [("imap".to_owned(), 1143)].into(),
         }
     }
@@ -131,9 +143,10 @@ mod tests {
             "memory = 32",
             "ip=192.168.1.11/24",
             "gateway=192.168.1.1",
+            "nameserver=192.168.1.1",
             "--device=/dev/xvda",
             "--port=imap=1143",
-            "target=@DISK@",
+            "phy:@DISK@,xvda,w",
             "bridge=xenbr0",
         ] {
             assert!(text.contains(needed), "{needed} in\n{text}");

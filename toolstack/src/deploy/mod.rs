@@ -5,6 +5,7 @@
 //! accounts/USER.toml             each account with its verifiers (no password)
 //! machines/NAME/image            the program as a stripped, uncompressed ELF: git packs releases as deltas of each other
 //! machines/NAME/machine.toml     memory, disk, addresses, arguments: what `nymote host` starts
+//! machines/NAME/settings.toml    what `[service.NAME.settings]` says, if anything
 //! machines/NAME/machine.cfg      the same for xl, with @IMAGE@ and @DISK@ where the host puts its own paths
 //! ```
 
@@ -77,9 +78,20 @@ pub fn run(args: Args) -> Result<(), Trouble> {
         fs::copy(&elf, dir.join("image")).map_err(|error| Trouble::io("copy", &elf, error))?;
         write(&dir.join("machine.toml"), machine.text().as_bytes())?;
         write(&dir.join("machine.cfg"), machine.xl().as_bytes())?;
+        settings(&dir.join(SETTINGS), &manifest, name)?;
     }
     let commit = commit(&git, &key, &message(&args, &manifest, &dropped))?;
     report(&args, &git, &key, commit.as_deref(), &passwords)
+}
+
+/// Writes a service's own settings; none, if there are none.
+fn settings(path: &Path, manifest: &Manifest, name: &str) -> Result<(), Trouble> {
+    let table = manifest.services.get(name).and_then(|service| service.get_ref().settings.as_ref());
+    match table.map(|table| toml::to_string(table.get_ref()).unwrap_or_default()) {
+        Some(text) => write(path, text.as_bytes()),
+        None if path.exists() => fs::remove_file(path).map_err(|error| Trouble::io("remove", path, error)),
+        None => Ok(()),
+    }
 }
 
 fn given_images(args: &Args, manifest: &Manifest) -> Result<BTreeMap<String, PathBuf>, Trouble> {
@@ -246,5 +258,7 @@ fn report(
     Ok(())
 }
 
+/// A service's own settings, beside its image.
+pub const SETTINGS: &str = "settings.toml";
 /// All of an appliance from nothing, on two cores.
 const BUILD_TIME: Duration = Duration::from_secs(1800);

@@ -1,6 +1,10 @@
 //! What carries machines: processes of this host, or Xen by xl. Every word to xl has a deadline.
+//!
+//! Xen's block backend in the kernel wants a block device: a disk in a file is put behind a loop device, which passes
+//! flushes on to the file.
 
 use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -63,12 +67,12 @@ impl Carrier {
                 let log = log
                     .map_err(|error| Trouble::new(format!("the machine's log cannot be written: {error}")))?;
                 let image = version.join("image");
+                end_orphan(disk);
                 let mut command = Command::new(&image);
-                command
-                    .args(machine.arguments(&disk.display().to_string()))
-                    .arg(format!("--bind={}", machine.address));
+                command.args(machine.arguments(&disk.display().to_string()));
                 let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
                 let child = child.map_err(|error| Trouble::io("start", &image, error))?;
+                let _ = fs::write(disk.with_file_name(PID_FILE), child.id().to_string());
                 Ok(Running::Process(child))
             }
             Carrier::Xl(xl) => {
@@ -76,7 +80,7 @@ impl Carrier {
                 let text = fs::read_to_string(version.join("machine.cfg"))
                     .map_err(|error| Trouble::io("read", &version.join("machine.cfg"), error))?;
                 let text = text.replace("@IMAGE@", &image.display().to_string());
-                let text = text.replace("@DISK@", &disk.display().to_string());
+                let text = text.replace("@DISK@", &attach(disk)?.display().to_string());
                 fs::write(&path, text).map_err(|error| Trouble::io("write", &path, error))?;
                 let (code, _, err) = within(Command::new(xl).arg("create").arg(&path), XL_TIME)?;
                 if code == Some(0) {
@@ -132,6 +136,58 @@ impl Carrier {
     }
 }
 
+/// Ends the process of a host that was killed: it still has the disk and the ports.
+fn end_orphan(disk: &Path) {
+    let pid = fs::read_to_string(disk.with_file_name(PID_FILE)).unwrap_or_default();
+    let words = format!("/proc/{pid}/cmdline");
+    let device = format!("--device={}", disk.display());
+    let is_ours = || {
+        let words = fs::read(&words).unwrap_or_default();
+        !pid.is_empty() && words.split(|byte| *byte == 0).any(|word| word == device.as_bytes())
+    };
+    let started = Instant::now();
+    while is_ours() {
+        let signal = if started.elapsed() < STOP_TIME { "-TERM" } else { "-KILL" };
+        let _ = within(Command::new("kill").args([signal, &pid]), XL_TIME);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The loop device behind which a disk's file is; made if there is none yet. A block device is its own.
+fn attach(disk: &Path) -> Result<PathBuf, Trouble> {
+    let kind = fs::metadata(disk).map_err(|error| Trouble::io("find", disk, error))?.file_type();
+    if kind.is_block_device() {
+        return Ok(disk.to_owned());
+    }
+    if let Some(device) = attached(disk) {
+        return Ok(device);
+    }
+    let (code, _, err) = within(Command::new("losetup").arg("-f").arg(disk), XL_TIME)?;
+    match attached(disk) {
+        Some(device) if code == Some(0) => Ok(device),
+        _ => Err(Trouble::new(format!("no loop device for {}: {}", disk.display(), last_line(&err)))
+            .advise("load the module: modprobe loop max_loop=64")),
+    }
+}
+
+/// The loop device that has this file already.
+fn attached(disk: &Path) -> Option<PathBuf> {
+    let backs = |name: &Path| {
+        let text = fs::read_to_string(name.join("loop/backing_file")).unwrap_or_default();
+        Path::new(text.trim_end()) == disk
+    };
+    let devices = fs::read_dir("/sys/block").ok()?.flatten().map(|entry| entry.path());
+    devices.filter(|path| backs(path)).find_map(|path| Some(Path::new("/dev").join(path.file_name()?)))
+}
+
+/// Gives a disk's loop device back.
+pub fn detach(disk: &Path) {
+    if let Some(device) = attached(disk) {
+        let _ = within(Command::new("losetup").arg("-d").arg(device), XL_TIME);
+    }
+}
+
 /// xl answers within a second; one that waits for a lock or a dead xenstored does not answer at all.
 const XL_TIME: Duration = Duration::from_secs(30);
 const STOP_TIME: Duration = Duration::from_secs(20);
+const PID_FILE: &str = "pid";

@@ -1,6 +1,8 @@
 //! A machine's disk while the machine stands still: made, given what it must know, tagged before an update, taken back.
 
 use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use chassis::place;
@@ -61,6 +63,36 @@ pub fn provide(
     Ok(())
 }
 
+/// Gives the machine its settings as they were deployed, key by key: what the machine itself changed under other keys
+/// stays. Where nothing was deployed anew, nothing is touched.
+pub fn set(store: &Store, machine: &Machine, deployed: Option<Vec<u8>>) -> Result<(), Trouble> {
+    let failed =
+        |error: store::Error| Trouble::new(format!("{}'s settings cannot be written: {error}", machine.name));
+    let (own, kept) = (format!("{}.toml", machine.name), format!("deployed/{}.toml", machine.name));
+    let config = store.branch("config").map_err(failed)?;
+    let mut change = config.begin().map_err(failed)?;
+    let before = change.read(&kept).map_err(failed)?.map(|bytes| bytes.to_vec());
+    if before == deployed {
+        return Ok(());
+    }
+    let read = |bytes: Option<Vec<u8>>| -> Result<toml::Table, Trouble> {
+        let text = String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned();
+        toml::from_str(&text).map_err(|error| Trouble::new(format!("{own}: {}", error.message())))
+    };
+    let mut settings = read(change.read(&own).map_err(failed)?.map(|bytes| bytes.to_vec()))?;
+    for (key, _) in read(before)? {
+        settings.remove(&key);
+    }
+    settings.extend(read(deployed.clone())?);
+    change.put(&own, toml::to_string(&settings).unwrap_or_default()).map_err(failed)?;
+    match deployed {
+        Some(bytes) => drop(change.put(&kept, bytes).map_err(failed)?),
+        None => drop(change.remove(&kept).map_err(failed)?),
+    }
+    change.commit(Author::new("host", "host@localhost"), "Settings as deployed").map_err(failed)?;
+    Ok(())
+}
+
 /// Tags every branch as it is before a commit is carried out: `before/COMMIT/BRANCH`.
 pub fn tag(store: &Store, commit: &str) -> Result<(), Trouble> {
     for (branch, head) in store.branches() {
@@ -95,11 +127,26 @@ pub fn restore(store: &Store, reverted: &str, by: &str) -> Result<usize, Trouble
     Ok(moved)
 }
 
-/// Copies a version's directory into place, whole or not at all.
+/// Writes a file that is on the disk when this returns.
+pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Trouble> {
+    let written = || -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(mode).open(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    written().map_err(|error| Trouble::io("write", path, error))
+}
+
+/// Moves a version's directory into place; a power cut leaves the old one or the new one (`current` or `previous`).
 pub fn promote(next: &Path, current: &Path, previous: &Path) -> Result<(), Trouble> {
+    let moved = |from: &Path, to: &Path| {
+        let sync = || fs::File::open(from.parent().unwrap_or(from))?.sync_all();
+        fs::rename(from, to).and_then(|()| sync()).map_err(|error| Trouble::io("move", from, error))
+    };
     if current.exists() {
         let _ = fs::remove_dir_all(previous);
-        fs::rename(current, previous).map_err(|error| Trouble::io("move", current, error))?;
+        moved(current, previous)?;
     }
-    fs::rename(next, current).map_err(|error| Trouble::io("move", next, error))
+    moved(next, current)
 }

@@ -116,6 +116,12 @@ impl Follow {
         self.git.bytes(&["cat-file", "blob", &path])
     }
 
+    /// The same, where there may be none.
+    pub fn file_if_any(&self, tree: &str, name: &str) -> Result<Option<Vec<u8>>, Trouble> {
+        let there = self.git.asks(&["cat-file", "-e", &format!("{tree}:{name}")]);
+        if there { self.file(tree, name).map(Some) } else { Ok(None) }
+    }
+
     /// The accounts of a commit, as their files.
     pub fn accounts(&self, commit: &str) -> Result<Vec<(String, Vec<u8>)>, Trouble> {
         if !self.git.asks(&["cat-file", "-e", &format!("{commit}:accounts")]) {

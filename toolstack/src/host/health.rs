@@ -10,8 +10,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-/// Asks once. The error says how far it got.
-pub fn check(at: SocketAddr, authority: &Authority) -> Result<(), String> {
+/// Asks once whether `name` does its work there. The error says how far it got.
+pub fn check(at: SocketAddr, authority: &Authority, name: &str) -> Result<(), String> {
     let socket =
         TcpStream::connect_timeout(&at, TIME).map_err(|error| format!("{at} does not answer: {error}"))?;
     let timed = socket.set_read_timeout(Some(TIME)).and_then(|()| socket.set_write_timeout(Some(TIME)));
@@ -22,14 +22,23 @@ pub fn check(at: SocketAddr, authority: &Authority) -> Result<(), String> {
     let mut stream = StreamOwned::new(connection, socket);
     let request = format!("GET /healthz HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).map_err(|error| format!("{at}: no TLS: {error}"))?;
-    let mut answer = [0; 64];
-    let got = stream.read(&mut answer).map_err(|error| format!("{at}: no answer: {error}"))?;
-    let line = String::from_utf8_lossy(&answer[..got]);
-    let status = line.split(' ').nth(1).unwrap_or_default();
-    if status == "200" {
-        Ok(())
-    } else {
-        Err(format!("{at} says it is not healthy: {}", line.lines().next().unwrap_or_default()))
+    let mut answer = Vec::new();
+    // The end of the connection without TLS's own goodbye is an error after the answer: the answer counts.
+    if let Err(error) = stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)
+        && answer.is_empty()
+    {
+        return Err(format!("{at}: no answer: {error}"));
+    }
+    let text = String::from_utf8_lossy(&answer);
+    let line = text.lines().next().unwrap_or_default();
+    if line.split(' ').nth(1) != Some("200") {
+        return Err(format!("{at} says it is not healthy: {line}"));
+    }
+    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    let who: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    match who["appliance"].as_str() {
+        Some(who) if who == name => Ok(()),
+        who => Err(format!("{at} is {}, not {name}", who.unwrap_or("no appliance"))),
     }
 }
 
@@ -45,4 +54,6 @@ fn config(authority: &Authority) -> Result<Arc<ClientConfig>, String> {
     Ok(Arc::new(config))
 }
 
+/// An answer to this question is some hundred bytes.
+const ANSWER_BYTES_MAX: u64 = 8 * 1024;
 const TIME: Duration = Duration::from_secs(5);

@@ -1,16 +1,15 @@
 //! One machine of a host: what it is, what it should become, and the way back when that fails.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use chassis::tls::Authority;
 
-use super::carrier::{Carrier, Running};
+use super::carrier::{self, Carrier, Running};
 use super::follow::{Follow, Head, short};
 use super::{data, health, say};
-use crate::deploy::Machine;
+use crate::deploy::{Machine, SETTINGS};
 use crate::trouble::Trouble;
 
 /// A machine and its directory:
@@ -67,7 +66,15 @@ impl Kept {
         if self.failed.as_deref() == Some(tree) {
             return if self.running.is_none() { self.start_current(context) } else { Ok(()) };
         }
-        match self.update(tree, context) {
+        let next = self.dir.join(NEXT);
+        let machine = match self.fetch(tree, &next, context) {
+            Ok(machine) => machine,
+            Err(trouble) => {
+                let _ = fs::remove_dir_all(&next);
+                return Err(self.keep(trouble, current.is_some(), context));
+            }
+        };
+        match self.update(tree, &machine, context) {
             Ok(()) => Ok(()),
             Err(trouble) => {
                 self.failed = Some(tree.to_owned());
@@ -104,7 +111,11 @@ impl Kept {
     pub fn stop(&mut self, carrier: &Carrier) {
         self.again_at = None;
         if let Some(running) = self.running.take() {
+            let domain = matches!(running, Running::Domain(_));
             carrier.stop(running);
+            if domain {
+                carrier::detach(&self.dir.join(DISK)); // so that a disk that grew is seen with its new size
+            }
         }
     }
 
@@ -114,15 +125,29 @@ impl Kept {
         self.pause = (self.pause * 2).min(PAUSE_MAX);
     }
 
-    fn update(&mut self, tree: &str, context: &Context<'_>) -> Result<(), Trouble> {
+    /// What cannot even be fetched (a full disk) changes nothing: what runs is not touched.
+    fn keep(&mut self, trouble: Trouble, had: bool, context: &Context<'_>) -> Trouble {
+        if self.running.is_some() {
+            return trouble.advise("the version before it runs on");
+        }
+        match had.then(|| self.start_current(context)) {
+            Some(Ok(())) => trouble.advise("the version before it runs"),
+            Some(Err(again)) => {
+                trouble.advise(format!("and the version before it does not run either: {again}"))
+            }
+            None => trouble,
+        }
+    }
+
+    /// Puts the fetched version in the place of what runs. After the stop the data is tagged, so that it can come back.
+    fn update(&mut self, tree: &str, machine: &Machine, context: &Context<'_>) -> Result<(), Trouble> {
         let next = self.dir.join(NEXT);
-        let machine = self.fetch(tree, &next, context)?;
         if self.running.is_none() {
-            self.running = context.carrier.find(&machine);
+            self.running = context.carrier.find(machine);
         }
         self.stop(context.carrier);
         let disk = self.dir.join(DISK);
-        data::ensure(&disk, &machine)?;
+        data::ensure(&disk, machine)?;
         let store = data::open(&disk, &self.name)?;
         match &context.head.restores {
             Some(reverted) => {
@@ -135,10 +160,11 @@ impl Kept {
             }
             None => data::tag(&store, &context.head.commit)?,
         }
-        data::provide(&store, &machine, context.authority, &context.follow.accounts(&context.head.commit)?)?;
+        data::provide(&store, machine, context.authority, &context.follow.accounts(&context.head.commit)?)?;
+        data::set(&store, machine, context.follow.file_if_any(tree, SETTINGS)?)?;
         drop(store);
         self.start(&next, context.carrier)?;
-        self.wait(&machine, context)?;
+        self.wait(machine, context)?;
         data::promote(&next, &self.dir.join(CURRENT), &self.dir.join(PREVIOUS))?;
         self.pause = PAUSE_FIRST;
         say("info", &self.name, &format!("runs as of {}", short(&context.head.commit)));
@@ -189,7 +215,7 @@ impl Kept {
         let started = Instant::now();
         let mut pause = Duration::from_millis(10);
         loop {
-            let why = match health(at, context.authority) {
+            let why = match health(at, context.authority, &machine.name) {
                 Ok(()) => return Ok(()),
                 Err(why) => why,
             };
@@ -219,17 +245,18 @@ impl Kept {
         fs::create_dir_all(into).map_err(|error| Trouble::io("make", into, error))?;
         for name in ["image", "machine.toml", "machine.cfg"] {
             let path = into.join(name);
-            let bytes = context.follow.file(tree, name)?;
-            fs::write(&path, bytes).map_err(|error| Trouble::io("write", &path, error))?;
+            let mode = if name == "image" { 0o755 } else { 0o644 };
+            data::write(&path, &context.follow.file(tree, name)?, mode)?;
         }
-        let image = into.join("image");
-        fs::set_permissions(&image, fs::Permissions::from_mode(0o755))
-            .map_err(|error| Trouble::io("mark", &image, error))?;
-        fs::write(into.join(TREE), tree).map_err(|error| Trouble::io("write", &into.join(TREE), error))?;
+        data::write(&into.join(TREE), tree.as_bytes(), 0o644)?;
         machine_of(into)
     }
 
     fn current_tree(&self) -> Option<String> {
+        let (current, previous) = (self.dir.join(CURRENT), self.dir.join(PREVIOUS));
+        if !current.exists() && previous.exists() {
+            let _ = fs::rename(&previous, &current); // the power went between two moves
+        }
         fs::read_to_string(self.dir.join(CURRENT).join(TREE)).ok()
     }
 }

@@ -70,7 +70,8 @@ struct Host {
 }
 
 /// Runs it until SIGTERM.
-pub fn run(args: Args) -> Result<(), Trouble> {
+pub fn run(mut args: Args) -> Result<(), Trouble> {
+    args.state = std::path::absolute(&args.state).map_err(|error| Trouble::io("find", &args.state, error))?;
     fs::create_dir_all(&args.state).map_err(|error| Trouble::io("make", &args.state, error))?;
     let stop = Arc::new(AtomicBool::new(false));
     on_signal(stop.clone())?;
@@ -216,23 +217,11 @@ fn authority(state: &Path) -> Result<Authority, Trouble> {
 
 /// Keeps a new authority; the certificate also as `ca.pem`.
 fn keep_authority(state: &Path, authority: &Authority) -> Result<(), Trouble> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let path = state.join("authority.json");
-    let text = serde_json::to_vec(authority).unwrap_or_default();
-    let options = &mut fs::OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|error| Trouble::io("write", &path, error))?;
-    file.write_all(&text)
-        .and_then(|()| file.sync_all())
-        .map_err(|error| Trouble::io("write", &path, error))?;
+    let (path, beside) = (state.join("authority.json"), state.join("authority.json.new"));
+    data::write(&beside, &serde_json::to_vec(authority).unwrap_or_default(), 0o600)?;
+    fs::rename(&beside, &path).map_err(|error| Trouble::io("write", &path, error))?;
     let public = state.join("ca.pem");
-    fs::write(&public, &authority.certificate_pem).map_err(|error| Trouble::io("write", &public, error))
+    data::write(&public, authority.certificate_pem.as_bytes(), 0o644)
 }
 
 /// A line of the host's log: JSON, as the appliances write it.

@@ -95,6 +95,9 @@ fn one_service(manifest: &Manifest, name: &str, spanned: &Spanned<Service>, faul
             faults.add(port, "a port is a number from 1 to 65535");
         }
     }
+    if let Some(settings) = &service.settings {
+        faults.found.extend(super::settings::faults(name, settings, faults.text));
+    }
     let Some(network_name) = &service.network else {
         faults.add(spanned, format!("{name} is on no network: add network = \"…\""));
         return;

@@ -4,6 +4,7 @@ mod check;
 mod describe;
 mod init;
 mod quantity;
+mod settings;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -63,6 +64,8 @@ pub struct Network {
     pub prefix: Spanned<String>,
     /// The way out.
     pub gateway: Option<Spanned<IpAddr>>,
+    /// Who answers the machines' questions for names; the gateway unless said otherwise.
+    pub nameserver: Option<Spanned<IpAddr>>,
 }
 
 /// A service and the machine that it is.
@@ -80,6 +83,8 @@ pub struct Service {
     /// Ports other than the well-known ones, by service name: `imap = 1143`.
     #[serde(default)]
     pub ports: BTreeMap<String, Spanned<u16>>,
+    /// Settings of the appliance itself, as they stand in its `NAME.toml`.
+    pub settings: Option<Spanned<toml::Table>>,
 }
 
 /// What a machine has at least, and unless said otherwise.

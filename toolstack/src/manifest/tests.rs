@@ -77,12 +77,39 @@ fn every_wrong_line_is_named() {
         ("dns = 53", "dsn = 53", 21, "signpost has no service \"dsn\""),
         ("dns = 53", "dns = 70000", 21, "invalid value"),
         ("ports = {", "ports = ", 21, ""),
+        (
+            "[service.signpost]",
+            "[service.mail.settings]\nqueue_dais = 3\n\n[service.signpost]",
+            19,
+            "unknown field `queue_dais`",
+        ),
+        (
+            "[service.signpost]",
+            "[service.mail.settings]\nqueue_days = \"x\"\n\n[service.signpost]",
+            19,
+            "invalid type",
+        ),
+        (
+            "[service.signpost]",
+            "[service.mail.settings.smart_host]\nhots = \"x\"\n\n[service.signpost]",
+            18,
+            "unknown field `hots`",
+        ),
     ];
     for (from, to, line, words) in cases {
         let found = faults(from, to);
         let named = found.iter().any(|(at, what)| *at == line && what.contains(words));
         assert!(named, "{to}: wanted line {line} with {words:?}, got {found:?}");
     }
+}
+
+#[test]
+fn settings_are_taken_as_the_appliance_reads_them() {
+    let text =
+        GOOD.replace("[service.signpost]", "[service.mail.settings]\nqueue_days = 3\n\n[service.signpost]");
+    let manifest = Manifest::read(&text).unwrap();
+    let settings = manifest.services["mail"].get_ref().settings.as_ref().unwrap();
+    assert_eq!(settings.get_ref()["queue_days"].as_integer(), Some(3));
 }
 
 #[test]

@@ -81,6 +81,7 @@ pub fn run(args: Args) -> Result<(), Trouble> {
     supervisor::refuse_second(&dir)?;
     let household = Household::open_or_make(&dir, &wishes)?;
     ports::check(&household.settings)?;
+    allow_descriptors();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| Trouble::new(format!("the system gives no event queue: {error}")))?;
@@ -103,6 +104,17 @@ async fn keep(args: Args, household: Household, started: Instant) -> Result<(), 
         screen::print(&household, &supervisor, &accounts, password.as_ref(), started.elapsed());
     }
     supervisor.until_stopped().await
+}
+
+/// Lets the appliances, which inherit it, hold more connections than the 1,024 descriptors that a shell allows. A system
+/// that says no is taken at its word: the appliances then let connections wait.
+fn allow_descriptors() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((now, most)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && now < DESCRIPTORS
+    {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS.min(most), most);
+    }
 }
 
 /// The account that the first start makes. Its verifiers are derived once, here, and given to all four.
@@ -174,3 +186,6 @@ fn check_wishes(args: &Args) -> Result<(), Trouble> {
     }
     Ok(())
 }
+
+/// Six listeners of 2,000 connections, and the files beside them.
+const DESCRIPTORS: u64 = 16_384;

@@ -70,12 +70,14 @@ fn compose(
             let _ = writeln!(text, "  {line}");
         }
     }
-    let _ = writeln!(
-        text,
-        "\n  {bold}DNS{plain}       records to set at your registrar; `nymote dns` prints all of them"
-    );
-    for line in crate::dns::essential(household, endpoints) {
-        let _ = writeln!(text, "            {dim}{line}{plain}");
+    if household.settings.domain != chassis::run::DEFAULT_DOMAIN {
+        let _ = writeln!(
+            text,
+            "\n  {bold}DNS{plain}       records to set at your registrar; `nymote dns` prints all of them"
+        );
+        for line in crate::dns::essential(household, endpoints) {
+            let _ = writeln!(text, "            {dim}{line}{plain}");
+        }
     }
     let missing = missing(household);
     if !missing.is_empty() {

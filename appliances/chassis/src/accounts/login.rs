@@ -1,5 +1,6 @@
 //! Logging in: by password, by SCRAM, by a browser's cookie.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +10,7 @@ use ring::hmac;
 
 use super::{
     Account, AccountError, Accounts, ClientFirst, Credential, Exchange, LastUse, ScramError, ScramKeys,
-    Secret, Verified, lock, new_token, secret,
+    Secret, Verified, lock, new_token, saslprep::prepared, secret,
 };
 use crate::clock;
 use crate::limits;
@@ -161,21 +162,26 @@ impl Accounts {
     async fn which_password(
         &self,
         account: Option<Arc<Account>>,
-        password: String,
+        typed: String,
     ) -> Result<Option<Option<String>>, LoginError> {
         if WAITING.fetch_add(1, Ordering::Relaxed) >= limits::HASHES_WAITING_MAX {
             WAITING.fetch_sub(1, Ordering::Relaxed);
             return Err(LoginError::Busy);
         }
         let found = self.hashed(move || {
-            let keys =
-                ScramKeys::derive(&password, &account.as_ref().map_or(Vec::new(), |account| account.salt()));
-            let hit = account.as_ref().and_then(|account| {
-                let fits = |keys: &ScramKeys, kept: &ScramKeys| {
-                    secret::equal(keys.stored.as_bytes(), kept.stored.as_bytes())
-                };
-                account.verifiers().find(|(_, verifier)| fits(&keys, &verifier.scram))
-            });
+            let salt = account.as_ref().map_or(Vec::new(), |account| account.salt());
+            let fits = |password: &str| {
+                let keys = ScramKeys::derive(password, &salt);
+                let same = |kept: &ScramKeys| secret::equal(keys.stored.as_bytes(), kept.stored.as_bytes());
+                account.as_ref()?.verifiers().find(|(_, verifier)| same(&verifier.scram))
+            };
+            // Its prepared form; or, where it was set by an appliance without Unicode's tables, as it was typed then.
+            let mut password = prepared(&typed);
+            let mut hit = fits(&password);
+            if hit.is_none() && password != typed {
+                hit = fits(&typed);
+                password = Cow::Borrowed(&typed);
+            }
             match hit {
                 Some((id, verifier)) if secret::verify(&password, &verifier.argon2id) => {
                     Some(id.map(str::to_owned))
@@ -233,7 +239,13 @@ impl Accounts {
     fn remember(&self, key: [u8; 32], login: &Login) {
         let mut verified = lock(&self.0.verified);
         if verified.len() >= limits::VERIFIED_MAX {
-            verified.clear(); // costs each client one hash, now and then
+            let now = Instant::now();
+            verified.retain(|_, one| one.until > now);
+            // A hash costs a thousand times what looking for the oldest does.
+            let oldest = verified.iter().min_by_key(|(_, one)| one.until).map(|(key, _)| *key);
+            if let Some(oldest) = oldest.filter(|_| verified.len() >= limits::VERIFIED_MAX) {
+                verified.remove(&oldest);
+            }
         }
         // Only while the account is still the one that was checked: a revocation may have come between.
         if self.find(&login.account.user).is_some_and(|now| now.changed_ms == login.account.changed_ms) {

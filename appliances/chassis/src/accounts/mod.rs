@@ -6,6 +6,7 @@
 
 mod login;
 mod record;
+mod saslprep;
 mod scram;
 mod secret;
 mod seen;

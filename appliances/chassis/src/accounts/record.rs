@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
+use super::saslprep::prepared;
 use super::scram::ScramKeys;
 use super::secret;
 use crate::clock;
@@ -145,9 +146,10 @@ impl Account {
 }
 
 impl Verifier {
-    /// Hashes a password both ways.
+    /// Hashes a password both ways, in its prepared form (RFC 4013).
     pub fn new(password: &str, salt: &[u8]) -> Verifier {
-        Verifier { argon2id: secret::hash(password), scram: ScramKeys::derive(password, salt) }
+        let password = prepared(password);
+        Verifier { argon2id: secret::hash(&password), scram: ScramKeys::derive(&password, salt) }
     }
 }
 

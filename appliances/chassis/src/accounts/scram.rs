@@ -22,7 +22,7 @@ pub struct ScramKeys {
 }
 
 impl ScramKeys {
-    /// Derives the keys. The password should be normalised by SASLprep; ours are ASCII, and others are taken as they are.
+    /// Derives the keys of a password as it is given.
     pub fn derive(password: &str, salt: &[u8]) -> ScramKeys {
         let mut salted = [0; 32];
         let rounds = NonZeroU32::new(limits::SCRAM_ROUNDS).unwrap_or(NonZeroU32::MIN);

@@ -76,6 +76,15 @@ async fn scram_logs_in_with_a_device_password() {
 }
 
 #[tokio::test]
+async fn rfc4013_a_password_typed_on_another_keyboard_is_the_same() {
+    let (_store, _, accounts) = household().await;
+    accounts.create("ben", "ben@example.org", "", "Tr\u{fc}be\u{a0}Tage", false).await.unwrap();
+    assert!(accounts.login("ben", "Tr\u{fc}be Tage", HERE, "imap").await.is_ok());
+    assert!(accounts.login("ben", "Tr\u{fc}\u{ad}be\u{3000}Tage", HERE, "imap").await.is_ok());
+    assert!(accounts.login("ben", "Trube Tage", HERE, "imap").await.is_err());
+}
+
+#[tokio::test]
 async fn names_and_passwords_have_rules() {
     let (_store, _, accounts) = household().await;
     let create = async |user: &str, password: &str| {

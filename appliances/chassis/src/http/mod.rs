@@ -4,13 +4,18 @@
 //! says what happened and what to do, or into plain text for a program.
 
 mod body;
+mod compress;
 mod fault;
 mod form;
+#[cfg(feature = "http2")]
+mod hpack;
 mod request;
 mod router;
 mod server;
+mod watch;
 
 pub use body::{Body, BodyError, BodySender, RequestBody};
+pub(crate) use compress::{accepts_gzip, compressed, gzip};
 pub use fault::Fault;
 pub use form::{Form, decode, encode};
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};

@@ -48,6 +48,11 @@ impl Request {
         }
     }
 
+    /// Whether its target is one that may be answered: hyper cuts a fragment off, which `watch` makes visible.
+    pub(crate) fn has_target(&self) -> bool {
+        super::watch::is_path(self.path())
+    }
+
     /// The path as it was sent, percent-encoded.
     pub fn path(&self) -> &str {
         self.target.path()

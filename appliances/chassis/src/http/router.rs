@@ -102,8 +102,9 @@ impl Router {
 
     /// Finds the handler and calls it. 404 when no path fits, 405 with Allow when only the method does not.
     pub async fn answer(&self, mut request: Request) -> Answer {
-        let segments: Vec<String> =
-            request.path().trim_start_matches('/').split('/').map(str::to_owned).collect();
+        // A segment that is a trick is `None`, and fits nothing.
+        let segments: Vec<Option<String>> =
+            request.path().trim_start_matches('/').split('/').map(segment).collect();
         let mut allowed: Vec<&str> = Vec::new();
         for route in &self.routes {
             let Some(matched) = matched(&route.pattern, &segments) else { continue };
@@ -141,31 +142,31 @@ fn parts(pattern: &'static str) -> Vec<Part> {
     pattern.trim_start_matches('/').split('/').map(part).collect()
 }
 
-fn matched(pattern: &[Part], segments: &[String]) -> Option<Vec<(&'static str, String)>> {
+fn matched(pattern: &[Part], segments: &[Option<String>]) -> Option<Vec<(&'static str, String)>> {
     let mut found = Vec::new();
     let mut rest = segments;
     for part in pattern {
         match part {
             // `/dav` fits `/dav/{*rest}` too: the rest is empty.
             Part::Rest(name) => {
-                let decoded: Option<Vec<String>> = rest.iter().map(|raw| segment(raw)).collect();
+                let decoded: Option<Vec<&str>> = rest.iter().map(Option::as_deref).collect();
                 found.push((*name, decoded?.join("/")));
                 return Some(found);
             }
             Part::Literal(literal) => {
                 let (first, after) = rest.split_first()?;
-                if segment(first)? != *literal {
+                if first.as_deref()? != *literal {
                     return None;
                 }
                 rest = after;
             }
             Part::One(name) => {
                 let (first, after) = rest.split_first()?;
-                let value = segment(first)?;
+                let value = first.as_deref()?;
                 if value.is_empty() {
                     return None;
                 }
-                found.push((*name, value));
+                found.push((*name, value.to_owned()));
                 rest = after;
             }
         }

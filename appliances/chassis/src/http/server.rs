@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::watch::Watched;
 use super::{Request, Response};
 use crate::limits;
 use crate::listen::Listener;
@@ -101,9 +102,9 @@ where
         let answering = answer(Request::from_hyper(request, peer));
         async move { Ok::<_, Infallible>(answering.await) }
     });
-    let stream = TokioIo::new(stream);
     #[cfg(feature = "http2")]
     if http2 {
+        let stream = TokioIo::new(Watched::http2(stream));
         let connection = http2_builder().serve_connection(stream, service);
         let mut connection = pin!(connection);
         let result = tokio::select! {
@@ -115,6 +116,7 @@ where
         };
         return report(peer, result);
     }
+    let stream = TokioIo::new(Watched::http1(stream));
     let connection = http1_builder().serve_connection(stream, service);
     let mut connection = pin!(connection);
     let result = tokio::select! {
@@ -131,9 +133,10 @@ fn http1_builder() -> hyper::server::conn::http1::Builder {
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(limits::IDLE_TIME.min(limits::HEAD_TIME * 5))
+        .header_read_timeout(limits::IDLE_TIME) // and `Watched` has HEAD_TIME
         .max_headers(limits::HEADERS_MAX)
-        .max_buf_size(limits::HEAD_BYTES_MAX)
+        .max_header_size(limits::HEAD_BYTES_MAX)
+        .max_buf_size(limits::BUFFER_BYTES_MAX)
         .half_close(false)
         .keep_alive(true);
     builder

@@ -20,8 +20,10 @@ pub use qr::svg as qr_svg;
 pub use visitor::Visitor;
 
 use crate::http::{
-    Answer, Fault, HeaderName, HeaderValue, Request, Response, Router, StatusCode, header, reply,
+    Answer, Fault, HeaderName, HeaderValue, Request, Response, Router, StatusCode, accepts_gzip, compressed,
+    header, reply,
 };
+use crate::metrics::Number;
 use crate::run::Chassis;
 
 /// Routes, and what stands around their answers. Cheap to clone.
@@ -32,12 +34,17 @@ pub struct Shell(Arc<Inner>);
 struct Inner {
     chassis: Chassis,
     router: Router,
+    /// Answers by class of status, from 1xx to 5xx.
+    answered: [Number; 5],
 }
 
 impl Shell {
     pub(crate) fn new(chassis: Chassis, routes: Router) -> Shell {
         let router = routes.and(own_routes(&chassis));
-        Shell(Arc::new(Inner { chassis, router }))
+        let help = "HTTP requests answered, by class of status.";
+        let answered = ["1xx", "2xx", "3xx", "4xx", "5xx"]
+            .map(|class| chassis.metrics().counter("nymote_http_requests_total", help, &[("status", class)]));
+        Shell(Arc::new(Inner { chassis, router, answered }))
     }
 
     /// Answers a request: the route's answer or a fault in words, with the fields that keep a browser safe.
@@ -45,19 +52,28 @@ impl Shell {
         let started = Instant::now();
         let chassis = &self.0.chassis;
         let (method, path, peer) = (request.method.clone(), request.path().to_owned(), request.peer);
-        let page = request.wants_page();
+        let (page, gzip) = (request.wants_page(), accepts_gzip(&request.headers));
         let reader = page.then(|| chassis.visitor(&request)).flatten();
-        let mut response = match self.0.router.answer(request).await {
+        let mut response = match self.route(request).await {
             Ok(response) => response,
             Err(fault) if page && fault.response.is_none() => page::fault(chassis, reader.as_ref(), fault),
             Err(fault) => fault.into_text(),
         };
         harden(&mut response);
+        let response = compressed(response, gzip).await;
         let status = response.status().as_u16();
-        count(chassis, status);
+        self.0.answered[usize::from(status / 100).clamp(1, 5) - 1].increment();
         let elapsed_ms = started.elapsed().as_millis() as u64;
         tracing::debug!(%method, path, %peer, status, elapsed_ms, "request");
         response
+    }
+
+    async fn route(&self, request: Request) -> Answer {
+        if request.has_target() {
+            return self.0.router.answer(request).await;
+        }
+        Err(Fault::bad_request("The address holds a fragment (#) or a quotation mark.")
+            .advise("Nothing was done. Write them as %23 and %22 (RFC 3986)."))
     }
 }
 
@@ -98,12 +114,6 @@ async fn numbers(chassis: Chassis, request: Request) -> Answer {
         return Err(Fault::forbidden("The metrics are for administrators."));
     }
     Ok(reply(StatusCode::OK, "text/plain; version=0.0.4", chassis.metrics().text()))
-}
-
-fn count(chassis: &Chassis, status: u16) {
-    let class = ["1xx", "2xx", "3xx", "4xx", "5xx"][usize::from(status / 100).clamp(1, 5) - 1];
-    let help = "HTTP requests answered, by class of status.";
-    chassis.metrics().counter("nymote_http_requests_total", help, &[("status", class)]).increment();
 }
 
 /// Fields that every answer carries, unless the handler set them itself.

@@ -142,3 +142,39 @@ async fn a_certificate_that_is_set_is_kept_and_served_at_once() {
     assert!(files.read(crate::run::CERTIFICATE_KEY).unwrap().is_some());
     drop(dir);
 }
+
+#[tokio::test]
+async fn rfc9112_3_2_a_target_with_a_fragment_is_refused() {
+    let (_dir, _, shell) = shell().await;
+    let response = shell.answer(Request::made(Method::GET, "/healthz\"b", "")).await;
+    assert_eq!(response.status(), 400);
+    assert!(text(&response).contains("%23"));
+    assert_eq!(shell.answer(Request::made(Method::GET, "/healthz?a=%23", "")).await.status(), 200);
+}
+
+#[tokio::test]
+async fn tokens_of_forms_are_masked_anew_and_belong_to_their_session() {
+    let (_dir, chassis, shell) = shell().await;
+    let (one, other) = (logged_in(&shell).await, logged_in(&shell).await);
+    let visitor =
+        |cookie: &str| chassis.visitor(&request(Method::GET, "/", &[("cookie", cookie)], "")).unwrap();
+    let (anna, elsewhere) = (visitor(&one), visitor(&other));
+    assert_ne!(anna.csrf(), anna.csrf());
+    assert!(anna.gave(&anna.csrf()) && !elsewhere.gave(&anna.csrf()));
+    for bad in ["", "0", &"0".repeat(64), &"é".repeat(32), &"g".repeat(64)] {
+        assert!(!anna.gave(bad), "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn style_sheets_come_packed_to_who_takes_that() {
+    let (_dir, _, shell) = shell().await;
+    let plain = shell.answer(Request::made(Method::GET, "/assets/nymote.css", "")).await;
+    let packed = shell
+        .answer(request(Method::GET, "/assets/nymote.css", &[("accept-encoding", "gzip, br")], ""))
+        .await;
+    assert_eq!(packed.headers()["content-encoding"], "gzip");
+    assert_eq!(packed.headers().get_all("vary").iter().count(), 1);
+    let length = |response: &Response| response.body().whole().unwrap().len();
+    assert!(length(&packed) * 2 < length(&plain));
+}

@@ -23,12 +23,34 @@ impl Visitor {
         &self.login.account
     }
 
-    /// What a form must carry in the field `csrf`; belongs to this session alone.
+    /// What a form must carry in the field `csrf`; belongs to this session alone. Masked anew each time, so that the
+    /// length of a compressed page tells nothing about it. Empty without a session: HTTP Basic needs none.
     pub fn csrf(&self) -> String {
-        self.token.as_deref().map_or(String::new(), |token| {
-            let key = hmac::Key::new(hmac::HMAC_SHA256, token.as_bytes());
-            hmac::sign(&key, b"csrf").as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+        let Some(secret) = self.csrf_secret() else { return String::new() };
+        let mask = accounts::random::<16>();
+        let masked = secret.iter().zip(mask).map(|(secret, mask)| secret ^ mask);
+        mask.into_iter().chain(masked).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Whether a form's field `csrf` is one that we gave to this session.
+    pub fn gave(&self, csrf: &str) -> bool {
+        let Some(secret) = self.csrf_secret() else { return true };
+        let nibble = |digit: u8| (digit as char).to_digit(16).map(|value| value as u8);
+        let byte = |pair: &[u8]| Some(nibble(pair[0])? << 4 | nibble(pair[1])?);
+        if csrf.len() != 64 {
+            return false;
+        }
+        let bytes: Option<Vec<u8>> = csrf.as_bytes().chunks_exact(2).map(byte).collect();
+        bytes.is_some_and(|bytes| {
+            let (mask, masked) = bytes.split_at(16);
+            let given: Vec<u8> = mask.iter().zip(masked).map(|(mask, masked)| mask ^ masked).collect();
+            accounts::equal(&given, &secret)
         })
+    }
+
+    fn csrf_secret(&self) -> Option<[u8; 16]> {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.token.as_deref()?.as_bytes());
+        hmac::sign(&key, b"csrf").as_ref()[..16].try_into().ok()
     }
 }
 
@@ -65,8 +87,7 @@ impl Chassis {
     pub async fn form(&self, request: &mut Request, visitor: &Visitor) -> Result<Form, Fault> {
         same_origin(request)?;
         let form = request.form().await?;
-        let expected = visitor.csrf();
-        if !expected.is_empty() && !accounts::equal(form.text("csrf").as_bytes(), expected.as_bytes()) {
+        if !visitor.gave(form.text("csrf")) {
             return Err(Fault::forbidden("This form is from another session.")
                 .advise("Go back, reload the page and send it again."));
         }

@@ -133,7 +133,7 @@ pub async fn take(
 pub async fn import(site: &Site, mut request: Request) -> Answer {
     let visitor = site.chassis.require(&request).await?;
     let given = request.query_form().text("csrf").to_string();
-    if !chassis::accounts::equal(given.as_bytes(), visitor.csrf().as_bytes()) {
+    if !visitor.gave(&given) {
         return Err(Fault::forbidden("This form is from another session."));
     }
     let body = request.bytes(64 << 20).await?;

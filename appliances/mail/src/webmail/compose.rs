@@ -327,8 +327,7 @@ async fn read_form(
     let body = request.bytes(limit).await.map_err(|error| Fault::bad_request(error.to_string()))?;
     let (form, files) = multipart(&kind, &body);
     let token = form.iter().find(|(n, _)| n == "csrf").map_or("", |(_, v)| v.as_str());
-    let wanted = visitor.csrf();
-    if wanted.is_empty() || !chassis::accounts::equal(token.as_bytes(), wanted.as_bytes()) {
+    if visitor.csrf().is_empty() || !visitor.gave(token) {
         return Err(Fault::forbidden("This form is too old, or did not come from here.")
             .advise("Go back, reload, and send it again."));
     }

@@ -3,6 +3,7 @@
 pub mod commands;
 pub mod devices;
 mod errands;
+mod first;
 mod notify;
 mod sig0;
 mod transfer;
