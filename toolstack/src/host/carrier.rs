@@ -4,10 +4,13 @@
 //! flushes on to the file.
 
 use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use flate2::{Compression, GzBuilder};
 
 use crate::deploy::Machine;
 use crate::git::{last_line, within};
@@ -76,7 +79,7 @@ impl Carrier {
                 Ok(Running::Process(child))
             }
             Carrier::Xl(xl) => {
-                let (image, path) = (version.join("image"), version.join("xl.cfg"));
+                let (image, path) = (packed(&version.join("image"))?, version.join("xl.cfg"));
                 let text = fs::read_to_string(version.join("machine.cfg"))
                     .map_err(|error| Trouble::io("read", &version.join("machine.cfg"), error))?;
                 let text = text.replace("@IMAGE@", &image.display().to_string());
@@ -134,6 +137,19 @@ impl Carrier {
             (Carrier::Process, Running::Domain(_)) => {}
         }
     }
+}
+
+/// The program as it is booted, beside the one that was deployed: gzipped. The repository holds it unpacked, because Git
+/// finds what two releases have in common only there.
+fn packed(image: &Path) -> Result<PathBuf, Trouble> {
+    let path = image.with_extension("gz");
+    if !path.exists() {
+        let program = fs::read(image).map_err(|error| Trouble::io("read", image, error))?;
+        let mut gzip = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
+        let bytes = gzip.write_all(&program).and_then(|()| gzip.finish());
+        super::data::write(&path, &bytes.map_err(|error| Trouble::io("pack", image, error))?, 0o644)?;
+    }
+    Ok(path)
 }
 
 /// Ends the process of a host that was killed: it still has the disk and the ports.
