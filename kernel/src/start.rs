@@ -32,8 +32,8 @@ pub fn machine(boot: Boot) -> ! {
     machine::start_heap(&boot);
     machine::start_settings(boot.command_line);
     random::start();
-    set_stacks(boot.heap_bytes);
     Current::start_devices();
+    set_stacks(boot.heap_bytes);
     net::start(Current::cards());
     fd::disk::start(Current::disks());
     fd::start();

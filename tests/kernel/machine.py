@@ -125,8 +125,8 @@ class Program:
         self.process.send_signal(signal.SIGTERM)
 
     def transcript(self):
-        """What the program itself said: the kernel's lines and blank ones are not its own."""
-        return [line for line in self.lines if line and not line.startswith("kernel:")]
+        """What the program itself said."""
+        return images.said(self.lines)
 
     def __enter__(self):
         return self

@@ -1,7 +1,9 @@
 //! What the unwinder asks about the image. A panic ends its task or thread because of this.
 
 use core::ffi::{c_char, c_int, c_void};
+use core::fmt::Write;
 
+use crate::crash::Console;
 use crate::image;
 
 /// GCC's `struct dl_find_object`.
@@ -62,4 +64,45 @@ unsafe extern "C" fn dl_iterate_phdr(
         tls_data: core::ptr::null_mut(),
     };
     each(&mut info, size_of::<Info>(), data)
+}
+
+unsafe extern "C" {
+    /// GCC's `_Unwind_Backtrace`, renamed by `nymote build` in the copy of its library that machines are linked with.
+    fn gcc_unwind_backtrace(each: extern "C" fn(*mut c_void, *mut c_void) -> c_int, data: *mut c_void) -> c_int;
+    fn _Unwind_GetIP(context: *mut c_void) -> usize;
+}
+
+/// GCC's `_URC_NO_REASON` and `_URC_END_OF_STACK`.
+const GO_ON: c_int = 0;
+const END_OF_STACK: c_int = 5;
+/// Most callers that are listed.
+const CALLERS_MAX: usize = 100;
+
+/// Where std asks for a backtrace, the callers' addresses go to the console as they are, for `nymote symbolize`, and std is
+/// told of none. It would look for debug information, which no machine has; as it is never called back, its reader of that
+/// (a fifth of a small program) is left out of the image. See docs/decisions/0104.
+#[unsafe(no_mangle)]
+extern "C" fn _Unwind_Backtrace(_: *const c_void, _: *mut c_void) -> c_int {
+    list_callers();
+    END_OF_STACK
+}
+
+#[inline(never)]
+fn list_callers() {
+    let _ = write!(Console, "kernel: called from");
+    let mut count = 0_usize;
+    // SAFETY: the unwinder calls back with contexts of its own while it walks this stack, and with our counter.
+    unsafe { gcc_unwind_backtrace(list_one, (&raw mut count).cast()) };
+    let _ = writeln!(Console);
+}
+
+extern "C" fn list_one(context: *mut c_void, count: *mut c_void) -> c_int {
+    // SAFETY: the unwinder hands back its own context, and the counter of `list_callers`.
+    let (address, count) = unsafe { (_Unwind_GetIP(context), &mut *count.cast::<usize>()) };
+    *count += 1;
+    if address == 0 || *count > CALLERS_MAX {
+        return END_OF_STACK;
+    }
+    let _ = write!(Console, " {address:#x}");
+    GO_ON
 }

@@ -90,6 +90,67 @@ fn look_at_tcp(segment: &[u8], source: IpAddr, destination: IpAddr) -> Option<Co
     }))
 }
 
+const ICMPV4: u8 = 1;
+const UDP: u8 = 17;
+
+/// The datagram of ours that an ICMP error says reached nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Undelivered {
+    /// Where we sent it from.
+    pub local: Address,
+    /// Where it should have gone.
+    pub remote: Address,
+    /// The host is there, the port is not (otherwise the host or the way to it is missing).
+    pub refused: bool,
+}
+
+/// Reads an IP packet that says that a UDP datagram did not arrive (RFC 792, RFC 4443 3.1); the checksums are the stack's
+/// business, and who believes it checks that the flow exists.
+pub fn undelivered(packet: &[u8]) -> Option<Undelivered> {
+    let v4 = packet.first()? >> 4 == 4;
+    let (protocol, icmp) = payload(packet)?;
+    let refused = match (protocol, icmp.get(0..2)?) {
+        (ICMPV4, [3, code @ (0..=3 | 13)]) if v4 => *code == 3,
+        (ICMPV6, [1, code @ (0 | 1 | 3 | 4)]) if !v4 => *code == 4,
+        _ => return None,
+    };
+    let ours = icmp.get(8..)?;
+    let (UDP, datagram) = payload(ours)? else { return None };
+    let ports = datagram.first_chunk::<4>()?;
+    let (source, destination) = ends(ours)?;
+    Some(Undelivered {
+        local: Address::new(source, u16::from_be_bytes([ports[0], ports[1]])),
+        remote: Address::new(destination, u16::from_be_bytes([ports[2], ports[3]])),
+        refused,
+    })
+}
+
+/// The protocol of a whole IP packet without extension headers, and what it carries.
+fn payload(packet: &[u8]) -> Option<(u8, &[u8])> {
+    match packet.first()? >> 4 {
+        4 => {
+            let header = packet.first_chunk::<20>()?;
+            Some((header[9], packet.get(usize::from(header[0] & 0x0f).max(5) * 4..)?))
+        }
+        6 => Some((packet.first_chunk::<40>()?[6], &packet[40..])),
+        _ => None,
+    }
+}
+
+/// Source and destination of an IP packet.
+fn ends(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
+    Some(match packet.first()? >> 4 {
+        4 => (
+            Ipv4Addr::from(*packet.get(12..)?.first_chunk::<4>()?).into(),
+            Ipv4Addr::from(*packet.get(16..)?.first_chunk::<4>()?).into(),
+        ),
+        _ => (
+            Ipv6Addr::from(*packet.get(8..)?.first_chunk::<16>()?).into(),
+            Ipv6Addr::from(*packet.get(24..)?.first_chunk::<16>()?).into(),
+        ),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,6 +194,32 @@ mod tests {
         assert_eq!(look_at_ethernet(&short), Content::Other);
         for length in 0..syn_v4().len() {
             assert_eq!(look_at_ethernet(&syn_v4()[..length]), Content::Other);
+        }
+    }
+
+    #[test]
+    fn rfc792_an_undelivered_datagram_is_named() {
+        let mut packet = vec![0_u8; 20 + 8 + 20 + 8];
+        (packet[0], packet[9], packet[20], packet[21]) = (0x45, ICMPV4, 3, 3);
+        (packet[28], packet[37]) = (0x45, UDP);
+        packet[40..48].copy_from_slice(&[10, 0, 0, 2, 10, 0, 0, 9]);
+        packet[48..52].copy_from_slice(&[0x80, 0, 0, 53]);
+        let found = undelivered(&packet).unwrap();
+        assert_eq!(
+            (found.local, found.remote),
+            ("10.0.0.2:32768".parse().unwrap(), "10.0.0.9:53".parse().unwrap())
+        );
+        assert!(found.refused);
+        packet[21] = 1;
+        assert!(!undelivered(&packet).unwrap().refused);
+        packet[20] = 8;
+        assert_eq!(undelivered(&packet), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_packet_makes_it_fall(bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
+            let _ = undelivered(&bytes);
         }
     }
 

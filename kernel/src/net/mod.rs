@@ -7,6 +7,7 @@ mod checksum;
 pub mod configure;
 mod frame;
 pub mod query;
+mod segment;
 pub mod stack;
 mod tcp;
 mod udp;

@@ -1,10 +1,12 @@
-//! The little of DNS that a stub resolver needs (RFC 1035): a question out, addresses in.
+//! The little of DNS that a stub resolver needs (RFC 1035, EDNS of RFC 6891): a question out, addresses in.
 
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-/// Longest answer that is asked for, in bytes (EDNS would allow more; addresses of one name fit here).
-pub const ANSWER_BYTES_MAX: usize = 512;
+/// Longest answer that a server may send as one datagram, in bytes: what passes every network whole (RFC 9715).
+pub const DATAGRAM_BYTES_MAX: usize = 1232;
+/// Longest answer over TCP that is looked at.
+pub const STREAM_BYTES_MAX: usize = 16 << 10;
 /// How many records of an answer are looked at.
 const RECORDS_MAX: u16 = 64;
 
@@ -26,14 +28,18 @@ pub enum Reply {
     NoSuchName,
     /// It cannot say: ask another.
     Failed,
+    /// It does not understand the question, maybe because of EDNS: ask without.
+    NotUnderstood,
+    /// It had more to say than fits: ask over TCP.
+    Cut,
 }
 
-/// A question for `name`, or `None` when that is not a name.
-pub fn question(id: u16, name: &str, kind: Kind) -> Option<Vec<u8>> {
+/// A question for `name`, or `None` when that is not a name. With `edns` it says how long an answer may be.
+pub fn question(id: u16, name: &str, kind: Kind, edns: bool) -> Option<Vec<u8>> {
     let mut message = Vec::new();
     message.extend_from_slice(&id.to_be_bytes());
     // Recursion desired; one question.
-    message.extend_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+    message.extend_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, edns.into()]);
     let name = name.strip_suffix('.').unwrap_or(name);
     if name.is_empty() || name.len() > 253 {
         return None;
@@ -46,6 +52,11 @@ pub fn question(id: u16, name: &str, kind: Kind) -> Option<Vec<u8>> {
         message.extend_from_slice(label.as_bytes());
     }
     message.extend_from_slice(&[0, 0, kind as u8, 0, 1]);
+    if edns {
+        // The root's name, OPT, the length, no flags, no options.
+        let [high, low] = (DATAGRAM_BYTES_MAX as u16).to_be_bytes();
+        message.extend_from_slice(&[0, 0, 41, high, low, 0, 0, 0, 0, 0, 0]);
+    }
     Some(message)
 }
 
@@ -54,7 +65,8 @@ pub fn reply(question: &[u8], answer: &[u8]) -> Option<Reply> {
     let header = answer.first_chunk::<12>()?;
     let same_id = header[..2] == question[..2];
     let is_response = header[2] & 0x80 != 0;
-    let asked = question.get(12..)?;
+    // The name's end, type and class: what stands after them is not repeated.
+    let asked = question.get(12..skip_name(question, 12)? + 4)?;
     let echoed = answer.get(12..12 + asked.len())?;
     if !same_id || !is_response || !echoed.eq_ignore_ascii_case(asked) {
         return None;
@@ -62,7 +74,11 @@ pub fn reply(question: &[u8], answer: &[u8]) -> Option<Reply> {
     match header[3] & 15 {
         0 => {}
         3 => return Some(Reply::NoSuchName),
+        1 | 4 => return Some(Reply::NotUnderstood),
         _ => return Some(Reply::Failed),
+    }
+    if header[2] & 2 != 0 {
+        return Some(Reply::Cut);
     }
     let kind = u16::from(asked[asked.len() - 3]);
     let count = u16::from_be_bytes([header[6], header[7]]).min(RECORDS_MAX);
@@ -88,11 +104,6 @@ pub fn reply(question: &[u8], answer: &[u8]) -> Option<Reply> {
     Some(Reply::Addresses(addresses))
 }
 
-/// Whether the server had more to say than fits: TC.
-pub fn is_cut(answer: &[u8]) -> bool {
-    answer.get(2).is_some_and(|flags| flags & 2 != 0)
-}
-
 fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
     loop {
         match *message.get(at)? {
@@ -112,7 +123,7 @@ mod tests {
 
     #[test]
     fn rfc1035_a_question_and_its_answer() {
-        let asked = question(0x1234, "www.example.org", Kind::A).unwrap();
+        let asked = question(0x1234, "www.example.org", Kind::A, false).unwrap();
         assert_eq!(asked[12..17], [3, b'w', b'w', b'w', 7]);
         let mut answer = asked.clone();
         answer[2..8].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 2]);
@@ -126,16 +137,28 @@ mod tests {
     }
 
     #[test]
+    fn rfc6891_a_question_says_how_long_an_answer_may_be() {
+        let asked = question(1, "a.b", Kind::A, true).unwrap();
+        assert_eq!(asked[10..12], [0, 1]);
+        assert_eq!(asked[asked.len() - 11..], [0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 0]);
+        let mut answer = asked.clone();
+        answer[2..4].copy_from_slice(&[0x83, 0x80]);
+        assert_eq!(reply(&asked, &answer), Some(Reply::Cut));
+        answer[2..4].copy_from_slice(&[0x81, 0x81]);
+        assert_eq!(reply(&asked, &answer), Some(Reply::NotUnderstood));
+    }
+
+    #[test]
     fn what_is_not_a_name_is_not_asked_for() {
         for name in ["", ".", "a..b", "sp ace", &"x".repeat(64), &"a.".repeat(130)] {
-            assert_eq!(question(1, name, Kind::Aaaa), None, "{name}");
+            assert_eq!(question(1, name, Kind::Aaaa, true), None, "{name}");
         }
     }
 
     proptest! {
         #[test]
         fn no_answer_makes_it_fall(tail in proptest::collection::vec(any::<u8>(), 0..200), count: u8) {
-            let asked = question(7, "a.b", Kind::A).unwrap();
+            let asked = question(7, "a.b", Kind::A, false).unwrap();
             let mut answer = asked.clone();
             answer[2..8].copy_from_slice(&[0x81, 0x80, 0, 1, 0, count]);
             answer.extend(tail);

@@ -560,7 +560,12 @@ impl Socket for Udp {
 
     fn option(&self, level: c_int, name: c_int) -> Result<c_int, Errno> {
         match (level, name) {
-            (libc::SOL_SOCKET, libc::SO_ERROR | libc::SO_ACCEPTCONN) => Ok(0),
+            (libc::SOL_SOCKET, libc::SO_ERROR) => {
+                let id = self.state.borrow().id;
+                let error = id.and_then(|id| with(|network| network.udp_error(id)));
+                Ok(error.map_or(0, |Errno(error)| error))
+            }
+            (libc::SOL_SOCKET, libc::SO_ACCEPTCONN) => Ok(0),
             (libc::SOL_SOCKET, libc::SO_TYPE) => Ok(libc::SOCK_DGRAM),
             (libc::SOL_SOCKET, libc::SO_PROTOCOL) => Ok(libc::IPPROTO_UDP),
             _ => self.settings.get(level, name),

@@ -19,7 +19,7 @@ use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr};
 
 use super::configure::{CardSettings, Lease};
-use super::frame::{Content, Segment};
+use super::frame::{Content, Segment, undelivered};
 use super::tcp::{Connection, Listener};
 use super::udp::Datagrams;
 use super::wire::Wire;
@@ -30,7 +30,7 @@ pub type LinkNumber = usize;
 /// The loopback's number.
 pub const LOOPBACK: LinkNumber = 0;
 /// Frames taken from one link before others get their turn.
-const BATCH_FRAMES: usize = 256;
+pub(super) const BATCH_FRAMES: usize = 256;
 
 /// A socket of this network, for the list of changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,7 +52,7 @@ pub(super) struct Link {
     pub settings: CardSettings,
     pub lease: Lease,
     /// When UDP, DHCP or the interface itself want to be polled.
-    deadline: Option<Instant>,
+    pub deadline: Option<Instant>,
 }
 
 /// The network.
@@ -185,6 +185,9 @@ impl Network {
             match content {
                 Content::Tcp(segment) => touched.extend(self.take_segment(number, segment)),
                 content => {
+                    if let Some(news) = self.links[number].wire.packet().and_then(undelivered) {
+                        self.udp_undelivered(news);
+                    }
                     neighbours |= content == Content::Neighbour;
                     datagrams = true;
                     let link = &mut self.links[number];

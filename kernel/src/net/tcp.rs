@@ -17,7 +17,7 @@ use super::stack::{Full, Handle, LinkNumber, Network};
 use crate::errno::Errno;
 
 /// Largest and smallest buffer of one direction of a connection, in bytes.
-const BUFFER_BYTES_MAX: usize = 256 << 10;
+const BUFFER_BYTES_MAX: usize = 512 << 10;
 const BUFFER_BYTES_MIN: usize = 2 << 10;
 /// Longest backlog of a listener (Linux's somaxconn).
 pub const BACKLOG_MAX: usize = 4096;
@@ -72,12 +72,13 @@ pub(super) struct Listener {
     muted: bool,
 }
 
-/// The buffer of one direction of a new connection: large while few are open, a quarter of that from each further
-/// quarter of the budget on. So a few transfers run at full speed, and thousands of idle connections still fit.
+/// The buffer of one direction of a new connection, by how many quarters of the budget are used: large while few are
+/// open, much smaller after that. So a few transfers run at full speed, and thousands of idle connections still fit.
 fn buffer_bytes(budget: usize, used: usize) -> usize {
-    let large = (budget / 256).clamp(BUFFER_BYTES_MIN, BUFFER_BYTES_MAX);
+    const SHIFTS: [usize; 4] = [0, 4, 6, 8];
+    let large = (budget / 64).clamp(BUFFER_BYTES_MIN, BUFFER_BYTES_MAX);
     let quarters = used.saturating_mul(4) / budget.max(1);
-    let size = (large >> (2 * quarters.min(3))).max(BUFFER_BYTES_MIN);
+    let size = (large >> SHIFTS[quarters.min(3)]).max(BUFFER_BYTES_MIN);
     1 << size.ilog2()
 }
 
@@ -273,7 +274,7 @@ impl Network {
         if sent == 0 && !bytes.is_empty() {
             return Err(Errno(libc::EAGAIN));
         }
-        self.attend_quietly(id);
+        self.attend_at_once(id);
         Ok(sent)
     }
 
@@ -292,7 +293,7 @@ impl Network {
             Ok(0) => Err(Errno(libc::EAGAIN)),
             Ok(count) => {
                 if !peek {
-                    self.attend_quietly(id);
+                    self.attend_at_once(id);
                 }
                 Ok(count)
             }
@@ -344,7 +345,7 @@ impl Network {
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.apply(options);
         }
-        self.attend_quietly(id);
+        self.attend_at_once(id);
     }
 
     /// What could be done without waiting, as EPOLL bits.
@@ -514,12 +515,12 @@ impl Network {
         }
     }
 
-    /// [`Self::attend`] for the program's own calls, with the frames sent at once.
-    fn attend_quietly(&mut self, id: usize) {
+    /// [`Self::attend`] for the program's own calls.
+    fn attend_at_once(&mut self, id: usize) {
         self.attend(id);
         if let Some(connection) = self.connections.get(&id) {
             let link = connection.link;
-            self.links[link].wire.flush();
+            self.links[link].wire.nudge();
         }
     }
 

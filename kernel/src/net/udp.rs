@@ -7,13 +7,14 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-use libc::{EPOLLIN, EPOLLOUT};
-use smoltcp::iface::SocketHandle;
+use libc::{EPOLLERR, EPOLLIN, EPOLLOUT};
+use smoltcp::iface::{PollResult, SocketHandle};
 use smoltcp::socket::udp;
 use smoltcp::wire::IpListenEndpoint;
 
 use super::Address;
-use super::stack::{LOOPBACK, LinkNumber, Network};
+use super::frame::Undelivered;
+use super::stack::{BATCH_FRAMES, Handle, LOOPBACK, LinkNumber, Network};
 use crate::errno::Errno;
 
 /// Largest datagram we send over a card: what smoltcp's fragmentation buffer holds.
@@ -33,6 +34,8 @@ pub(super) struct Datagrams {
     peer: Option<Address>,
     next_part: usize,
     bytes: usize,
+    /// What an ICMP error said of a datagram to the peer, until the program is told.
+    error: Option<Errno>,
 }
 
 impl Network {
@@ -79,8 +82,10 @@ impl Network {
             parts.push((link, self.links[link].datagrams.add(socket)));
         }
         let id = self.number();
-        self.datagrams
-            .insert(id, Datagrams { parts, address, port, families, peer: None, next_part: 0, bytes });
+        self.datagrams.insert(
+            id,
+            Datagrams { parts, address, port, families, peer: None, next_part: 0, bytes, error: None },
+        );
         Ok((id, port))
     }
 
@@ -94,6 +99,9 @@ impl Network {
     /// Sends one datagram.
     pub fn udp_send(&mut self, id: usize, bytes: &[u8], to: Address) -> Result<usize, Errno> {
         let link = self.route(to.ip()).ok_or(Errno(libc::ENETUNREACH))?;
+        if let Some(error) = self.udp_error(id) {
+            return Err(error);
+        }
         let socket = self.datagrams.get(&id).ok_or(Errno(libc::EBADF))?;
         if to.port() == 0 {
             return Err(Errno(libc::EINVAL));
@@ -113,14 +121,32 @@ impl Network {
             Err(udp::SendError::BufferFull) => return Err(Errno(libc::EAGAIN)),
             Err(_) => return Err(Errno(libc::EINVAL)),
         }
-        self.attend_link(link);
-        self.links[link].wire.flush();
+        if self.send_datagrams(link) {
+            self.attend_link(link);
+        }
+        self.links[link].wire.nudge();
         Ok(bytes.len())
+    }
+
+    /// Lets queued datagrams leave; true when the card has no room for them.
+    fn send_datagrams(&mut self, link: LinkNumber) -> bool {
+        let now = self.now;
+        let link = &mut self.links[link];
+        for _ in 0..BATCH_FRAMES {
+            if link.interface.poll_egress(now, &mut link.wire, &mut link.datagrams) == PollResult::None {
+                break;
+            }
+        }
+        link.deadline = link.interface.poll_at(now, &link.datagrams);
+        link.deadline.is_some_and(|due| due <= now)
     }
 
     /// Takes one datagram: its length (it may be longer than `into`, the rest is lost) and its sender.
     pub fn udp_receive(&mut self, id: usize, into: &mut [u8], peek: bool) -> Result<(usize, Address), Errno> {
         let socket = self.datagrams.get_mut(&id).ok_or(Errno(libc::EBADF))?;
+        if let Some(error) = socket.error.take() {
+            return Err(error);
+        }
         let count = socket.parts.len();
         for step in 0..count {
             let at = (socket.next_part + step) % count;
@@ -146,6 +172,24 @@ impl Network {
         Err(Errno(libc::EAGAIN))
     }
 
+    /// An ICMP error came for a datagram: the socket that is connected there hears of it. One that is not connected does
+    /// not, as on Linux: it could not know which of its peers is meant.
+    pub(super) fn udp_undelivered(&mut self, news: Undelivered) {
+        let concerned = self
+            .datagrams
+            .iter_mut()
+            .find(|(_, socket)| socket.peer == Some(news.remote) && socket.port == news.local.port());
+        if let Some((&id, socket)) = concerned {
+            socket.error = Some(Errno(if news.refused { libc::ECONNREFUSED } else { libc::EHOSTUNREACH }));
+            self.note(Handle::Datagrams(id));
+        }
+    }
+
+    /// Takes the pending error, as SO_ERROR does.
+    pub fn udp_error(&mut self, id: usize) -> Option<Errno> {
+        self.datagrams.get_mut(&id)?.error.take()
+    }
+
     /// What could be done without waiting, as EPOLL bits.
     pub fn udp_ready(&self, id: usize) -> u32 {
         let Some(socket) = self.datagrams.get(&id) else { return 0 };
@@ -154,7 +198,8 @@ impl Network {
         };
         let readable = socket.parts.iter().any(|at| part(at).can_recv());
         let writable = socket.parts.iter().all(|at| part(at).can_send());
-        ((if readable { EPOLLIN } else { 0 }) | (if writable { EPOLLOUT } else { 0 })) as u32
+        let failed = if socket.error.is_some() { EPOLLERR | EPOLLIN } else { 0 };
+        (failed | (if readable { EPOLLIN } else { 0 }) | (if writable { EPOLLOUT } else { 0 })) as u32
     }
 
     /// Closes a socket.

@@ -16,8 +16,8 @@ use smoltcp::phy::{
 };
 use smoltcp::time::Instant;
 
-use super::checksum;
 use super::frame::{Content, look_at_ethernet, look_at_packet};
+use super::{checksum, segment};
 use crate::platform::{Frame, NetworkCard, Offload, Send};
 
 /// Largest packet on the loopback.
@@ -39,18 +39,25 @@ pub struct Wire {
     taken: bool,
     /// Frames that found no room since the last look: their senders try again later.
     refused: bool,
+    /// The other side has been told of frames since the last batch ended.
+    told: bool,
 }
 
 impl Wire {
     /// A card.
     pub fn card(card: Box<dyn NetworkCard>) -> Self {
         let offload = card.offload();
-        Wire { end: End::Card { card, offload, frame: None }, taken: false, refused: false }
+        Wire { end: End::Card { card, offload, frame: None }, taken: false, refused: false, told: false }
     }
 
     /// The loopback.
     pub fn loopback() -> Self {
-        Wire { end: End::Loopback { packets: VecDeque::new(), packet: None }, taken: false, refused: false }
+        Wire {
+            end: End::Loopback { packets: VecDeque::new(), packet: None },
+            taken: false,
+            refused: false,
+            told: false,
+        }
     }
 
     /// The card's address, if this is a card.
@@ -85,6 +92,15 @@ impl Wire {
                 Some(content) => return Some(content),
                 None => self.give_back(),
             }
+        }
+    }
+
+    /// The IP packet in the frame that was taken.
+    pub fn packet(&self) -> Option<&[u8]> {
+        match &self.end {
+            // SAFETY: the card lends the frame's bytes until it is released.
+            End::Card { frame, .. } => unsafe { frame.as_ref()?.bytes.as_ref() }.get(ETHERNET_HEADER_BYTES..),
+            End::Loopback { packet, .. } => packet.as_deref(),
         }
     }
 
@@ -123,7 +139,19 @@ impl Wire {
 
     /// Ends a batch.
     pub fn flush(&mut self) {
+        self.told = false;
         if let End::Card { card, .. } = &mut self.end {
+            card.flush();
+        }
+    }
+
+    /// The program sent something between two turns. The first time the other side is told at once, so that it works
+    /// while the program does; what follows waits for the turn, which comes when the program waits, and costs one
+    /// signal together.
+    pub fn nudge(&mut self) {
+        if !core::mem::replace(&mut self.told, true)
+            && let End::Card { card, .. } = &mut self.end
+        {
             card.flush();
         }
     }
@@ -159,23 +187,31 @@ impl TxToken for Room<'_> {
             End::Card { card, offload, .. } => {
                 let mut write = Some(write);
                 let mut result = None;
-                let mut fill = |frame: &mut [u8]| {
+                let (promised, now) = (*offload, card.offload());
+                let mut fill = |frame: &mut [u8], segments: Option<NonZeroU16>| {
                     if let Some(write) = write.take() {
                         result = Some(write(frame));
                     }
-                    match self.segments {
-                        _ if !offload.transmit_checksum_v4 => Send::Plain,
-                        segments if checksum::prepare(frame, *offload) => {
-                            segments.map_or(Send::Checksum, |bytes| Send::Segments(bytes.get()))
-                        }
-                        _ => Send::Plain,
-                    }
+                    finish(frame, segments, promised, now)
                 };
+                let longest = card.mtu().max(now.segmentation_v4_bytes) + ETHERNET_HEADER_BYTES;
                 // A reply may come without a question for room; without room it is lost, as frames may be.
-                if card.can_transmit() {
-                    card.transmit(length, &mut fill);
+                if length > longest {
+                    let mut whole = vec![0; length];
+                    fill(&mut whole, None);
+                    let size = self.segments.map_or(0, |size| size.get().into());
+                    segment::cut(&whole, size, |piece| {
+                        if card.can_transmit() {
+                            card.transmit(piece.len(), &mut |frame| {
+                                frame.copy_from_slice(piece);
+                                finish(frame, None, promised, now)
+                            });
+                        }
+                    });
+                } else if card.can_transmit() {
+                    card.transmit(length, &mut |frame| fill(frame, self.segments));
                 } else {
-                    fill(&mut vec![0; length]);
+                    fill(&mut vec![0; length], None);
                 }
                 match result {
                     Some(result) => result,
@@ -187,6 +223,15 @@ impl TxToken for Room<'_> {
 
     fn set_meta(&mut self, meta: PacketMeta) {
         self.segments = meta.segmentation_offload_size;
+    }
+}
+
+/// Sums what the stack was `promised` not to have to sum, as far as the card does not do it `now`.
+fn finish(frame: &mut [u8], segments: Option<NonZeroU16>, promised: Offload, now: Offload) -> Send {
+    if promised.transmit_checksum_v4 && checksum::prepare(frame, now) {
+        segments.map_or(Send::Checksum, |bytes| Send::Segments(bytes.get()))
+    } else {
+        Send::Plain
     }
 }
 

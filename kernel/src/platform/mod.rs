@@ -154,8 +154,8 @@ pub trait NetworkCard {
     /// Largest IP packet of a frame in bytes, 1500 as a rule.
     fn mtu(&self) -> usize;
 
-    /// What the card does for us. Asked once, after connection; if a restarted backend offers less, the card makes up
-    /// for it by itself.
+    /// What the card does for us now. What it says first is what the stack builds on; if a restarted backend offers less,
+    /// `net::wire` makes up for it.
     fn offload(&self) -> Offload;
 
     /// The next received frame, if any.

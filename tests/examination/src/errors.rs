@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Error, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::time::Duration;
 
 fn kind<T>(result: Result<T, Error>) -> ErrorKind {
     result.err().map_or(ErrorKind::Other, |error| error.kind())
@@ -41,4 +42,19 @@ pub fn sockets() -> String {
         "{twice:?}, {refused:?}, {elsewhere:?}, {:?}, {nothing:?}, {nobody_comes:?}",
         unconnected != ErrorKind::Other
     )
+}
+
+/// A datagram to a port that nobody holds: the sender hears of it, if it is connected.
+pub fn refused_datagrams() -> String {
+    let refused = |nobody: &str| {
+        let taken = UdpSocket::bind(nobody).unwrap();
+        let address = taken.local_addr().unwrap();
+        drop(taken);
+        let sender = UdpSocket::bind(nobody).unwrap();
+        sender.connect(address).unwrap();
+        sender.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        sender.send(b"anybody?").unwrap();
+        kind(sender.recv(&mut [0; 8]))
+    };
+    format!("{:?}, {:?}", refused("127.0.0.1:0"), refused("[::1]:0"))
 }

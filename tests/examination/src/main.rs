@@ -48,6 +48,7 @@ const QUESTIONS: &[Question] = &[
     ("random numbers differ", threads::random),
     ("what is not there answers with its error", errors::paths),
     ("errors of sockets", errors::sockets),
+    ("a datagram that nobody takes", errors::refused_datagrams),
     ("TCP on the loopback, both ways", sockets::tcp_echo),
     ("TCP over IPv6", sockets::tcp_v6),
     ("a listener for both families", sockets::dual_stack),

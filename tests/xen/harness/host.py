@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import pieces, say
+from . import images, pieces, say
 
 DOM0_ADDRESS = "10.0.2.9"
 MEMORY_MB = 1536
@@ -184,6 +184,21 @@ class Host:
         if not length.isdigit() or len(content) != int(length):
             raise RuntimeError(answer[:300].decode(errors="replace"))
         return content
+
+    def image(self, package):
+        """The path on this host of `package`'s image, built once and copied here once."""
+        path = f"/guests/{package}.gz"
+        if self.sh_status(f"[ -e {path} ]")[0] != 0:
+            self.put(path, images.build(package)[1].read_bytes())
+        return path
+
+    def wait_file(self, path, words, deadline_s):
+        """Waits until a file of the first domain holds `words`."""
+        end = time.monotonic() + deadline_s
+        while words.encode() not in self.get(path):
+            if time.monotonic() > end:
+                raise Deadline(f"no {words!r} in {path} after {deadline_s} s: {self.get(path)[-500:]!r}")
+            time.sleep(0.3)
 
     def monitor(self, command):
         """One command of QEMU's monitor, and its answer."""

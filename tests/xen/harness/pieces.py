@@ -168,10 +168,17 @@ def domain():
     return made_once("domain", [source], lambda path: run("cc", "-O1", "-o", path, source, library))
 
 
+def hostile():
+    """A backend that breaks the protocol."""
+    source = HERE / "dom0" / "hostile.c"
+    libraries = [f"/usr/lib/x86_64-linux-gnu/{name}" for name in ("libxenstore.so.4", "libxengnttab.so.1", "libxenevtchn.so.1")]
+    return made_once("hostile", [source], lambda path: run("cc", "-O1", "-Wall", "-o", path, source, *libraries))
+
+
 def dom0():
     """The first domain's memory file system."""
     files = [HERE / "dom0" / name for name in ("init", "vif", "block")]
-    tools = {"agent": agent(), "load": rust_program("load", HERE / "dom0" / "load.rs"), "domain": domain()}
+    tools = {"agent": agent(), "load": rust_program("load", HERE / "dom0" / "load.rs"), "domain": domain(), "hostile": hostile()}
     gcc = Path("/lib/x86_64-linux-gnu/libgcc_s.so.1")  # xl aborts without it; ldd does not name it.
 
     def make(path):
@@ -181,7 +188,7 @@ def dom0():
             for program in DOM0_PROGRAMS:
                 copy_into(tree, program, f"bin/{program.name}")
             copy_into(tree, XEN_BIN / "libxl-save-helper")
-            for library in [*libraries(DOM0_PROGRAMS), gcc]:
+            for library in [*libraries([*DOM0_PROGRAMS, *tools.values()]), gcc]:
                 copy_into(tree, library)
             for name, program in tools.items():
                 copy_into(tree, program, f"bin/{name}")

@@ -18,8 +18,29 @@ use flate2::{Compression, GzBuilder};
 
 use crate::trouble::Trouble;
 
-/// The appliances, which are also the names of their crates.
-const SERVICES: [&str; 4] = ["mail", "contacts", "calendar", "signpost-dns"];
+/// What can be built by name: a program of a crate, with features of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Part<'a> {
+    /// What it is called here and what its files are called.
+    name: &'a str,
+    /// Its crate, which is also its program's name.
+    package: &'a str,
+    /// The crate's features that a machine has, besides what carries it.
+    features: &'a [&'a str],
+}
+
+/// The appliances as they are deployed.
+const APPLIANCES: [Part<'static>; 4] = [
+    Part { name: "mail", package: "mail", features: &[] },
+    Part { name: "contacts", package: "contacts", features: &[] },
+    Part { name: "calendar", package: "calendar", features: &[] },
+    // Without `suite` the same crate is the smallest machine, which serves one static zone from its command line:
+    // `nymote build signpost-dns`.
+    Part { name: "signpost", package: "signpost-dns", features: &["suite"] },
+];
+
+/// Programs up to this length are compressed by zopfli: 4 % smaller, some seconds a megabyte.
+const SQUEEZED_BYTES_MAX: usize = 1440 << 10;
 
 /// What carries an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -45,8 +66,8 @@ impl Target {
 /// Makes images of the appliances, the same bytes from the same sources, with a report of what takes the space.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// mail, contacts, calendar or signpost-dns (or `signpost`, or another member of the workspace that has the features
-    /// `hosted` and `xen`); all four appliances without it
+    /// mail, contacts, calendar or signpost; signpost-dns for the smallest machine, which serves one static zone and has no
+    /// store; or another member of the workspace that has the features `hosted` and `xen`. All four appliances without it
     service: Option<String>,
     /// What is to carry it
     #[arg(long, value_enum, default_value = "xen")]
@@ -78,14 +99,10 @@ pub fn run(args: Args) -> Result<(), Trouble> {
     let output = args.output.clone().unwrap_or_else(|| source.join("target/images"));
     fs::create_dir_all(&output).map_err(|error| Trouble::io("make", &output, error))?;
     let output = output.canonicalize().map_err(|error| Trouble::io("find", &output, error))?;
-    let services: Vec<&str> = match args.service.as_deref() {
-        None => SERVICES.to_vec(),
-        Some("signpost") => vec!["signpost-dns"],
-        Some(one) => vec![one],
-    };
     let mut lines = Vec::new();
-    for service in services {
-        let built = link::build(&source, service, args.target)?;
+    for part in parts(args.service.as_deref()) {
+        let service = part.name;
+        let built = link::build(&source, &part, args.target)?;
         let image = finish(&built, service, args.target, &output)?;
         let (elf_bytes, image_bytes) = (length(&image.elf)?, length(&image.image)?);
         if args.json {
@@ -108,6 +125,17 @@ pub fn run(args: Args) -> Result<(), Trouble> {
     Ok(())
 }
 
+/// What the command line names.
+fn parts(service: Option<&str>) -> Vec<Part<'_>> {
+    match service {
+        None => APPLIANCES.to_vec(),
+        Some(name) => match APPLIANCES.iter().find(|part| part.name == name) {
+            Some(part) => vec![*part],
+            None => vec![Part { name, package: name, features: &[] }],
+        },
+    }
+}
+
 /// Strips the program, keeps its names in a file beside it, compresses what Xen boots.
 fn finish(built: &Path, service: &str, target: Target, output: &Path) -> Result<Image, Trouble> {
     let base = format!("{service}-{}", target.name());
@@ -119,14 +147,20 @@ fn finish(built: &Path, service: &str, target: Target, output: &Path) -> Result<
     }
     let image = output.join(format!("{base}.gz"));
     let program = fs::read(&elf).map_err(|error| Trouble::io("read", &elf, error))?;
-    let write = || {
-        // No name and no time in the header: the same bytes every time.
-        let mut gzip = GzBuilder::new().mtime(0).write(fs::File::create(&image)?, Compression::best());
-        gzip.write_all(&program)?;
-        gzip.finish()?.sync_all()
-    };
+    let write = || pack(&program, fs::File::create(&image)?)?.sync_all();
     write().map_err(|error| Trouble::io("write", &image, error))?;
     Ok(Image { elf, image, debug })
+}
+
+/// Compresses a program as small as a reader of gzip allows. Neither way notes a name or a time: the same bytes each time.
+fn pack(program: &[u8], into: fs::File) -> std::io::Result<fs::File> {
+    if program.len() > SQUEEZED_BYTES_MAX {
+        let mut gzip = GzBuilder::new().mtime(0).write(into, Compression::best());
+        gzip.write_all(program)?;
+        return gzip.finish();
+    }
+    zopfli::compress(zopfli::Options::default(), zopfli::Format::Gzip, program, &into)?;
+    Ok(into)
 }
 
 fn tool(name: &str, words: &[&str], from: &Path, to: &Path) -> Result<(), Trouble> {

@@ -6,7 +6,7 @@
 
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::ptr::NonNull;
@@ -16,9 +16,9 @@ use super::blkif::{
 };
 use super::fault::Fault;
 use super::grant::GrantedPages;
-use super::handshake::{Phase, State, Step, step};
+use super::handshake::{Phase, State};
 use super::shared::{Mapped, Shared};
-use super::xenbus::Node;
+use super::xenbus::{FrontEnd, Node};
 use super::{event, hypercall, log, memory};
 use crate::platform::{Completion, Disk, DiskError, Operation, PAGE_BYTES, Request, SubmitError};
 
@@ -29,6 +29,17 @@ const PAGES_MAX: usize = 512;
 const REQUEST_PAGES_MAX: usize = 32;
 /// `info` bit: writes are refused (`VDISK_READONLY`).
 const INFO_READ_ONLY: u64 = 4;
+
+/// The backend's nodes that say what its disk is.
+const OFFERED: [&str; 7] = [
+    "sectors",
+    "sector-size",
+    "info",
+    "feature-flush-cache",
+    "feature-barrier",
+    "feature-max-indirect-segments",
+    "feature-discard",
+];
 
 /// What a disk is, as its backend says.
 #[derive(Debug, Clone, Copy)]
@@ -82,7 +93,7 @@ impl Blkfront {
     /// The disk at `path`.
     pub fn open(path: String, token: String) -> Option<Self> {
         let handle: u16 = path.rsplit('/').next()?.parse::<u64>().ok()?.try_into().unwrap_or(0);
-        let Some(node) = Node::open(path, token) else {
+        let Some((node, _)) = Node::open(path, token, &[], &OFFERED) else {
             log(format_args!("disk {handle}: xenstore names no backend for it"));
             return None;
         };
@@ -100,11 +111,6 @@ impl Blkfront {
         })
     }
 
-    /// The name of its watch.
-    pub fn token(&self) -> &str {
-        &self.node.token
-    }
-
     /// Where it stands with its backend.
     pub fn phase(&self) -> Phase {
         self.node.phase
@@ -117,37 +123,9 @@ impl Blkfront {
         }
     }
 
-    /// The backend's state may have changed.
-    pub fn backend_changed(&mut self) {
-        match step(self.node.phase, self.node.backend_state()) {
-            Step::Stay => (),
-            Step::Offer => self.offer(),
-            Step::OfferAgain => {
-                self.forget();
-                self.offer();
-            }
-            Step::Connect => self.connect(),
-            Step::Leave => {
-                self.forget();
-                self.node.set_state(State::Closed);
-            }
-            Step::StartAgain => {
-                self.forget();
-                self.node.set_state(State::Initialising);
-            }
-        }
-    }
-
-    /// Drops the ring of a backend that is gone, and keeps what was in flight for the next one.
-    fn forget(&mut self) {
-        if let Some(link) = self.link.take() {
-            event::close(link.port);
-            let unfinished = self.flights.drain(..).flatten();
-            self.waiting.extend(unfinished);
-            let count = self.waiting.len();
-            log(format_args!("{}: its backend went away; {count} requests wait for it", self.name));
-        }
-        self.node.phase = Phase::Waiting;
+    /// Its node in xenstore.
+    pub fn watched(&self) -> &Node {
+        &self.node
     }
 
     /// Ends the disk for good, with one line: everything in flight fails.
@@ -167,27 +145,6 @@ impl Blkfront {
         }
         self.node.phase = Phase::Off;
         self.node.set_state(State::Closed);
-    }
-
-    /// Makes a ring and tells the backend.
-    fn offer(&mut self) {
-        let Some(link) = self.new_link() else {
-            log(format_args!("{}: no memory, grants or event channel for it; the disk is off", self.name));
-            return self.switch_off();
-        };
-        let node = &self.node;
-        let told = node.tell("ring-ref", link._page.grants()[0].into())
-            && node.tell("event-channel", link.port.into())
-            && node.tell("feature-persistent", 1)
-            && super::xenstore::write(&alloc::format!("{}/protocol", node.path), "x86_64-abi").is_ok();
-        self.flights.resize_with(link.ring.places(), || None);
-        self.link = Some(link);
-        if !told {
-            log(format_args!("{}: xenstore does not take its details; the disk is off", self.name));
-            return self.switch_off();
-        }
-        self.node.phase = Phase::Offered;
-        self.node.set_state(State::Initialised);
     }
 
     fn new_link(&mut self) -> Option<Link> {
@@ -210,25 +167,6 @@ impl Blkfront {
             return None;
         }
         Some(Link { port, ring, _page: page })
-    }
-
-    /// The backend connected: what kind of disk it is, and again what it had not finished before.
-    fn connect(&mut self) {
-        let geometry = match self.read_geometry() {
-            Ok(geometry) => geometry,
-            Err(fault) => return self.fail(fault),
-        };
-        if let Some(old) = self.geometry
-            && (old.sectors, old.sector_bytes) != (geometry.sectors, geometry.sector_bytes)
-        {
-            log(format_args!("{}: its new backend has a disk of another size; the disk is off", self.name));
-            return self.switch_off();
-        }
-        self.geometry = Some(geometry);
-        self.node.phase = Phase::Connected;
-        self.node.set_state(State::Connected);
-        self.send_waiting();
-        self.kick();
     }
 
     fn read_geometry(&self) -> Result<Geometry, Fault> {
@@ -388,6 +326,65 @@ impl Blkfront {
         for (piece, &page) in buffer.chunks_mut(PAGE_BYTES).zip(&flight.pages) {
             each(&shared, page as usize * PAGE_BYTES, piece);
         }
+    }
+}
+
+impl FrontEnd for Blkfront {
+    fn node(&mut self) -> &mut Node {
+        &mut self.node
+    }
+
+    /// Drops the ring of a backend that is gone, and keeps what was in flight for the next one.
+    fn forget(&mut self) {
+        if let Some(link) = self.link.take() {
+            event::close(link.port);
+            let unfinished = self.flights.drain(..).flatten();
+            self.waiting.extend(unfinished);
+            let count = self.waiting.len();
+            log(format_args!("{}: its backend went away; {count} requests wait for it", self.name));
+        }
+        self.node.phase = Phase::Waiting;
+    }
+
+    /// Makes a ring and tells the backend.
+    fn offer(&mut self) {
+        let Some(link) = self.new_link() else {
+            log(format_args!("{}: no memory, grants or event channel for it; the disk is off", self.name));
+            return self.switch_off();
+        };
+        let details = [
+            ("ring-ref", link._page.grants()[0].to_string()),
+            ("event-channel", link.port.to_string()),
+            ("feature-persistent", "1".to_string()),
+            ("protocol", "x86_64-abi".to_string()),
+        ];
+        let told = self.node.tell(&details, State::Initialised);
+        self.flights.resize_with(link.ring.places(), || None);
+        self.link = Some(link);
+        if !told {
+            log(format_args!("{}: xenstore does not take its details; the disk is off", self.name));
+            return self.switch_off();
+        }
+        self.node.phase = Phase::Offered;
+    }
+
+    /// The backend connected: what kind of disk it is, and again what it had not finished before.
+    fn connect(&mut self) {
+        let geometry = match self.read_geometry() {
+            Ok(geometry) => geometry,
+            Err(fault) => return self.fail(fault),
+        };
+        if let Some(old) = self.geometry
+            && (old.sectors, old.sector_bytes) != (geometry.sectors, geometry.sector_bytes)
+        {
+            log(format_args!("{}: its new backend has a disk of another size; the disk is off", self.name));
+            return self.switch_off();
+        }
+        self.geometry = Some(geometry);
+        self.node.phase = Phase::Connected;
+        self.node.set_state(State::Connected);
+        self.send_waiting();
+        self.kick();
     }
 }
 

@@ -7,8 +7,14 @@ use alloc::vec::Vec;
 use core::ptr::NonNull;
 
 use super::abi::{call, schedule};
+use super::xenstore::Ask;
 use super::{clock, console, control, devices, entropy, event, hypercall, memory, tripwire, xenstore};
+use crate::global::Global;
 use crate::platform::{Disk, End, NetworkCard, Platform, Shutdown};
+
+/// Where settings stand in xenstore, below our own home.
+const SETTINGS: &str = "vm-data/nymote";
+static KNOWN_SETTINGS: Global<Vec<String>> = Global::new(Vec::new());
 
 /// `SEGBASE_FS` of `set_segment_base`.
 const BASE_OF_FS: usize = 0;
@@ -41,19 +47,27 @@ impl Platform for Xen {
     }
 
     fn wait(deadline_ns: Option<u64>) {
-        event::wait(deadline_ns);
+        event::wait(deadline_ns.into_iter().chain(devices::absent_at()).min());
     }
 
     fn dispatch() {
         if event::take() {
             devices::notice();
         }
+        devices::remark_absent();
     }
 
     fn start_devices() {
         xenstore::start();
-        control::start();
-        devices::start();
+        let lists = [Ask::List("device/vif"), Ask::List("device/vbd"), Ask::List(SETTINGS)];
+        let asks: Vec<Ask<'_>> = lists.into_iter().chain(control::START).collect();
+        let answers = xenstore::ask(&asks);
+        let (lists, started) = answers.split_at(lists.len());
+        let numbers =
+            |list| xenstore::names(list).iter().filter_map(|name| name.parse().ok()).collect::<Vec<u64>>();
+        control::started(started);
+        KNOWN_SETTINGS.with(|known| *known = xenstore::names(&lists[2]));
+        devices::start(numbers(&lists[0]), numbers(&lists[1]));
     }
 
     fn cards() -> Vec<Box<dyn NetworkCard>> {
@@ -65,7 +79,9 @@ impl Platform for Xen {
     }
 
     fn setting(key: &str) -> Option<String> {
-        xenstore::read(&format!("vm-data/nymote/{key}")).ok()
+        // Most machines have none: only what was there at the start is asked for.
+        let known = KNOWN_SETTINGS.with(|known| known.iter().any(|name| name == key));
+        known.then(|| xenstore::read(&format!("{SETTINGS}/{key}")).ok())?
     }
 
     fn shutdown_request() -> Option<Shutdown> {

@@ -1,6 +1,7 @@
 //! What the host asks of us: `xl shutdown` and `xl reboot`, by a word in xenstore's `control/shutdown`.
 
-use super::{log, xenstore};
+use super::log;
+use super::xenstore::{self, Answer, Ask};
 use crate::global::Global;
 use crate::platform::Shutdown;
 
@@ -10,12 +11,16 @@ pub const TOKEN: &str = "control";
 
 static REQUEST: Global<Option<Shutdown>> = Global::new(None);
 
-/// Says what we understand and watches for requests.
-pub fn start() {
-    for feature in ["control/feature-poweroff", "control/feature-reboot"] {
-        let _ = xenstore::write(feature, "1");
-    }
-    if xenstore::watch(NODE, TOKEN).is_err() {
+/// What is said and asked at boot: which requests we understand, and to hear of them.
+pub const START: [Ask<'static>; 3] = [
+    Ask::Write("control/feature-poweroff", "1"),
+    Ask::Write("control/feature-reboot", "1"),
+    Ask::Watch(NODE, TOKEN),
+];
+
+/// Looks at the answers to [`START`].
+pub fn started(answers: &[Answer]) {
+    if answers.last().is_none_or(Result::is_err) {
         log(format_args!("xenstore lets nobody watch {NODE}: `xl shutdown` will not be heard"));
     }
 }

@@ -6,10 +6,12 @@ use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::RefCell;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::blkfront::{Blkfront, BlockDisk};
 use super::handshake::Phase;
 use super::netfront::{NetCard, Netfront};
+use super::xenbus::{self, FrontEnd};
 use super::{clock, control, event, log, xenstore};
 use crate::global::Global;
 use crate::platform::{Disk, NetworkCard};
@@ -25,26 +27,64 @@ struct Devices {
     disks: Vec<Rc<RefCell<Blkfront>>>,
 }
 
+/// When cards that are not connected are to be named; 0 when all are, or they were named.
+static ABSENT_AT: AtomicU64 = AtomicU64::new(0);
 static DEVICES: Global<Option<Devices>> = Global::new(None);
 
-/// Finds the devices, and waits until all are connected or it took too long.
-pub fn start() {
-    let cards = found("device/vif").into_iter().enumerate();
+/// Connects the devices whose nodes are `cards` and `disks`. Waits for disks, which the program may open at once; a
+/// card's backend has only to say what it offers: the stack fills its rings while the backend connects.
+pub fn start(cards: Vec<u64>, disks: Vec<u64>) {
+    let cards = nodes("device/vif", cards).into_iter().enumerate();
     let cards =
         cards.filter_map(|(index, node)| Netfront::open(node, format!("vif{index}"), index)).collect();
-    let disks = found("device/vbd").into_iter().enumerate();
+    let disks = nodes("device/vbd", disks).into_iter().enumerate();
     let disks = disks.filter_map(|(index, node)| Blkfront::open(node, format!("vbd{index}"))).collect();
     DEVICES.with(|devices| *devices = Some(wrapped(cards, disks)));
+    // The first look is for free: the backends are there before the machine runs, as a rule.
+    with_all(
+        |card| look(card, |card| card.watched().watch()),
+        |disk| look(disk, |disk| disk.watched().watch()),
+    );
     let end = clock::monotonic_ns() + CONNECT_NS;
-    while !all_settled() && clock::monotonic_ns() < end {
+    let settled =
+        || all_are(&[Phase::Offered, Phase::Connected, Phase::Off], &[Phase::Connected, Phase::Off]);
+    while !settled() && clock::monotonic_ns() < end {
         notice();
-        if all_settled() {
+        if settled() {
             break;
         }
         event::wait(Some(end));
         event::take();
     }
-    with_all(|card| card.borrow().name_if_absent(), |disk| disk.borrow().name_if_absent());
+    ABSENT_AT.store(end, Ordering::Relaxed);
+    with_all(|_| (), |disk| disk.borrow().name_if_absent());
+    remark_absent();
+}
+
+/// Looks at a device's backend, then has its later changes told.
+fn look<F: FrontEnd>(front: &RefCell<F>, watch: fn(&F)) {
+    xenbus::look(&mut *front.borrow_mut());
+    watch(&front.borrow());
+}
+
+/// When a card that is still not connected is to be named; `None` when there is nothing to name.
+pub fn absent_at() -> Option<u64> {
+    Some(ABSENT_AT.load(Ordering::Relaxed)).filter(|&at| at != 0)
+}
+
+/// Names cards whose backends did not connect in time, once.
+pub fn remark_absent() {
+    let Some(at) = absent_at() else { return };
+    let connected = all_are(
+        &[Phase::Connected, Phase::Off],
+        &[Phase::Connected, Phase::Off, Phase::Waiting, Phase::Offered],
+    );
+    if !connected && clock::monotonic_ns() >= at {
+        with_all(|card| card.borrow().name_if_absent(), |_| ());
+    }
+    if connected || clock::monotonic_ns() >= at {
+        ABSENT_AT.store(0, Ordering::Relaxed);
+    }
 }
 
 /// Looks at what xenstore has to say.
@@ -56,13 +96,13 @@ pub fn notice() {
         }
         with_all(
             |card| {
-                if card.borrow().token() == event.token {
-                    card.borrow_mut().backend_changed();
+                if card.borrow().watched().token == event.token {
+                    xenbus::look(&mut *card.borrow_mut());
                 }
             },
             |disk| {
-                if disk.borrow().token() == event.token {
-                    disk.borrow_mut().backend_changed();
+                if disk.borrow().watched().token == event.token {
+                    xenbus::look(&mut *disk.borrow_mut());
                 }
             },
         );
@@ -89,11 +129,7 @@ fn wrapped(cards: Vec<Netfront>, disks: Vec<Blkfront>) -> Devices {
 }
 
 /// The nodes of devices of a kind, by number.
-fn found(kind: &str) -> Vec<String> {
-    let mut numbers: Vec<u64> = match xenstore::list(kind) {
-        Ok(names) => names.iter().filter_map(|name| name.parse().ok()).collect(),
-        Err(_) => Vec::new(),
-    };
+fn nodes(kind: &str, mut numbers: Vec<u64>) -> Vec<String> {
     numbers.sort_unstable();
     if numbers.len() > DEVICES_MAX {
         log(format_args!("{kind}: {} devices, only the first {DEVICES_MAX} are used", numbers.len()));
@@ -102,12 +138,14 @@ fn found(kind: &str) -> Vec<String> {
     numbers.into_iter().map(|number| format!("{kind}/{number}")).collect()
 }
 
-fn all_settled() -> bool {
-    let mut settled = true;
-    with_all(|card| settled &= matches!(card.borrow().phase(), Phase::Connected | Phase::Off), |_| ());
-    let mut disks = true;
-    with_all(|_| (), |disk| disks &= matches!(disk.borrow().phase(), Phase::Connected | Phase::Off));
-    settled && disks
+/// Whether all cards and all disks are in one of the named phases.
+fn all_are(of_cards: &[Phase], of_disks: &[Phase]) -> bool {
+    let (mut cards, mut disks) = (true, true);
+    with_all(
+        |card| cards &= of_cards.contains(&card.borrow().phase()),
+        |disk| disks &= of_disks.contains(&disk.borrow().phase()),
+    );
+    cards && disks
 }
 
 /// Calls one of the functions for each device, without keeping the list lent meanwhile.

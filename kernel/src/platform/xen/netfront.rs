@@ -6,17 +6,17 @@
 //! else in it.
 
 use alloc::rc::Rc;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::cell::RefCell;
-use core::ptr::{NonNull, slice_from_raw_parts_mut};
+use core::ptr::NonNull;
 
 use super::fault::Fault;
 use super::grant::GrantedPages;
-use super::handshake::{Phase, State, Step, step};
+use super::handshake::{Phase, State};
 use super::netif::{FRAME_BYTES_MAX, Finish, Receive, Received, Transmit};
 use super::shared::{Mapped, Shared};
-use super::xenbus::Node;
+use super::xenbus::{FrontEnd, Node};
 use super::{event, hypercall, log, memory};
 use crate::platform::{Frame, NetworkCard, Offload, PAGE_BYTES, Send};
 
@@ -27,6 +27,15 @@ const PAGES_MAX: usize = 256;
 const SPARE_BUFFERS_MAX: usize = 4;
 /// A super-frame that leaves us: 15 pages and their slots always fit.
 const SEGMENTATION_BYTES: usize = 15 * PAGE_BYTES;
+
+/// The backend's nodes that say what it does for us.
+const OFFERED: [&str; 5] = [
+    "feature-sg",
+    "feature-no-csum-offload",
+    "feature-ipv6-csum-offload",
+    "feature-gso-tcpv4",
+    "feature-gso-tcpv6",
+];
 
 /// What is connected to a backend.
 struct Link {
@@ -47,8 +56,10 @@ pub struct Netfront {
     mtu: usize,
     link: Option<Link>,
     offload: Option<Offload>,
-    /// The packet that is being received: what came so far, and whether it is lost.
+    /// The packet that is being received: a buffer, how much of it came so far, and whether it is lost. Buffers are only
+    /// ever lengthened, so that a frame's place is not filled with zeroes first.
     open: Vec<u8>,
+    open_bytes: usize,
     open_lost: bool,
     /// Frames on loan, by token.
     loans: Vec<Option<Vec<u8>>>,
@@ -58,17 +69,18 @@ pub struct Netfront {
 impl Netfront {
     /// The card at `path`.
     pub fn open(path: String, token: String, number: usize) -> Option<Self> {
-        let Some(node) = Node::open(path, token) else {
+        let Some((node, own)) = Node::open(path, token, &["mac", "mtu"], &OFFERED) else {
             log(format_args!("eth{number}: xenstore names no backend for it"));
             return None;
         };
-        let mac = node.own("mac").and_then(|text| parse_mac(&text));
+        let own = |at: usize| own.get(at).and_then(Option::as_deref);
+        let mac = own(0).and_then(parse_mac);
         let Some(mac) = mac else {
             log(format_args!("eth{number}: it has no Ethernet address in xenstore"));
             return None;
         };
         // Linux's netback gives the size of IP packets by `mtu`, if it gives it.
-        let mtu = node.own("mtu").and_then(|text| text.parse().ok()).filter(|mtu| (576..=9000).contains(mtu));
+        let mtu = own(1).and_then(|text| text.parse().ok()).filter(|mtu| (576..=9000).contains(mtu));
         Some(Netfront {
             node,
             number,
@@ -77,15 +89,11 @@ impl Netfront {
             link: None,
             offload: None,
             open: Vec::new(),
+            open_bytes: 0,
             open_lost: false,
             loans: Vec::new(),
             spare: Vec::new(),
         })
-    }
-
-    /// The name of its watch.
-    pub fn token(&self) -> &str {
-        &self.node.token
     }
 
     /// Where it stands with its backend.
@@ -100,37 +108,9 @@ impl Netfront {
         }
     }
 
-    /// The backend's state may have changed.
-    pub fn backend_changed(&mut self) {
-        let state = self.node.backend_state();
-        match step(self.node.phase, state) {
-            Step::Stay => (),
-            Step::Offer => self.offer(),
-            Step::OfferAgain => {
-                self.forget();
-                self.offer();
-            }
-            Step::Connect => self.connect(),
-            Step::Leave => {
-                self.forget();
-                self.node.set_state(State::Closed);
-            }
-            Step::StartAgain => {
-                self.forget();
-                self.node.set_state(State::Initialising);
-            }
-        }
-    }
-
-    /// Drops rings and pages of a backend that is gone; frames under way are lost, as frames may be.
-    fn forget(&mut self) {
-        if let Some(link) = self.link.take() {
-            event::close(link.port);
-            log(format_args!("eth{}: its backend went away", self.number));
-        }
-        self.open.clear();
-        self.open_lost = false;
-        self.node.phase = Phase::Waiting;
+    /// Its node in xenstore.
+    pub fn watched(&self) -> &Node {
+        &self.node
     }
 
     /// Ends the card for good, with one line.
@@ -141,28 +121,6 @@ impl Netfront {
         }
         self.node.phase = Phase::Off;
         self.node.set_state(State::Closed);
-    }
-
-    /// Makes rings and tells the backend.
-    fn offer(&mut self) {
-        match self.new_link() {
-            Some(link) if self.tell(&link) => {
-                self.link = Some(link);
-                self.node.phase = Phase::Offered;
-                self.node.set_state(State::Connected);
-            }
-            Some(link) => {
-                event::close(link.port);
-                log(format_args!("eth{}: xenstore does not take its details", self.number));
-            }
-            None => {
-                self.node.phase = Phase::Off;
-                log(format_args!(
-                    "eth{}: no memory, grants or event channel for it; the card is off",
-                    self.number
-                ));
-            }
-        }
     }
 
     fn new_link(&self) -> Option<Link> {
@@ -188,20 +146,8 @@ impl Netfront {
         Some(Link { port, transmit, receive, transmit_pages, receive_pages, _rings: rings })
     }
 
-    fn tell(&self, link: &Link) -> bool {
-        let rings = link._rings.grants();
-        self.node.tell("tx-ring-ref", rings[0].into())
-            && self.node.tell("rx-ring-ref", rings[1].into())
-            && self.node.tell("event-channel", link.port.into())
-            && self.node.tell("request-rx-copy", 1)
-            && self.node.tell("feature-rx-notify", 1)
-            && self.node.tell("feature-sg", 1)
-            && self.node.tell("feature-gso-tcpv4", 1)
-            && self.node.tell("feature-gso-tcpv6", 1)
-            && self.node.tell("feature-ipv6-csum-offload", 1)
-    }
-
-    fn connect(&mut self) {
+    /// Notes what the backend does for us.
+    fn take_offload(&mut self) {
         let gathers = self.node.offers("feature-sg");
         let segments = |offered: bool| if offered && gathers { SEGMENTATION_BYTES } else { 0 };
         let offload = Offload {
@@ -210,23 +156,14 @@ impl Netfront {
             segmentation_v4_bytes: segments(self.node.offers("feature-gso-tcpv4")),
             segmentation_v6_bytes: segments(self.node.offers("feature-gso-tcpv6")),
         };
-        // The stack was promised what the first backend offered; a lesser one would have to cut and sum for it.
-        let promised = *self.offload.get_or_insert(offload);
-        if !offers_all(offload, promised) {
-            log(format_args!(
-                "eth{}: its new backend offers less than the old one; the card is off",
-                self.number
-            ));
-            self.forget();
-            self.node.phase = Phase::Off;
-            self.node.set_state(State::Closed);
-            return;
+        if self.offload.is_some_and(|before| !offers_all(offload, before)) {
+            log(format_args!("eth{}: its new backend does less: sums and cuts are made here", self.number));
         }
-        self.node.phase = Phase::Connected;
+        self.offload = Some(offload);
     }
 
     /// Copies the next whole frame out of its pages.
-    fn receive_frame(&mut self) -> Result<Option<(Vec<u8>, bool)>, Fault> {
+    fn receive_frame(&mut self) -> Result<Option<Frame>, Fault> {
         let Some(link) = &mut self.link else { return Ok(None) };
         loop {
             let Some(received) = link.receive.next_piece()? else {
@@ -237,10 +174,13 @@ impl Netfront {
             };
             let (page, last, good) = match received {
                 Received::Piece { piece, last, checksum_good } => {
-                    let start = self.open.len();
-                    self.open.resize(start + piece.length, 0);
+                    let (start, end) = (self.open_bytes, self.open_bytes + piece.length);
+                    if self.open.len() < end {
+                        self.open.resize(end, 0);
+                    }
                     let at = piece.page * PAGE_BYTES + piece.offset;
-                    link.receive_pages.shared().copy_out(at, &mut self.open[start..]);
+                    link.receive_pages.shared().copy_out(at, &mut self.open[start..end]);
+                    self.open_bytes = end;
                     (piece.page, last, checksum_good)
                 }
                 Received::Empty { page, dropped, last } => {
@@ -250,29 +190,87 @@ impl Netfront {
             };
             link.receive.post(page, link.receive_pages.grants()[page]);
             if last {
-                let buffer = self.spare.pop().unwrap_or_default();
-                let mut frame = core::mem::replace(&mut self.open, buffer);
-                self.open.clear();
+                let bytes = core::mem::take(&mut self.open_bytes);
                 if !core::mem::take(&mut self.open_lost) {
-                    return Ok(Some((frame, good)));
+                    let next = self.spare.pop().unwrap_or_default();
+                    let frame = core::mem::replace(&mut self.open, next);
+                    return Ok(Some(self.lend(frame, bytes, good)));
                 }
-                frame.clear();
-                self.spare.push(frame);
             }
         }
     }
 
-    fn lend(&mut self, mut bytes: Vec<u8>, checksum_good: bool) -> Frame {
-        let loaned = slice_from_raw_parts_mut(bytes.as_mut_ptr(), bytes.len());
+    fn lend(&mut self, mut buffer: Vec<u8>, bytes: usize, checksum_good: bool) -> Frame {
+        let loaned = NonNull::from(&mut buffer[..bytes]);
         let token = self.loans.iter().position(Option::is_none).unwrap_or_else(|| {
             self.loans.push(None);
             self.loans.len() - 1
         });
-        self.loans[token] = Some(bytes);
-        // A vector's memory is never at address zero.
-        let bytes = NonNull::new(loaned).unwrap_or(NonNull::from(&mut []));
-        Frame { bytes, token, checksum_good }
+        self.loans[token] = Some(buffer);
+        Frame { bytes: loaned, token, checksum_good }
     }
+}
+
+impl FrontEnd for Netfront {
+    fn node(&mut self) -> &mut Node {
+        &mut self.node
+    }
+
+    /// Drops rings and pages of a backend that is gone; frames under way are lost, as frames may be.
+    fn forget(&mut self) {
+        if let Some(link) = self.link.take() {
+            event::close(link.port);
+            log(format_args!("eth{}: its backend went away", self.number));
+        }
+        self.open_bytes = 0;
+        self.open_lost = false;
+        self.node.phase = Phase::Waiting;
+    }
+
+    /// Makes rings and tells the backend. What it offers was read just before, so that the stack can begin to fill the
+    /// rings while the backend is still connecting.
+    fn offer(&mut self) {
+        self.take_offload();
+        match self.new_link() {
+            Some(link) if self.node.tell(&details(&link), State::Connected) => {
+                self.link = Some(link);
+                self.node.phase = Phase::Offered;
+            }
+            Some(link) => {
+                event::close(link.port);
+                self.node.set_state(State::Closed);
+                log(format_args!("eth{}: xenstore does not take its details", self.number));
+            }
+            None => {
+                self.node.phase = Phase::Off;
+                log(format_args!(
+                    "eth{}: no memory, grants or event channel for it; the card is off",
+                    self.number
+                ));
+            }
+        }
+    }
+
+    fn connect(&mut self) {
+        self.node.phase = Phase::Connected;
+    }
+}
+
+/// What the backend must know about a link.
+fn details(link: &Link) -> [(&'static str, String); 9] {
+    let rings = link._rings.grants();
+    let one = || String::from("1");
+    [
+        ("tx-ring-ref", rings[0].to_string()),
+        ("rx-ring-ref", rings[1].to_string()),
+        ("event-channel", link.port.to_string()),
+        ("request-rx-copy", one()),
+        ("feature-rx-notify", one()),
+        ("feature-sg", one()),
+        ("feature-gso-tcpv4", one()),
+        ("feature-gso-tcpv6", one()),
+        ("feature-ipv6-csum-offload", one()),
+    ]
 }
 
 fn offers_all(offload: Offload, promised: Offload) -> bool {
@@ -310,7 +308,7 @@ impl NetworkCard for NetCard {
     fn receive(&mut self) -> Option<Frame> {
         let mut card = self.0.borrow_mut();
         match card.receive_frame() {
-            Ok(frame) => frame.map(|(bytes, good)| card.lend(bytes, good)),
+            Ok(frame) => frame,
             Err(fault) => {
                 card.fail(fault);
                 None
@@ -320,9 +318,8 @@ impl NetworkCard for NetCard {
 
     fn release(&mut self, frame: Frame) {
         let mut card = self.0.borrow_mut();
-        let Some(mut buffer) = card.loans.get_mut(frame.token).and_then(Option::take) else { return };
+        let Some(buffer) = card.loans.get_mut(frame.token).and_then(Option::take) else { return };
         if card.spare.len() < SPARE_BUFFERS_MAX && buffer.capacity() <= FRAME_BYTES_MAX + PAGE_BYTES {
-            buffer.clear();
             card.spare.push(buffer);
         }
     }
@@ -386,6 +383,6 @@ impl NetworkCard for NetCard {
     }
 
     fn is_up(&self) -> bool {
-        self.0.borrow().node.phase == Phase::Connected
+        self.0.borrow().link.is_some()
     }
 }

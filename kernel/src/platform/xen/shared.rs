@@ -81,19 +81,37 @@ mod mapped {
         }
     }
 
-    /// Copies bytes that somebody may be changing. In assembly, because to the compiler such a copy has no meaning.
+    /// Copies bytes that somebody may be changing. In assembly, because to the compiler such a copy has no meaning; by
+    /// 64 bytes a turn, because `rep movsb` costs its start-up time for each short frame.
     unsafe fn copy(from: usize, to: usize, bytes: usize) {
         // SAFETY: the caller vouches for both ranges; the direction flag is clear as the ABI demands.
         unsafe {
             asm!(
+                "jmp 3f",
+                "2:",
+                "movups xmm0, [rsi]",
+                "movups xmm1, [rsi + 16]",
+                "movups xmm2, [rsi + 32]",
+                "movups xmm3, [rsi + 48]",
+                "add rsi, 64",
+                "movups [rdi], xmm0",
+                "movups [rdi + 16], xmm1",
+                "movups [rdi + 32], xmm2",
+                "movups [rdi + 48], xmm3",
+                "add rdi, 64",
+                "3:",
+                "sub rcx, 64",
+                "jae 2b",
+                "add rcx, 64",
+                "mov rdx, rcx",
+                "shr rcx, 3",
                 "rep movsq",
-                "mov rcx, {tail}",
+                "mov rcx, rdx",
+                "and rcx, 7",
                 "rep movsb",
-                tail = in(reg) bytes % 8,
-                inout("rcx") bytes / 8 => _,
-                inout("rsi") from => _,
-                inout("rdi") to => _,
-                options(nostack, preserves_flags),
+                inout("rcx") bytes => _, inout("rsi") from => _, inout("rdi") to => _, out("rdx") _,
+                out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _,
+                options(nostack),
             );
         }
     }

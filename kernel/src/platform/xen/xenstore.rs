@@ -4,7 +4,6 @@
 //! later calls give up at once until it is heard again. A machine whose xenstore lies or is gone keeps its devices and
 //! goes on; it hears of no shutdown request and connects nothing new.
 
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -12,7 +11,7 @@ use super::abi;
 use super::shared::Mapped;
 use super::start_info::StartInfo;
 use super::xenstore_wire::{self as wire, Kind};
-pub use super::xenstore_wire::{Error, Event};
+pub use super::xenstore_wire::{Answer, Error, Event};
 use super::{clock, event, hypercall};
 use crate::global::Global;
 use crate::platform::PAGE_BYTES;
@@ -49,35 +48,47 @@ pub fn start() {
     });
 }
 
+/// A request.
+#[derive(Debug, Clone, Copy)]
+pub enum Ask<'a> {
+    /// The names of a node's children.
+    List(&'a str),
+    /// The value of a node.
+    Read(&'a str),
+    /// A node's new value.
+    Write(&'a str, &'a str),
+    /// Watch a node and what is below it; events carry the second word. The first event comes at once.
+    Watch(&'a str, &'a str),
+}
+
+/// Asks for several things at once, and waits for all answers. The daemon does them in this order. One wait for many
+/// answers is what makes boot short: the daemon is woken once.
+pub fn ask(asks: &[Ask<'_>]) -> Vec<Answer> {
+    CLIENT.with(|client| match client.as_mut() {
+        Some(client) => client.ask(asks),
+        None => asks.iter().map(|_| Err(Error::Silent)).collect(),
+    })
+}
+
 /// The value of a node.
 pub fn read(path: &str) -> Result<String, Error> {
-    request(Kind::Read, &[path.as_bytes(), b"\0"]).map(|value| String::from_utf8_lossy(&value).into_owned())
-}
-
-/// The value of a node as a decimal number.
-pub fn read_number(path: &str) -> Option<u64> {
-    read(path).ok()?.trim().parse().ok()
-}
-
-/// The names of a node's children.
-pub fn list(path: &str) -> Result<Vec<String>, Error> {
-    let names = request(Kind::Directory, &[path.as_bytes(), b"\0"])?;
-    Ok(names.split(|&byte| byte == 0).filter(|name| !name.is_empty()).map(wire::text).collect())
+    ask(&[Ask::Read(path)]).pop().unwrap_or(Err(Error::Silent)).map(|value| wire::text(&value))
 }
 
 /// Writes a node.
 pub fn write(path: &str, value: &str) -> Result<(), Error> {
-    request(Kind::Write, &[path.as_bytes(), b"\0", value.as_bytes()]).map(|_| ())
+    ask(&[Ask::Write(path, value)]).pop().unwrap_or(Err(Error::Silent)).map(drop)
 }
 
-/// Writes a number to a node.
-pub fn write_number(path: &str, value: u64) -> Result<(), Error> {
-    write(path, &format!("{value}"))
+/// The names in the answer to [`Ask::List`]; none when it failed.
+pub fn names(answer: &Answer) -> Vec<String> {
+    let names = answer.as_deref().unwrap_or_default();
+    names.split(|&byte| byte == 0).filter(|name| !name.is_empty()).map(wire::text).collect()
 }
 
-/// Watches a node and what is below it; events carry `token`. The first event comes at once.
-pub fn watch(path: &str, token: &str) -> Result<(), Error> {
-    request(Kind::Watch, &[path.as_bytes(), b"\0", token.as_bytes(), b"\0"]).map(|_| ())
+/// The text in the answer to [`Ask::Read`].
+pub fn value(answer: &Answer) -> Option<String> {
+    answer.as_deref().ok().map(wire::text)
 }
 
 /// The next watch event, if one is there.
@@ -89,28 +100,41 @@ pub fn next_event() -> Option<Event> {
     })
 }
 
-fn request(kind: Kind, parts: &[&[u8]]) -> Result<Vec<u8>, Error> {
-    CLIENT.with(|client| client.as_mut().ok_or(Error::Silent)?.request(kind, parts))
-}
-
 impl Client {
-    fn request(&mut self, kind: Kind, parts: &[&[u8]]) -> Result<Vec<u8>, Error> {
-        self.wire.start(kind, parts)?;
+    fn ask(&mut self, asks: &[Ask<'_>]) -> Vec<Answer> {
+        let requests: Vec<Result<u32, Error>> = asks.iter().map(|ask| self.start(*ask)).collect();
         let end = clock::monotonic_ns() + if self.silent { IMPATIENCE_NS } else { PATIENCE_NS };
         loop {
             // Cleared before the ring is read: what comes after that sets it again, and the poll returns at once.
             event::clear(self.port);
             self.turn();
-            if let Some(answer) = self.wire.answer() {
+            if self.wire.open() == 0 {
                 self.silent = false;
-                return answer;
+                break;
             }
             if clock::monotonic_ns() >= end {
                 self.silent = true;
                 self.tell(format_args!("it does not answer"));
-                return Err(Error::Silent);
+                break;
             }
             hypercall::poll(&[self.port], end);
+        }
+        let answer = |request: Result<u32, Error>| self.wire.answer(request?).unwrap_or(Err(Error::Silent));
+        let answers = requests.into_iter().map(answer).collect();
+        self.wire.give_up();
+        answers
+    }
+
+    fn start(&mut self, ask: Ask<'_>) -> Result<u32, Error> {
+        match ask {
+            Ask::List(path) => self.wire.start(Kind::Directory, &[path.as_bytes(), b"\0"]),
+            Ask::Read(path) => self.wire.start(Kind::Read, &[path.as_bytes(), b"\0"]),
+            Ask::Write(path, value) => {
+                self.wire.start(Kind::Write, &[path.as_bytes(), b"\0", value.as_bytes()])
+            }
+            Ask::Watch(path, token) => {
+                self.wire.start(Kind::Watch, &[path.as_bytes(), b"\0", token.as_bytes(), b"\0"])
+            }
         }
     }
 

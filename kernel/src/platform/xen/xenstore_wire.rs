@@ -1,8 +1,8 @@
 //! The protocol of `io/xs_wire.h` over its shared page, as pure code.
 //!
 //! The page holds 1,024 bytes of requests, 1,024 bytes of answers and four indexes. A message is a header (type, request
-//! id, transaction id, length: u32 each) and at most 4,096 bytes. One request is out at a time; watch events arrive
-//! between. The daemon is not trusted with our memory: an index that cannot be true, a message that is too long or an
+//! id, transaction id, length: u32 each) and at most 4,096 bytes. Several requests may be out, told apart by their ids;
+//! watch events arrive between. The daemon is not trusted with our memory: an index that cannot be true, a message that is too long or an
 //! answer to nothing ends the connection, and the machine goes on without xenstore.
 
 use alloc::collections::VecDeque;
@@ -20,6 +20,8 @@ const ANSWER_PRODUCED: usize = 2060;
 const HEADER_BYTES: usize = 16;
 /// Longest payload of a message (`XENSTORE_PAYLOAD_MAX`).
 pub const PAYLOAD_BYTES_MAX: usize = 4096;
+/// Requests that are out at once; boot asks for about twenty.
+const OPEN_MAX: usize = 64;
 /// Watch events that wait to be looked at; more are dropped, oldest first. Ours are few.
 const EVENTS_MAX: usize = 64;
 
@@ -50,6 +52,9 @@ pub enum Error {
     Silent,
 }
 
+/// What a request is answered.
+pub type Answer = Result<Vec<u8>, Error>;
+
 /// A watch fired.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
@@ -66,9 +71,10 @@ pub struct Wire<S> {
     produced: u32,
     consumed: u32,
     request: u32,
-    /// The request that waits for its answer, and its kind.
-    open: Option<(u32, u32)>,
-    answer: Option<Result<Vec<u8>, Error>>,
+    /// The requests that wait for their answers: id and kind.
+    open: Vec<(u32, u32)>,
+    /// Answers that nobody has fetched yet.
+    answers: Vec<(u32, Answer)>,
     /// What is still to be put into the ring.
     outgoing: VecDeque<u8>,
     /// What came of the message that is being received.
@@ -86,8 +92,8 @@ impl<S: Shared> Wire<S> {
             produced,
             consumed,
             request: 0,
-            open: None,
-            answer: None,
+            open: Vec::new(),
+            answers: Vec::new(),
             outgoing: VecDeque::new(),
             incoming: Vec::new(),
             events: VecDeque::new(),
@@ -95,14 +101,17 @@ impl<S: Shared> Wire<S> {
         }
     }
 
-    /// Starts a request. Its parts are joined as they are; callers put the NULs where the protocol wants them. A
-    /// request that nobody waits for any more is forgotten: its answer will be dropped.
-    pub fn start(&mut self, kind: Kind, parts: &[&[u8]]) -> Result<(), Error> {
+    /// Starts a request and gives its id. Its parts are joined as they are; callers put the NULs where the protocol wants
+    /// them.
+    pub fn start(&mut self, kind: Kind, parts: &[&[u8]]) -> Result<u32, Error> {
         if let Some(why) = self.broken {
             return Err(Error::Broken(why));
         }
         let length: usize = parts.iter().map(|part| part.len()).sum();
-        if length > PAYLOAD_BYTES_MAX || self.outgoing.len() > 4 * PAYLOAD_BYTES_MAX {
+        if length > PAYLOAD_BYTES_MAX
+            || self.outgoing.len() > 4 * PAYLOAD_BYTES_MAX
+            || self.open.len() >= OPEN_MAX
+        {
             return Err(Error::Refused("E2BIG".into()));
         }
         self.request = self.request.wrapping_add(1);
@@ -110,9 +119,8 @@ impl<S: Shared> Wire<S> {
             self.outgoing.extend(word.to_le_bytes());
         }
         parts.iter().for_each(|part| self.outgoing.extend(part.iter()));
-        self.open = Some((self.request, kind as u32));
-        self.answer = None;
-        Ok(())
+        self.open.push((self.request, kind as u32));
+        Ok(self.request)
     }
 
     /// Moves bytes both ways as far as they go; true when the daemon is to be signalled.
@@ -125,12 +133,23 @@ impl<S: Shared> Wire<S> {
         sent | received
     }
 
-    /// The answer to the last request, once.
-    pub fn answer(&mut self) -> Option<Result<Vec<u8>, Error>> {
-        match self.broken {
-            Some(why) if self.open.take().is_some() => Some(Err(Error::Broken(why))),
-            _ => self.answer.take(),
+    /// How many requests wait for their answers; none once the connection is over.
+    pub fn open(&self) -> usize {
+        if self.broken.is_some() { 0 } else { self.open.len() }
+    }
+
+    /// The answer to a request, once.
+    pub fn answer(&mut self, request: u32) -> Option<Answer> {
+        match self.answers.iter().position(|&(id, _)| id == request) {
+            Some(at) => Some(self.answers.swap_remove(at).1),
+            None => self.broken.map(|why| Err(Error::Broken(why))),
         }
+    }
+
+    /// Gives up waiting: answers that still come will be dropped.
+    pub fn give_up(&mut self) {
+        self.open.clear();
+        self.answers.clear();
     }
 
     /// The next watch event.
@@ -207,19 +226,21 @@ impl<S: Shared> Wire<S> {
         if kind == WATCH_EVENT {
             return self.take_event(&payload);
         }
-        let Some((open, asked)) = self.open.filter(|&(open, _)| open == request) else {
+        let Some(at) = self.open.iter().position(|&(open, _)| open == request) else {
             return; // The late answer to a request that was given up.
         };
-        debug_assert_eq!(open, request);
-        if kind != asked && kind != ERROR {
+        if kind != self.open[at].1 && kind != ERROR {
             self.broken = Some("its answer is of another kind than the request");
             return;
         }
-        self.open = None;
-        self.answer = Some(match kind {
-            ERROR => Err(Error::Refused(text(&payload))),
-            _ => Ok(payload),
-        });
+        self.open.remove(at);
+        self.answers.push((
+            request,
+            match kind {
+                ERROR => Err(Error::Refused(text(&payload))),
+                _ => Ok(payload),
+            },
+        ));
     }
 
     fn take_event(&mut self, payload: &[u8]) {
@@ -297,9 +318,10 @@ mod tests {
         wire.start(Kind::Read, &[b"name\0"]).unwrap();
         assert!(wire.turn());
         assert_eq!(daemon.take(), message(2, 1, b"name\0"));
-        assert_eq!(wire.answer(), None);
+        assert_eq!((wire.open(), wire.answer(1)), (1, None));
         daemon.say(&mut wire, &message(2, 1, b"guest"));
-        assert_eq!(wire.answer(), Some(Ok(b"guest".to_vec())));
+        assert_eq!((wire.open(), wire.answer(1)), (0, Some(Ok(b"guest".to_vec()))));
+        assert_eq!(wire.answer(1), None);
     }
 
     #[test]
@@ -314,11 +336,33 @@ mod tests {
         assert_eq!(sent, message(11, 1, &[&b"a\0"[..], &long].concat()));
         daemon.say(&mut wire, &message(WATCH_EVENT, 0, b"a/state\0vif0\0"));
         daemon.say(&mut wire, &message(ERROR, 1, b"EACCES\0"));
-        assert_eq!(wire.answer(), Some(Err(Error::Refused("EACCES".into()))));
+        assert_eq!(wire.answer(1), Some(Err(Error::Refused("EACCES".into()))));
         assert_eq!(wire.event(), Some(Event { path: "a/state".into(), token: "vif0".into() }));
         wire.start(Kind::Read, &[b"b\0"]).unwrap();
         daemon.say(&mut wire, &message(2, 2, &long));
-        assert_eq!(wire.answer(), Some(Ok(long)));
+        assert_eq!(wire.answer(2), Some(Ok(long)));
+    }
+
+    #[test]
+    fn several_requests_are_out_at_once_and_answered_in_any_order() {
+        let (mut wire, mut daemon) = pair();
+        let ids: vec::Vec<u32> = (0..10u8).map(|at| wire.start(Kind::Read, &[&[at, 0]]).unwrap()).collect();
+        wire.turn();
+        assert_eq!(daemon.take().len(), 10 * 18);
+        for &id in ids.iter().rev() {
+            daemon.say(&mut wire, &message(2, id, &[id as u8]));
+        }
+        assert_eq!(wire.open(), 0);
+        assert!(ids.iter().all(|&id| wire.answer(id) == Some(Ok(vec![id as u8]))));
+    }
+
+    #[test]
+    fn more_requests_than_can_be_kept_are_refused() {
+        let (mut wire, _) = pair();
+        for _ in 0..OPEN_MAX {
+            wire.start(Kind::Read, &[b"x\0"]).unwrap();
+        }
+        assert_eq!(wire.start(Kind::Read, &[b"x\0"]), Err(Error::Refused("E2BIG".into())));
     }
 
     #[test]
@@ -327,7 +371,7 @@ mod tests {
             let (mut wire, mut daemon) = pair();
             wire.start(Kind::Directory, &[b"device\0"]).unwrap();
             daemon.say(&mut wire, &bytes);
-            let answer = wire.answer();
+            let answer = wire.answer(1);
             assert!(wire.broken().is_some() == !matches!(answer, Some(Ok(_))), "{answer:?}");
         }
         for at in [ANSWER_PRODUCED, REQUEST_CONSUMED] {
@@ -335,7 +379,7 @@ mod tests {
             daemon.page.store(at, 5000);
             wire.start(Kind::Read, &[b"x\0"]).unwrap();
             wire.turn();
-            assert!(matches!(wire.answer(), Some(Err(Error::Broken(_)))));
+            assert!(matches!(wire.answer(1), Some(Err(Error::Broken(_)))));
             assert!(matches!(wire.start(Kind::Read, &[b"x\0"]), Err(Error::Broken(_))));
         }
     }
@@ -344,10 +388,11 @@ mod tests {
     fn the_late_answer_to_a_request_that_was_given_up_is_dropped() {
         let (mut wire, mut daemon) = pair();
         wire.start(Kind::Read, &[b"slow\0"]).unwrap();
+        wire.give_up();
         wire.start(Kind::Read, &[b"next\0"]).unwrap();
         daemon.say(&mut wire, &message(2, 1, b"old"));
-        assert_eq!(wire.answer(), None);
+        assert_eq!(wire.answer(1), None);
         daemon.say(&mut wire, &message(2, 2, b"new"));
-        assert_eq!(wire.answer(), Some(Ok(b"new".to_vec())));
+        assert_eq!(wire.answer(2), Some(Ok(b"new".to_vec())));
     }
 }
