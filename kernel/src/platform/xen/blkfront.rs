@@ -196,7 +196,7 @@ impl Blkfront {
 
     fn request_pages_max(&self) -> usize {
         match self.geometry {
-            Some(geometry) => geometry.indirect.max(DIRECT_SEGMENTS_MAX).min(PAGES_MIN - 1),
+            Some(geometry) => geometry.indirect.clamp(DIRECT_SEGMENTS_MAX, PAGES_MIN - 1),
             None => DIRECT_SEGMENTS_MAX,
         }
     }
@@ -391,7 +391,7 @@ impl FrontEnd for Blkfront {
 /// What to ask the backend for, and how many bytes go with it; or why it cannot succeed.
 fn check(geometry: Geometry, operation: Operation) -> Result<(Ask, usize), DiskError> {
     let inside = |offset: u64, length: u64| {
-        let aligned = (offset | length) % geometry.sector_bytes as u64 == 0 && length > 0;
+        let aligned = (offset | length).is_multiple_of(geometry.sector_bytes as u64) && length > 0;
         let end = offset.checked_add(length).filter(|_| aligned);
         end.is_some_and(|end| end <= geometry.sectors * SECTOR_BYTES as u64)
             .then_some(offset / SECTOR_BYTES as u64)

@@ -23,12 +23,15 @@ static PAGE: AtomicUsize = AtomicUsize::new(0);
 static PORT: AtomicU32 = AtomicU32::new(0);
 static PRODUCED: AtomicU32 = AtomicU32::new(0);
 static CONSUMED: AtomicU32 = AtomicU32::new(0);
+/// Up to where the daemon has been told.
+static TOLD: AtomicU32 = AtomicU32::new(0);
 
 /// Finds the console page. From here on [`write`] works.
 pub fn attach(start: &StartInfo) {
     PORT.store(start.half(abi::start::CONSOLE_PORT), Ordering::Relaxed);
     PAGE.store(StartInfo::address_of(start.word(abi::start::CONSOLE_FRAME)), Ordering::Relaxed);
     PRODUCED.store(index(OUT_PRODUCED).load(Ordering::Relaxed), Ordering::Relaxed);
+    TOLD.store(PRODUCED.load(Ordering::Relaxed), Ordering::Relaxed);
     CONSUMED.store(index(IN_CONSUMED).load(Ordering::Relaxed), Ordering::Relaxed);
 }
 
@@ -37,7 +40,8 @@ pub fn port() -> Option<u32> {
     Some(PORT.load(Ordering::Relaxed)).filter(|_| PAGE.load(Ordering::Relaxed) != 0)
 }
 
-/// Writes all of `bytes`; after a second without progress the rest is dropped.
+/// Writes all of `bytes`; after a second without progress the rest is dropped. The daemon is told at a line's end; what is
+/// no whole line it hears of before the machine waits ([`tell`]).
 pub fn write(bytes: &[u8]) {
     if PAGE.load(Ordering::Relaxed) == 0 {
         return;
@@ -56,13 +60,23 @@ pub fn write(bytes: &[u8]) {
         let produced = produced.wrapping_add(now.len() as u32);
         PRODUCED.store(produced, Ordering::Relaxed);
         index(OUT_PRODUCED).store(produced, Ordering::SeqCst);
-        hypercall::notify(PORT.load(Ordering::Relaxed));
         rest = &rest[now.len()..];
         if !now.is_empty() {
             give_up = None;
         } else if !wait_once(&mut give_up) {
             return;
         }
+    }
+    if bytes.contains(&b'\n') {
+        tell();
+    }
+}
+
+/// Tells the daemon of what it has not been told yet.
+pub fn tell() {
+    let produced = PRODUCED.load(Ordering::Relaxed);
+    if TOLD.swap(produced, Ordering::Relaxed) != produced {
+        hypercall::notify(PORT.load(Ordering::Relaxed));
     }
 }
 
@@ -71,6 +85,7 @@ pub fn drain() {
     if PAGE.load(Ordering::Relaxed) == 0 {
         return;
     }
+    tell();
     let mut give_up = None;
     while unread() != 0 && wait_once(&mut give_up) {}
 }
@@ -111,6 +126,7 @@ fn wait_once(give_up: &mut Option<u64>) -> bool {
     if now >= end {
         return false;
     }
+    tell();
     let port = PORT.load(Ordering::Relaxed);
     event::clear(port);
     if clock::is_attached() {

@@ -48,6 +48,7 @@ pub fn close(port: u32) {
 
 /// Blocks until an event of ours is pending or the system time reaches `deadline_ns`.
 pub fn wait(deadline_ns: Option<u64>) {
+    console::tell();
     let mut ports = [0; PORTS_MAX];
     let mut count = 0;
     for port in PORTS.iter().map(|entry| entry.load(Ordering::Relaxed)).filter(|&port| port != 0) {
