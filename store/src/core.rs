@@ -1,5 +1,6 @@
 //! What every handle of an open store shares: engine, cache, refs, and who waits for what.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
@@ -27,9 +28,12 @@ pub(crate) struct RefState {
     pub moved: u64,
 }
 
+/// Contents of objects, as long as there is room for them.
+pub(crate) type Contents = Lru<ObjectId, (Kind, Bytes)>;
+
 pub(crate) struct Core {
     pub engine: Engine,
-    pub cache: Lru<ObjectId, (Kind, Bytes)>,
+    pub cache: Contents,
     pub options: Options,
     pub refs: RwLock<BTreeMap<String, RefState>>,
     pub queue: Queue,
@@ -120,7 +124,7 @@ impl Core {
         let mut sweeps = self.sweeps();
         let mut entry = self.object_entry(id)?.ok_or(Error::Missing(*id))?;
         let content = loop {
-            match self.content(id, &entry, 0) {
+            match self.content(id, &entry, &self.cache) {
                 // A collection may have moved it since the index was asked.
                 Err(error @ (Error::Corrupt { .. } | Error::Device(_) | Error::Missing(_))) => {
                     let now = self.object_entry(id)?.ok_or(Error::Missing(*id))?;
@@ -138,35 +142,42 @@ impl Core {
         Ok((entry.kind, content))
     }
 
-    /// Inflates an object, following its deltas.
-    pub fn content(&self, id: &ObjectId, entry: &ObjectEntry, depth: u8) -> Result<Bytes> {
-        if entry.size_bytes > IN_MEMORY_BYTES_MAX {
-            let what = format!("object {id}");
-            return Err(Error::TooLarge {
-                what,
-                size_bytes: entry.size_bytes,
-                max_bytes: IN_MEMORY_BYTES_MAX,
-            });
-        }
-        let stream = self.stream(entry)?;
-        let Some(made_of) = entry.delta else { return Ok(zlib::inflate(&stream, entry.size_bytes)?.into()) };
-        if depth > DELTA_DEPTH_MAX {
-            return Err(Error::corrupt(format!("object {id} hangs on too many deltas")));
-        }
-        let instructions = zlib::inflate(&stream, made_of.size_bytes)?;
-        let base = match self.cache.get(&made_of.base) {
-            Some((_, content)) => content,
-            None => {
-                // The base of what one may see may be seen: a delta is kept only against what its reader sees.
-                let base = self.any_entry(&made_of.base)?.ok_or(Error::Missing(made_of.base))?;
-                self.content(&made_of.base, &base, depth + 1)?
+    /// Inflates an object, following its deltas to the first base that is in `bases`; those on the way are kept there.
+    pub fn content(&self, id: &ObjectId, entry: &ObjectEntry, bases: &Contents) -> Result<Bytes> {
+        let mut chain: Vec<(ObjectId, ObjectEntry, Vec<u8>)> = Vec::new();
+        let (mut id, mut entry) = (*id, Cow::Borrowed(entry));
+        let mut content = loop {
+            refuse_large(&id, &entry)?;
+            let stream = self.stream(&entry)?;
+            let Some(made_of) = entry.delta else {
+                let content = Bytes::from(zlib::inflate(&stream, entry.size_bytes)?);
+                if !chain.is_empty() {
+                    bases.put(id, (entry.kind, content.clone()), content.len());
+                }
+                break content;
+            };
+            if chain.len() > usize::from(DELTA_DEPTH_MAX) {
+                return Err(Error::corrupt(format!("object {id} hangs on too many deltas")));
             }
+            let instructions = zlib::inflate(&stream, made_of.size_bytes)?;
+            chain.push((id, entry.into_owned(), instructions));
+            if let Some((_, content)) = bases.get(&made_of.base) {
+                break content;
+            }
+            // The base of what one may see may be seen: a delta is kept only against what its reader sees.
+            id = made_of.base;
+            entry = Cow::Owned(self.any_entry(&id)?.ok_or(Error::Missing(id))?);
         };
-        let content = delta::apply(&base, &instructions)?;
-        if content.len() as u64 != entry.size_bytes {
-            return Err(Error::corrupt(format!("object {id} has not the size that the index says")));
+        while let Some((id, entry, instructions)) = chain.pop() {
+            content = delta::apply(&content, &instructions)?.into();
+            if content.len() as u64 != entry.size_bytes {
+                return Err(Error::corrupt(format!("object {id} has not the size that the index says")));
+            }
+            if !chain.is_empty() {
+                bases.put(id, (entry.kind, content.clone()), content.len());
+            }
         }
-        Ok(content.into())
+        Ok(content)
     }
 
     /// An object's zlib stream, whole.
@@ -230,6 +241,14 @@ impl Core {
         *self.pins.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).entry(id).or_default() += 1;
         Some(Arc::new(Pin { core: self.clone(), id }))
     }
+}
+
+fn refuse_large(id: &ObjectId, entry: &ObjectEntry) -> Result<()> {
+    if entry.size_bytes <= IN_MEMORY_BYTES_MAX {
+        return Ok(());
+    }
+    let what = format!("object {id}");
+    Err(Error::TooLarge { what, size_bytes: entry.size_bytes, max_bytes: IN_MEMORY_BYTES_MAX })
 }
 
 /// The entry of that name in a tree's bytes.

@@ -157,7 +157,7 @@ fn links(core: &Arc<Core>, id: &ObjectId, entry: &ObjectEntry) -> Result<Vec<Obj
     }
     let content = match entry.delta {
         // The base may come from the cache: it is checked on its own turn.
-        Some(_) => core.content(id, entry, 0)?,
+        Some(_) => core.content(id, entry, &core.cache)?,
         None => zlib::inflate(&core.stream(entry)?, entry.size_bytes)?.into(),
     };
     if ObjectId::of(entry.kind, &content)? != *id {

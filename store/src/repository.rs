@@ -13,7 +13,7 @@ use git_wire::{
 };
 
 use crate::committer::Group;
-use crate::core::{Core, Hold, Pin, RefState};
+use crate::core::{Contents, Core, Hold, Pin, RefState};
 use crate::engine::{Batch, Delta, NewObject, ObjectEntry, Part, Stream, keys};
 use crate::large::StreamReader;
 use crate::object::Tag;
@@ -57,6 +57,9 @@ impl Repository for Store {
 struct StoreView {
     store: Store,
     refs: BTreeMap<String, RefState>,
+    /// Contents that deltas are made of: a walk reads one version of a tree after the other, and each on its own would
+    /// cost its whole chain.
+    bases: Contents,
     _pins: Vec<Arc<Pin>>,
 }
 
@@ -66,7 +69,8 @@ impl StoreView {
         // Pinned under the lock of the refs, so that no collection comes in between.
         let refs = core.refs.read().unwrap_or_else(|poisoned| poisoned.into_inner());
         let pins = refs.values().filter_map(|state| core.pin(Some(state.id))).collect();
-        StoreView { store: store.clone(), refs: refs.clone(), _pins: pins }
+        let bases = Contents::new(core.options.cache_bytes);
+        StoreView { store: store.clone(), refs: refs.clone(), bases, _pins: pins }
     }
 }
 
@@ -77,12 +81,11 @@ impl Objects for StoreView {
 
     fn read(&self, id: &ObjectId, max_bytes: u64) -> std::result::Result<Option<Object>, RepositoryError> {
         let core = self.store.core();
-        if let Some((kind, content)) =
-            core.cache.get(id).filter(|(_, content)| content.len() as u64 <= max_bytes)
-        {
+        let known = self.bases.get(id).or_else(|| core.cache.get(id));
+        if let Some((kind, content)) = known.filter(|(_, content)| content.len() as u64 <= max_bytes) {
             return Ok(Some(Object { kind, content: content.to_vec() }));
         }
-        core.object_entry(id)?.map(|entry| read(core, id, &entry, max_bytes)).transpose()
+        core.object_entry(id)?.map(|entry| read(core, id, &entry, &self.bases, max_bytes)).transpose()
     }
 
     fn stored(&self, id: &ObjectId) -> std::result::Result<Option<Stored>, RepositoryError> {
@@ -131,15 +134,19 @@ fn read(
     core: &Core,
     id: &ObjectId,
     entry: &ObjectEntry,
+    bases: &Contents,
     max_bytes: u64,
 ) -> std::result::Result<Object, RepositoryError> {
     if entry.size_bytes > max_bytes {
         return Err(RepositoryError::TooLarge { id: *id, size_bytes: entry.size_bytes, max_bytes });
     }
-    let content = core.content(id, entry, 0).map_err(|error| match error {
+    let content = core.content(id, entry, bases).map_err(|error| match error {
         Error::Corrupt { what } => RepositoryError::Damaged { id: *id, what },
         other => other.into(),
     })?;
+    if entry.kind == Kind::Tree {
+        bases.put(*id, (entry.kind, content.clone()), content.len());
+    }
     Ok(Object { kind: entry.kind, content: content.to_vec() })
 }
 
@@ -269,7 +276,8 @@ impl Objects for Push {
 
     fn read(&self, id: &ObjectId, max_bytes: u64) -> std::result::Result<Option<Object>, RepositoryError> {
         let Some(&at) = self.waiting.get(id) else {
-            return self.entry(id)?.map(|entry| read(self.core(), id, &entry, max_bytes)).transpose();
+            let read = |entry: ObjectEntry| read(self.core(), id, &entry, &self.view.bases, max_bytes);
+            return self.entry(id)?.map(read).transpose();
         };
         let object = &self.buffer[at];
         if object.size_bytes > max_bytes {

@@ -5,6 +5,7 @@
 //! - no sector that holds acknowledged bytes is ever written again, until everything in its segment is elsewhere;
 //! - after a failed write or flush nothing is written any more.
 
+mod block;
 mod checkpoint;
 mod codec;
 mod entry;
@@ -19,6 +20,7 @@ mod upkeep;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
+use block::Places;
 pub(crate) use codec::{Take, put_number};
 pub(crate) use entry::{Delta, ObjectEntry, Part};
 use format::{LogPosition, SUPERBLOCK_OFFSETS, Superblock};
@@ -74,17 +76,11 @@ pub(crate) struct Engine {
     tail: Mutex<Tail>,
     tables: RwLock<Tables>,
     failure: RwLock<Option<String>>,
-    /// Blocks of runs.
-    blocks: Lru<(u64, u32), Block>,
+    /// Blocks of pairs, and of places: those are few and asked for at every look-up, so a scan must not drive them out.
+    blocks: Lru<(u64, u32), Arc<[u8]>>,
+    places: Lru<(u64, u32), Arc<Places>>,
     /// From which segment of the log on nothing may be collected, and how many ask for that.
     holds: Mutex<BTreeMap<(u64, u64), usize>>,
-}
-
-/// A block of a run, as it is used.
-#[derive(Clone)]
-enum Block {
-    Pairs(Arc<[u8]>),
-    Places(Arc<[(Vec<u8>, Part)]>),
 }
 
 impl Engine {
@@ -125,7 +121,8 @@ impl Engine {
             tail: Mutex::new(Tail::new(superblock, &replayed)),
             tables: RwLock::new(replayed.tables),
             failure: RwLock::new(None),
-            blocks: Lru::new(cache_bytes),
+            blocks: Lru::new(cache_bytes / 2),
+            places: Lru::new(cache_bytes / 2),
             holds: Mutex::default(),
         })
     }
@@ -241,41 +238,22 @@ impl Engine {
         Ok(())
     }
 
-    fn places(&self, part: &Part) -> Result<Arc<[(Vec<u8>, Part)]>> {
-        if let Some(Block::Places(places)) = self.blocks.get(&(part.offset, part.crc)) {
+    fn places(&self, part: &Part) -> Result<Arc<Places>> {
+        if let Some(places) = self.places.get(&(part.offset, part.crc)) {
             return Ok(places);
         }
-        let places: Arc<[_]> = run::decode_places(&self.read_part(part)?)?.into();
-        self.blocks.put((part.offset, part.crc), Block::Places(places.clone()), part.len as usize * 2);
+        let places = Arc::new(Places::decode(&self.read_part(part)?)?);
+        self.places.put((part.offset, part.crc), places.clone(), places.memory());
         Ok(places)
     }
 
     fn block(&self, part: &Part) -> Result<Arc<[u8]>> {
-        if let Some(Block::Pairs(bytes)) = self.blocks.get(&(part.offset, part.crc)) {
+        if let Some(bytes) = self.blocks.get(&(part.offset, part.crc)) {
             return Ok(bytes);
         }
         let bytes: Arc<[u8]> = self.read_part(part)?.into();
-        self.blocks.put((part.offset, part.crc), Block::Pairs(bytes.clone()), bytes.len());
+        self.blocks.put((part.offset, part.crc), bytes.clone(), bytes.len());
         Ok(bytes)
-    }
-
-    fn pairs(&self, part: &Part) -> Result<run::Pairs> {
-        let mut pairs = Vec::with_capacity(100);
-        log::decode_edits(&self.block(part)?, &mut pairs)?;
-        Ok(pairs)
-    }
-
-    fn find_in_block(&self, part: &Part, wanted: &[u8]) -> Result<Option<Option<Vec<u8>>>> {
-        let block = self.block(part)?;
-        let mut take = Take(&block);
-        while !take.is_empty() {
-            let key = take.bytes()?;
-            let value = if take.byte()? == 0 { None } else { Some(take.bytes()?) };
-            if key == wanted {
-                return Ok(Some(value.map(<[u8]>::to_vec)));
-            }
-        }
-        Ok(None)
     }
 
     fn tail(&self) -> MutexGuard<'_, Tail> {

@@ -6,15 +6,15 @@
 
 use std::sync::Arc;
 
-use super::codec::{Take, put_bytes, put_number};
+use super::block::{self, PairsWriter, Places, PlacesWriter, put_place, take_place};
+use super::codec::{Take, put_number};
 use super::{Engine, Part};
 use crate::Result;
 
-/// A block is closed when it is this long.
+/// A block of pairs is closed when it is this long.
 const BLOCK_BYTES: usize = 4000;
-
-/// Keys and values of a block, or keys and places of the blocks below.
-pub type Pairs = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+/// A block of places is closed when its places are this long: some eight thousand objects.
+const PLACES_BYTES: usize = 2000;
 
 /// One run.
 #[derive(Debug, Default, Clone)]
@@ -23,7 +23,7 @@ pub struct Run {
     pub level: u8,
     /// Segments that hold nothing else; empty for a small run, which lies in the log.
     pub segments: Vec<u32>,
-    /// First key and place of each block of the second row.
+    /// Least key and place of each block of the second row.
     pub top: Vec<(Vec<u8>, Part)>,
     /// Bytes of all its blocks.
     pub bytes: u64,
@@ -32,26 +32,24 @@ pub struct Run {
 impl Run {
     /// What the run says about a key: `Some(None)` that it was deleted.
     pub fn get(&self, engine: &Engine, key: &[u8]) -> Result<Option<Option<Vec<u8>>>> {
-        let Some(index) = at_or_before(&self.top, key) else { return Ok(None) };
-        let index = engine.places(&self.top[index].1)?;
-        let Some(block) = at_or_before(&index, key) else { return Ok(None) };
-        engine.find_in_block(&index[block].1, key)
+        let Some(at) = at_or_before(&self.top, key) else { return Ok(None) };
+        let places = engine.places(&self.top[at].1)?;
+        if !places.may_have(key) {
+            return Ok(None);
+        }
+        let Some(part) = places.at_or_before(key).and_then(|at| places.part(at)) else { return Ok(None) };
+        block::find(&engine.block(part)?, key)
     }
 
     /// Reads on from a key.
     pub fn cursor(self: &Arc<Self>, engine: &Engine, from: &[u8]) -> Result<Cursor> {
-        let mut cursor = Cursor {
-            run: self.clone(),
-            top: 0,
-            index: Vec::new().into(),
-            block: 0,
-            pairs: Vec::new().into_iter(),
-        };
+        let mut cursor =
+            Cursor { run: self.clone(), top: 0, places: None, block: 0, pairs: Vec::new().into_iter() };
         if let Some(top) = at_or_before(&self.top, from) {
-            cursor.top = top;
-            cursor.index = engine.places(&self.top[top].1)?;
-            cursor.block = at_or_before(&cursor.index, from).unwrap_or(0);
-            cursor.top += 1;
+            let places = engine.places(&self.top[top].1)?;
+            cursor.block = places.at_or_before(from).unwrap_or(0);
+            cursor.places = Some(places);
+            cursor.top = top + 1;
         }
         cursor.fill(engine)?;
         let skip = cursor.pairs.as_slice().partition_point(|(key, _)| key.as_slice() < from);
@@ -82,28 +80,7 @@ impl Run {
 }
 
 fn at_or_before(places: &[(Vec<u8>, Part)], key: &[u8]) -> Option<usize> {
-    places.partition_point(|(first, _)| first.as_slice() <= key).checked_sub(1)
-}
-
-fn put_place(out: &mut Vec<u8>, key: &[u8], part: &Part) {
-    put_bytes(out, key);
-    put_number(out, part.offset);
-    put_number(out, u64::from(part.len));
-    out.extend_from_slice(&part.crc.to_le_bytes());
-}
-
-fn take_place(take: &mut Take<'_>) -> Result<(Vec<u8>, Part)> {
-    let key = take.bytes()?.to_vec();
-    Ok((key, Part { offset: take.number()?, len: take.number()? as u32, crc: take.u32()? }))
-}
-
-pub fn decode_places(bytes: &[u8]) -> Result<Vec<(Vec<u8>, Part)>> {
-    let mut take = Take(bytes);
-    let mut places = Vec::with_capacity(100);
-    while !take.is_empty() {
-        places.push(take_place(&mut take)?);
-    }
-    Ok(places)
+    places.partition_point(|(least, _)| least.as_slice() <= key).checked_sub(1)
 }
 
 /// A place in a run, with the rest of its block.
@@ -111,7 +88,7 @@ pub struct Cursor {
     run: Arc<Run>,
     /// The next block of the second row.
     top: usize,
-    index: Arc<[(Vec<u8>, Part)]>,
+    places: Option<Arc<Places>>,
     /// The next block.
     block: usize,
     pairs: std::vec::IntoIter<(Vec<u8>, Option<Vec<u8>>)>,
@@ -130,15 +107,16 @@ impl Cursor {
 
     fn fill(&mut self, engine: &Engine) -> Result<()> {
         while self.pairs.as_slice().is_empty() {
-            if self.block == self.index.len() {
-                let Some((_, place)) = self.run.top.get(self.top) else { return Ok(()) };
-                self.index = engine.places(place)?;
-                self.top += 1;
-                self.block = 0;
+            let part = self.places.as_ref().and_then(|places| places.part(self.block).copied());
+            if let Some(part) = part {
+                self.pairs = block::pairs(&engine.block(&part)?)?.into_iter();
+                self.block += 1;
                 continue;
             }
-            self.pairs = engine.pairs(&self.index[self.block].1)?.into_iter();
-            self.block += 1;
+            let Some((_, place)) = self.run.top.get(self.top) else { return Ok(()) };
+            self.places = Some(engine.places(place)?);
+            self.top += 1;
+            self.block = 0;
         }
         Ok(())
     }
@@ -148,10 +126,12 @@ impl Cursor {
 pub struct RunWriter<'w> {
     /// Puts a block on the device.
     write: &'w mut dyn FnMut(&[u8]) -> Result<Part>,
-    block: Vec<u8>,
-    first: Vec<u8>,
-    index: Vec<u8>,
-    index_first: Vec<u8>,
+    block: PairsWriter,
+    /// Separates the block from the one before.
+    least: Vec<u8>,
+    last: Vec<u8>,
+    places: PlacesWriter,
+    places_least: Vec<u8>,
     run: Run,
 }
 
@@ -159,47 +139,51 @@ impl<'w> RunWriter<'w> {
     pub fn new(write: &'w mut dyn FnMut(&[u8]) -> Result<Part>) -> RunWriter<'w> {
         RunWriter {
             write,
-            block: Vec::with_capacity(2 * BLOCK_BYTES),
-            first: Vec::new(),
-            index: Vec::new(),
-            index_first: Vec::new(),
+            block: PairsWriter::default(),
+            least: Vec::new(),
+            last: Vec::new(),
+            places: PlacesWriter::default(),
+            places_least: Vec::new(),
             run: Run::default(),
         }
     }
 
     pub fn add(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<()> {
-        if self.block.is_empty() {
-            self.first = key.to_vec();
+        if self.block.bytes.is_empty() {
+            self.least = block::separator(&self.last, key);
         }
-        super::log::encode_edit(&mut self.block, key, value);
-        if self.block.len() >= BLOCK_BYTES { self.close_block() } else { Ok(()) }
+        self.block.add(key, value);
+        self.places.key(key);
+        self.last.clear();
+        self.last.extend_from_slice(key);
+        if self.block.bytes.len() >= BLOCK_BYTES { self.close_block() } else { Ok(()) }
     }
 
     fn close_block(&mut self) -> Result<()> {
-        let part = (self.write)(&self.block)?;
-        self.run.bytes += self.block.len() as u64;
+        let part = (self.write)(&self.block.bytes)?;
+        self.run.bytes += self.block.bytes.len() as u64;
         self.block.clear();
-        if self.index.is_empty() {
-            self.index_first.clone_from(&self.first);
+        if self.places.is_empty() {
+            self.places_least.clone_from(&self.least);
         }
-        put_place(&mut self.index, &self.first, &part);
-        if self.index.len() >= BLOCK_BYTES { self.close_index() } else { Ok(()) }
+        self.places.add(&self.least, &part);
+        if self.places.len() >= PLACES_BYTES { self.close_places() } else { Ok(()) }
     }
 
-    fn close_index(&mut self) -> Result<()> {
-        let part = (self.write)(&self.index)?;
-        self.run.bytes += self.index.len() as u64;
-        self.index.clear();
-        self.run.top.push((std::mem::take(&mut self.index_first), part));
+    fn close_places(&mut self) -> Result<()> {
+        let bytes = self.places.finish();
+        let part = (self.write)(&bytes)?;
+        self.run.bytes += bytes.len() as u64;
+        self.run.top.push((std::mem::take(&mut self.places_least), part));
         Ok(())
     }
 
     pub fn finish(mut self) -> Result<Run> {
-        if !self.block.is_empty() {
+        if !self.block.bytes.is_empty() {
             self.close_block()?;
         }
-        if !self.index.is_empty() {
-            self.close_index()?;
+        if !self.places.is_empty() {
+            self.close_places()?;
         }
         Ok(self.run)
     }

@@ -201,7 +201,7 @@ fn base_is_gone(core: &Core, reached: &Reached, entry: &ObjectEntry) -> Result<b
 fn move_one(core: &Arc<Core>, reached: &Reached, id: &ObjectId, moved: &mut Vec<Moved>) -> Result<usize> {
     let Some(entry) = core.object_entry(id)? else { return Ok(0) };
     if base_is_gone(core, reached, &entry)? {
-        let stream = zlib::deflate(&core.content(id, &entry, 0)?);
+        let stream = zlib::deflate(&core.content(id, &entry, &core.cache)?);
         let bytes = stream.len();
         moved.push(Moved { id: *id, entry: ObjectEntry { delta: None, ..entry }, stream: Some(stream) });
         return Ok(bytes);

@@ -81,12 +81,12 @@ impl Reached {
                     }
                 }
                 Kind::Commit => {
-                    let commit = Commit::parse(&core.content(&id, &entry, 0)?)?;
+                    let commit = Commit::parse(&core.content(&id, &entry, &core.cache)?)?;
                     // The tree comes off the stack first, so that the stack stays as small as a tree.
                     open.extend(commit.parents.iter().map(|parent| parent.0));
                     open.push(commit.tree);
                 }
-                Kind::Tag => open.push(Tag::parse(&core.content(&id, &entry, 0)?)?.target),
+                Kind::Tag => open.push(Tag::parse(&core.content(&id, &entry, &core.cache)?)?.target),
             }
         }
         Ok(())

@@ -1,0 +1,306 @@
+//! The blocks of a sorted run: pairs of keys and values, and the places of such blocks with a filter over their keys.
+//!
+//! A block of pairs holds `shared prefix, rest of the key, 0 for a deletion or 1 + length, value` for each key in
+//! order. A block of places holds where blocks of pairs are, and a Bloom filter of all their keys: a run that does not
+//! have a key costs no read of a block of pairs, which is what keeps a look-up at one read however many runs there are.
+
+use super::codec::{Take, put_bytes, put_number};
+use super::{Edits, Part};
+use crate::{Error, Result};
+
+/// Bits of the filter for each key, and how many of them a key sets: one key in a hundred is taken for another.
+const FILTER_BITS_PER_KEY: usize = 10;
+const FILTER_PROBES: u32 = 6;
+/// Bits of a filter that are looked at together: a cache line.
+const LINE_BITS: u64 = 512;
+
+/// Composes a block of pairs.
+#[derive(Default)]
+pub struct PairsWriter {
+    pub bytes: Vec<u8>,
+    last: Vec<u8>,
+}
+
+impl PairsWriter {
+    pub fn add(&mut self, key: &[u8], value: Option<&[u8]>) {
+        let shared = self.last.iter().zip(key).take_while(|(a, b)| a == b).count();
+        put_number(&mut self.bytes, shared as u64);
+        put_bytes(&mut self.bytes, &key[shared..]);
+        match value {
+            None => self.bytes.push(0),
+            Some(value) => {
+                put_number(&mut self.bytes, value.len() as u64 + 1);
+                self.bytes.extend_from_slice(value);
+            }
+        }
+        self.last.clear();
+        self.last.extend_from_slice(key);
+    }
+
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.last.clear();
+    }
+}
+
+/// Reads a block of pairs from its beginning.
+struct PairsReader<'a> {
+    take: Take<'a>,
+    key: Vec<u8>,
+}
+
+impl<'a> PairsReader<'a> {
+    fn new(block: &'a [u8]) -> PairsReader<'a> {
+        PairsReader { take: Take(block), key: Vec::with_capacity(64) }
+    }
+
+    /// The next value; its key is in `self.key`.
+    fn next(&mut self) -> Result<Option<Option<&'a [u8]>>> {
+        if self.take.is_empty() {
+            return Ok(None);
+        }
+        let shared = self.take.number()? as usize;
+        if shared > self.key.len() {
+            return Err(Error::corrupt("a block of the index names a prefix that is not there"));
+        }
+        self.key.truncate(shared);
+        self.key.extend_from_slice(self.take.bytes()?);
+        let len = self.take.number()?;
+        let Some(len) = len.checked_sub(1) else { return Ok(Some(None)) };
+        Ok(Some(Some(self.take.slice(len as usize)?)))
+    }
+}
+
+/// What a block of pairs says about a key: `Some(None)` that it was deleted.
+pub fn find(block: &[u8], wanted: &[u8]) -> Result<Option<Option<Vec<u8>>>> {
+    let mut reader = PairsReader::new(block);
+    while let Some(value) = reader.next()? {
+        match reader.key.as_slice().cmp(wanted) {
+            std::cmp::Ordering::Less => {}
+            std::cmp::Ordering::Equal => return Ok(Some(value.map(<[u8]>::to_vec))),
+            std::cmp::Ordering::Greater => break,
+        }
+    }
+    Ok(None)
+}
+
+/// All pairs of a block.
+pub fn pairs(block: &[u8]) -> Result<Edits> {
+    let mut found = Vec::with_capacity(100);
+    let mut reader = PairsReader::new(block);
+    while let Some(value) = reader.next()? {
+        found.push((reader.key.clone(), value.map(<[u8]>::to_vec)));
+    }
+    Ok(found)
+}
+
+/// The shortest key that is greater than `last` and not greater than `first`: what tells two blocks apart.
+pub fn separator(last: &[u8], first: &[u8]) -> Vec<u8> {
+    let shared = last.iter().zip(first).take_while(|(a, b)| a == b).count();
+    first[..(shared + 1).min(first.len())].to_vec()
+}
+
+pub fn put_place(out: &mut Vec<u8>, key: &[u8], part: &Part) {
+    put_bytes(out, key);
+    put_number(out, part.offset);
+    put_number(out, u64::from(part.len));
+    out.extend_from_slice(&part.crc.to_le_bytes());
+}
+
+pub fn take_place(take: &mut Take<'_>) -> Result<(Vec<u8>, Part)> {
+    let key = take.bytes()?.to_vec();
+    Ok((key, Part { offset: take.number()?, len: take.number()? as u32, crc: take.u32()? }))
+}
+
+/// Composes a block of places.
+#[derive(Default)]
+pub struct PlacesWriter {
+    places: Vec<u8>,
+    count: u64,
+    hashes: Vec<u64>,
+}
+
+impl PlacesWriter {
+    /// A key of the block that is added next.
+    pub fn key(&mut self, key: &[u8]) {
+        self.hashes.push(hash(key));
+    }
+
+    pub fn add(&mut self, separator: &[u8], part: &Part) {
+        put_place(&mut self.places, separator, part);
+        self.count += 1;
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Bytes of the places, without the filter.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// The block; begins anew.
+    pub fn finish(&mut self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.places.len() + self.hashes.len() * 2 + 16);
+        put_number(&mut out, self.count);
+        out.append(&mut self.places);
+        out.extend_from_slice(&filter(&self.hashes));
+        self.count = 0;
+        self.hashes.clear();
+        out
+    }
+}
+
+/// A block of places, as it is used.
+#[derive(Debug)]
+pub struct Places {
+    /// Separators, one after the other, and where each ends.
+    keys: Vec<u8>,
+    ends: Vec<u32>,
+    parts: Vec<Part>,
+    filter: Box<[u8]>,
+}
+
+impl Places {
+    pub fn decode(bytes: &[u8]) -> Result<Places> {
+        let mut take = Take(bytes);
+        let count = take.number()? as usize;
+        // Each place takes ten bytes at least.
+        let room = count.min(bytes.len() / 8);
+        let mut places = Places {
+            keys: Vec::with_capacity(room * 8),
+            ends: Vec::with_capacity(room),
+            parts: Vec::with_capacity(room),
+            filter: Box::default(),
+        };
+        for _ in 0..count {
+            places.keys.extend_from_slice(take.bytes()?);
+            places.ends.push(places.keys.len() as u32);
+            let part = Part { offset: take.number()?, len: take.number()? as u32, crc: take.u32()? };
+            places.parts.push(part);
+        }
+        places.filter = take.0.into();
+        Ok(places)
+    }
+
+    /// Whether a key may be in one of the blocks.
+    pub fn may_have(&self, key: &[u8]) -> bool {
+        may_have(&self.filter, hash(key))
+    }
+
+    /// The block in which a key is, if it is in any.
+    pub fn at_or_before(&self, key: &[u8]) -> Option<usize> {
+        let (mut low, mut high) = (0, self.parts.len());
+        while low < high {
+            let middle = (low + high) / 2;
+            if self.key(middle) <= key { low = middle + 1 } else { high = middle }
+        }
+        low.checked_sub(1)
+    }
+
+    fn key(&self, at: usize) -> &[u8] {
+        let start = at.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
+        &self.keys[start..self.ends[at] as usize]
+    }
+
+    pub fn part(&self, at: usize) -> Option<&Part> {
+        self.parts.get(at)
+    }
+
+    /// Bytes of memory.
+    pub fn memory(&self) -> usize {
+        self.keys.len() + self.ends.len() * 4 + self.parts.len() * size_of::<Part>() + self.filter.len()
+    }
+}
+
+/// Fixed for ever: it stands in filters on the device.
+fn hash(key: &[u8]) -> u64 {
+    let mut state = 0xcbf2_9ce4_8422_2325 ^ key.len() as u64;
+    for chunk in key.chunks(8) {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        state = (state ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        state ^= state >> 29;
+    }
+    state = state.wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    state ^ (state >> 32)
+}
+
+/// The bits of a key: all in one line, nine bits of the mixed hash for each.
+fn probes(hash: u64, lines: u64) -> impl Iterator<Item = usize> {
+    let line = ((hash >> 32) * lines) >> 32;
+    let mixed = hash.wrapping_mul(0x94d0_49bb_1331_11eb);
+    let mixed = mixed ^ (mixed >> 31);
+    (0..FILTER_PROBES).map(move |probe| (line * LINE_BITS + ((mixed >> (9 * probe)) % LINE_BITS)) as usize)
+}
+
+fn filter(hashes: &[u64]) -> Vec<u8> {
+    let lines = (hashes.len() * FILTER_BITS_PER_KEY).div_ceil(LINE_BITS as usize) as u64;
+    let mut bits = vec![0; (lines * LINE_BITS / 8) as usize];
+    for hash in hashes {
+        probes(*hash, lines).for_each(|bit| bits[bit / 8] |= 1 << (bit % 8));
+    }
+    bits
+}
+
+fn may_have(filter: &[u8], hash: u64) -> bool {
+    let lines = filter.len() as u64 * 8 / LINE_BITS;
+    // Without a filter every key may be there.
+    lines == 0 || probes(hash, lines).all(|bit| filter[bit / 8] & (1 << (bit % 8)) != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    proptest! {
+        #[test]
+        fn pairs_come_back_and_every_key_is_found(wanted: BTreeMap<Vec<u8>, Option<Vec<u8>>>, other: Vec<u8>) {
+            let mut writer = PairsWriter::default();
+            let mut places = PlacesWriter::default();
+            for (key, value) in &wanted {
+                writer.add(key, value.as_deref());
+                places.key(key);
+            }
+            places.add(b"", &Part { offset: 1, len: 2, crc: 3 });
+            let places = Places::decode(&places.finish()).unwrap();
+            prop_assert_eq!(pairs(&writer.bytes).unwrap(), wanted.clone().into_iter().collect::<Vec<_>>());
+            for (key, value) in &wanted {
+                prop_assert!(places.may_have(key));
+                prop_assert_eq!(find(&writer.bytes, key).unwrap(), Some(value.clone()));
+            }
+            prop_assert_eq!(find(&writer.bytes, &other).unwrap(), wanted.get(&other).cloned());
+        }
+
+        #[test]
+        fn separators_separate(mut a: Vec<u8>, mut b: Vec<u8>) {
+            if a == b { return Ok(()); }
+            if a > b { std::mem::swap(&mut a, &mut b); }
+            let between = separator(&a, &b);
+            prop_assert!(a < between && between <= b);
+        }
+
+        #[test]
+        fn no_block_panics(bytes: Vec<u8>, key: Vec<u8>) {
+            let _ = (pairs(&bytes), find(&bytes, &key));
+            if let Ok(places) = Places::decode(&bytes) {
+                places.may_have(&key);
+                places.at_or_before(&key);
+            }
+        }
+    }
+
+    #[test]
+    fn a_filter_takes_few_keys_for_others() {
+        let key =
+            |number: u32| [&b"o"[..], &number.wrapping_mul(0x9e37_79b9).to_be_bytes(), &[7; 16]].concat();
+        let hashes: Vec<u64> = (0..10_000).map(|number| hash(&key(number))).collect();
+        let filter = filter(&hashes);
+        assert!(hashes.iter().all(|hash| may_have(&filter, *hash)));
+        let wrong = (10_000..110_000).filter(|number| may_have(&filter, hash(&key(*number)))).count();
+        assert!(wrong < 2_500, "{wrong} of 100000");
+    }
+}
