@@ -74,6 +74,7 @@ impl Branch {
             if group.reference(&name).map(|state| state.id) != from.map(|from| from.0) {
                 return Err(Error::RefMoved { name });
             }
+            group.require(to.0)?;
             group.move_ref(&name, Some(to.0));
             Ok(to)
         });
@@ -96,6 +97,7 @@ impl Branch {
                     return Err(Error::RefMoved { name });
                 }
                 group.staging.adopt(objects)?;
+                group.require(commit.0)?;
                 group.move_ref(&name, Some(commit.0));
                 Ok(commit)
             });
@@ -114,6 +116,8 @@ impl Branch {
         let (head, commit, conflicts) = self.store.core().write(move |group| {
             let head = group.reference(&name).map(|state| CommitId(state.id));
             let (commit, conflicts) = merged(&mut group.staging, head, other, &author, &message)?;
+            group.require(commit.0)?;
+            group.require(other.0)?;
             group.move_ref(&name, Some(commit.0));
             Ok((head, commit, conflicts))
         })?;

@@ -4,12 +4,14 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
+use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use git_wire::{Kind, ObjectId};
 
 use crate::committer::Queue;
 use crate::engine::{Engine, ObjectEntry, Take, keys};
+use crate::forget::Marks;
 use crate::lru::Lru;
 use crate::object::{Commit, CommitId, Mode, RawEntry, decode_tree};
 use crate::options::Options;
@@ -18,8 +20,8 @@ use crate::{Error, Result, delta, zlib};
 
 /// Objects above this size are read only as streams.
 pub(crate) const IN_MEMORY_BYTES_MAX: u64 = 64 << 20;
-/// Longest chain of deltas that is followed.
-pub(crate) const DELTA_DEPTH_MAX: u8 = 64;
+/// Longest chain of deltas that is followed: more than any that is made, where a push's chain is put onto one of ours.
+pub(crate) const DELTA_DEPTH_MAX: u8 = 250;
 
 /// What a ref names, and the number of its last move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +32,18 @@ pub(crate) struct RefState {
 
 /// Contents of objects, as long as there is room for them.
 pub(crate) type Contents = Lru<ObjectId, (Kind, Bytes)>;
+
+/// What a collection is deleting: everything below a number but what it spares.
+pub(crate) struct Doomed {
+    pub spared: Marks,
+    pub below: u64,
+}
+
+impl Doomed {
+    fn has(&self, number: u64) -> bool {
+        number < self.below && !self.spared.has(number)
+    }
+}
 
 pub(crate) struct Core {
     pub engine: Engine,
@@ -42,10 +56,14 @@ pub(crate) struct Core {
     pub unpublished: RwLock<BTreeSet<u64>>,
     /// Written while a collection deletes; read by whoever finds an object there and relies on its staying.
     pub sweeping: RwLock<()>,
+    /// Objects that a collection is deleting; they are not seen any more.
+    pub doomed: RwLock<Option<Doomed>>,
     /// How often objects were deleted. What was found before may be gone when this has changed.
     pub sweeps: AtomicU64,
     /// Held by a collection.
     pub collecting: Mutex<()>,
+    /// The thread that merges the index's runs, while there are some to merge.
+    pub merger: Mutex<Option<JoinHandle<()>>>,
     /// Trees that open snapshots stand on; garbage collection spares them.
     pub pins: Mutex<BTreeMap<ObjectId, usize>>,
 }
@@ -61,8 +79,10 @@ impl Core {
             bell: Bell::default(),
             unpublished: RwLock::default(),
             sweeping: RwLock::default(),
+            doomed: RwLock::default(),
             sweeps: AtomicU64::new(0),
             collecting: Mutex::default(),
+            merger: Mutex::default(),
             pins: Mutex::default(),
         };
         let mut refs = BTreeMap::new();
@@ -77,6 +97,17 @@ impl Core {
             unpublished.insert(u64::from_be_bytes(Take(&key[1..]).array()?));
             Ok(())
         })?;
+        let doomed = core.engine.get(&keys::setting("doomed"))?;
+        if let Some(below) = doomed.and_then(|value| value.try_into().ok()).map(u64::from_le_bytes) {
+            let mut spared = Marks::default();
+            core.each(b"d", |key, value| {
+                let at = u64::from_be_bytes(Take(&key[1..]).array()?);
+                let fits = spared.add_chunk(at, &zlib::inflate(value, 8 << 10)?);
+                if fits { Ok(()) } else { Err(Error::corrupt("what a collection spares")) }
+            })?;
+            *core.doomed.write().unwrap_or_else(|poisoned| poisoned.into_inner()) =
+                Some(Doomed { spared, below });
+        }
         *core.unpublished.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = unpublished;
         *core.refs.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = refs;
         Ok(core)
@@ -103,11 +134,18 @@ impl Core {
 
     pub fn object_entry(&self, id: &ObjectId) -> Result<Option<ObjectEntry>> {
         let entry = self.any_entry(id)?;
-        let seen = |entry: &ObjectEntry| entry.quarantine.is_none_or(|number| !self.is_unpublished(number));
-        Ok(entry.filter(seen))
+        Ok(entry.filter(|entry| self.is_seen(entry, None)))
     }
 
-    /// The entry of an object, published or not.
+    /// Whether an object is there for others, or for the push of that number.
+    pub fn is_seen(&self, entry: &ObjectEntry, push: Option<u64>) -> bool {
+        let is_published =
+            entry.quarantine.is_none_or(|number| Some(number) == push || !self.is_unpublished(number));
+        let doomed = self.doomed.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        is_published && doomed.as_ref().is_none_or(|doomed| !doomed.has(entry.number))
+    }
+
+    /// The entry of an object, published or not, doomed or not.
     pub fn any_entry(&self, id: &ObjectId) -> Result<Option<ObjectEntry>> {
         self.engine.get(&keys::object(id))?.map(|value| ObjectEntry::decode(&value)).transpose()
     }
@@ -224,6 +262,22 @@ impl Core {
             }
         }
         Ok(Some(at))
+    }
+
+    /// Called after writes: has the index's runs merged in the background when enough have come together.
+    pub fn keep_up(self: &Arc<Self>) {
+        self.engine.slow_down();
+        if !self.engine.wants_merging() {
+            return;
+        }
+        let mut merger = self.merger.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if merger.as_ref().is_some_and(|merger| !merger.is_finished()) {
+            return;
+        }
+        let core = self.clone();
+        // A failure is kept by the engine; without a thread the next write tries again.
+        let merge = move || drop(core.engine.merge_runs());
+        *merger = std::thread::Builder::new().name("store-merge".into()).spawn(merge).ok();
     }
 
     pub fn sweeps(&self) -> u64 {

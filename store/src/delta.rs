@@ -133,6 +133,70 @@ impl<'a> DeltaWriter<'a> {
     }
 }
 
+/// Bytes that must be equal for a copy to be found.
+const BLOCK: usize = 16;
+
+/// A hash of the sixteen bytes at a place.
+fn block_hash(bytes: &[u8], at: usize) -> u64 {
+    let word = |at: usize| {
+        let mut word = [0; 8];
+        word.copy_from_slice(&bytes[at..at + 8]);
+        u64::from_le_bytes(word)
+    };
+    let mixed = (word(at) ^ word(at + 8).rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 29)
+}
+
+/// A delta between any two contents: what is copied is found by blocks of sixteen bytes. `None` when it would be longer
+/// than `most`.
+pub(crate) fn between(base: &[u8], target: &[u8], most: usize) -> Option<Vec<u8>> {
+    let mask = (base.len() / BLOCK).next_power_of_two().max(16) * 2 - 1;
+    // Places of blocks plus one, 0 for none; of equal hashes the first place stays.
+    let mut places = vec![0u32; mask + 1];
+    for at in (0..(base.len() + 1).saturating_sub(BLOCK)).step_by(BLOCK) {
+        let slot = &mut places[block_hash(base, at) as usize & mask];
+        if *slot == 0 {
+            *slot = at as u32 + 1;
+        }
+    }
+    let mut writer = DeltaWriter::new(base.len(), target);
+    let (mut at, mut written) = (0, 0);
+    while at + BLOCK <= target.len() {
+        let place = places[block_hash(target, at) as usize & mask] as usize;
+        if place == 0 || base[place - 1..place - 1 + BLOCK] != target[at..at + BLOCK] {
+            at += 1;
+            continue;
+        }
+        let place = place - 1;
+        let back =
+            base[..place].iter().rev().zip(target[written..at].iter().rev()).take_while(|(a, b)| a == b);
+        let back = back.count();
+        let ahead = base[place..].iter().zip(&target[at..]).take_while(|(a, b)| a == b).count();
+        writer.insert(written..at - back);
+        writer.copy(place - back, back + ahead);
+        at += ahead;
+        written = at;
+        if writer.out.len() > most {
+            return None;
+        }
+    }
+    writer.insert(written..target.len());
+    Some(writer.finish()).filter(|delta| delta.len() <= most)
+}
+
+/// What a content is recognised by: of the hashes of its blocks the least of each of eight kinds. Contents that share
+/// half of their bytes share half of these.
+pub(crate) fn sketch(content: &[u8]) -> [u64; 8] {
+    let mut least = [u64::MAX; 8];
+    for at in 0..(content.len() + 1).saturating_sub(BLOCK) {
+        let hash = block_hash(content, at);
+        let kind = &mut least[(hash >> 61) as usize];
+        *kind = (*kind).min(hash);
+    }
+    least
+}
+
 /// A delta between two trees, entry by entry: both are sorted, so one walk finds every shared stretch.
 pub(crate) fn between_trees(base: &[u8], target: &[u8]) -> Option<Vec<u8>> {
     let mut writer = DeltaWriter::new(base.len(), target);
@@ -208,6 +272,16 @@ mod tests {
         }
 
         #[test]
+        fn deltas_come_back(a: Vec<u8>, b: Vec<u8>, c: Vec<u8>, repeat in 1usize..40) {
+            let (a, c) = (a.repeat(repeat), c.repeat(repeat));
+            let base = [&a[..], &b, &c].concat();
+            let target = [&c[..], &a, &b, &a[..a.len() / 2]].concat();
+            let delta = between(&base, &target, usize::MAX).unwrap();
+            prop_assert_eq!(apply(&base, &delta).unwrap(), target.clone());
+            prop_assert!(between(&base, &target, delta.len() - 1).is_none());
+        }
+
+        #[test]
         fn no_delta_panics(base: Vec<u8>, mut delta: Vec<u8>) {
             let _ = apply(&base, &delta);
             let mut head = Vec::new();
@@ -216,6 +290,18 @@ mod tests {
             head.append(&mut delta);
             let _ = apply(&base, &head);
         }
+    }
+
+    #[test]
+    fn a_changed_word_costs_little_and_likeness_is_seen() {
+        let text: Vec<u8> = (0..4000u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();
+        let mut other = text.clone();
+        other.splice(1000..1003, *b"another");
+        assert!(between(&text, &other, 100).unwrap().len() < 40);
+        let shared = sketch(&text).iter().zip(sketch(&other)).filter(|(a, b)| **a == *b).count();
+        assert!(shared >= 6);
+        let noise: Vec<u8> = (0..4000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        assert_eq!(sketch(&text).iter().zip(sketch(&noise)).filter(|(a, b)| **a == *b).count(), 0);
     }
 
     #[test]

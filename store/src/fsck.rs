@@ -56,8 +56,10 @@ pub enum Problem {
     },
 }
 
-/// Most problems that are listed; a device that is gone has more than anybody reads.
+/// Most problems that are listed; a device that is gone has more than anybody reads. Of objects that cannot be read
+/// more are, for a repair puts each of them aside.
 const PROBLEMS_MAX: usize = 1000;
+const OBJECTS_MAX: usize = 100_000;
 
 impl Store {
     /// Reads everything and checks it, while the store is used. Never changes anything.
@@ -105,7 +107,8 @@ impl Store {
 
 impl Checked {
     fn note(&mut self, problem: Problem) {
-        if self.problems.len() < PROBLEMS_MAX {
+        let most = if matches!(problem, Problem::Object { .. }) { OBJECTS_MAX } else { PROBLEMS_MAX };
+        if self.problems.len() < most {
             self.problems.push(problem);
         }
     }

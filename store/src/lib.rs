@@ -25,6 +25,7 @@
 //! - After a failed write or flush the store answers [`Error::ReadOnly`] and stays as it was.
 
 mod branch;
+mod closure;
 mod committer;
 mod core;
 mod delta;
@@ -45,6 +46,7 @@ mod object;
 mod options;
 mod path;
 mod refs;
+mod repair;
 mod repository;
 mod snapshot;
 mod staging;
@@ -69,6 +71,7 @@ pub use merge::{Conflict, Merged};
 pub use object::{Author, Commit, CommitId, Mode, Signature, Tag};
 pub use options::{Clock, Options};
 pub use path::{PATH_BYTES_MAX, TreePath, name_fault};
+pub use repair::{Hit, Repaired};
 pub use snapshot::{Entry, Snapshot};
 pub use store::Store;
 pub use transaction::Transaction;

@@ -8,13 +8,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use git_wire::{
-    Head, Header, Kind, LargeObject, Object, ObjectId, Objects, Quarantine, Received, Ref, RefUpdate,
-    Repository, RepositoryError, Stored, View,
+    Closure, Head, Header, Kind, LargeObject, Object, ObjectId, Objects, Quarantine, Received, Ref,
+    RefUpdate, Repository, RepositoryError, Stored, View,
 };
 
+use crate::closure::ClosureReader;
 use crate::committer::Group;
 use crate::core::{Contents, Core, Hold, Pin, RefState};
 use crate::engine::{Batch, Delta, NewObject, ObjectEntry, Part, Stream, keys};
+use crate::forget::closure;
 use crate::large::StreamReader;
 use crate::object::Tag;
 use crate::refs::{self, HEADS};
@@ -104,6 +106,13 @@ impl View for StoreView {
             found.push(Ref { name: name.clone().into_bytes(), id: state.id, peeled });
         }
         Ok(found)
+    }
+
+    fn closure(&self, wanted: &[ObjectId]) -> std::result::Result<Option<Closure>, RepositoryError> {
+        let core = self.store.core();
+        let Some(marks) = closure(core, wanted)? else { return Ok(None) };
+        let count = marks.count();
+        Ok(Some(Closure { count, objects: Box::new(ClosureReader::new(core.clone(), marks)?) }))
     }
 
     fn head(&self) -> std::result::Result<Option<Head>, RepositoryError> {
@@ -207,10 +216,7 @@ impl Push {
             return Ok(Some(entry.clone()));
         }
         let entry = self.core().any_entry(id)?;
-        let seen = |entry: &ObjectEntry| {
-            entry.quarantine.is_none_or(|number| number == self.number || !self.core().is_unpublished(number))
-        };
-        Ok(entry.filter(seen))
+        Ok(entry.filter(|entry| self.core().is_seen(entry, Some(self.number))))
     }
 
     fn buffer(&mut self, object: NewObject, bytes: usize) -> Result<()> {
@@ -225,9 +231,7 @@ impl Push {
         for object in std::mem::take(&mut self.buffer) {
             match self.core().any_entry(&object.id)? {
                 // Seen by us already, or by all.
-                Some(entry) if entry.quarantine.is_none_or(|number| number == self.number) => {}
-                Some(entry) if entry.quarantine.is_some_and(|number| !self.core().is_unpublished(number)) => {
-                }
+                Some(entry) if self.core().is_seen(&entry, Some(self.number)) => {}
                 Some(_) => self.double(object)?,
                 None => objects.push(object),
             }
@@ -238,7 +242,9 @@ impl Push {
             objects,
             edits: Vec::new(),
             quarantine: Some(self.number),
-        })
+        })?;
+        self.core().keep_up();
+        Ok(())
     }
 
     fn double(&mut self, object: NewObject) -> Result<()> {
@@ -395,8 +401,7 @@ fn check(group: &Group<'_>, number: u64, update: &RefUpdate) -> std::result::Res
     }
     let core = group.staging.core;
     let entry = core.any_entry(&update.new).map_err(|error| error.to_string())?;
-    let seen = |number_of: Option<u64>| number_of.is_none_or(|of| of == number || !core.is_unpublished(of));
-    match entry.filter(|entry| seen(entry.quarantine)) {
+    match entry.filter(|entry| core.is_seen(entry, Some(number))) {
         None => Err("the object that it shall name is not there".to_owned()),
         Some(entry) if name.starts_with(HEADS) && entry.kind != Kind::Commit => {
             Err("a branch names a commit".to_owned())

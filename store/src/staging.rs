@@ -110,6 +110,11 @@ impl<'a> Staging<'a> {
         Ok(())
     }
 
+    /// Whether it is among what is to be written.
+    pub fn is_staged(&self, id: &ObjectId) -> bool {
+        self.staged.contains_key(id)
+    }
+
     pub fn has(&self, id: &ObjectId) -> Result<bool> {
         Ok(self.staged.contains_key(id) || self.core.object_entry(id)?.is_some())
     }

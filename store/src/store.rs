@@ -47,7 +47,7 @@ impl Store {
         Store::on(Engine::open(Box::new(device), options.cache_bytes / 4)?, options)
     }
 
-    fn on(engine: Engine, options: Options) -> Result<Store> {
+    pub(crate) fn on(engine: Engine, options: Options) -> Result<Store> {
         let core = Arc::new(Core::new(engine, options)?);
         let writer = Mutex::new(Some(committer::start(core.clone())?));
         Ok(Store { shared: Arc::new(Shared { core, writer }) })
@@ -78,6 +78,7 @@ impl Store {
             if group.reference(&name).is_some() {
                 return Err(Error::Exists { what: name });
             }
+            group.require(at.0)?;
             group.move_ref(&name, Some(at.0));
             Ok(())
         })?;
@@ -110,6 +111,7 @@ impl Store {
             if group.reference(&name).is_some() {
                 return Err(Error::Exists { what: name });
             }
+            group.require(at.0)?;
             let id = match tag {
                 Some(tag) => group.staging.put(Kind::Tag, tag.encode())?,
                 None => at.0,
@@ -217,6 +219,11 @@ impl Drop for Shared {
             if writer.thread().id() != std::thread::current().id() {
                 let _ = writer.join();
             }
+        }
+        self.core.engine.hurry();
+        let merger = self.core.merger.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        if let Some(merger) = merger.filter(|merger| merger.thread().id() != std::thread::current().id()) {
+            let _ = merger.join();
         }
         // Everything acknowledged is durable already; this only marks the end of the log.
         let _ = self.core.engine.close();

@@ -41,6 +41,11 @@ impl Group<'_> {
         self.refs.get(name).copied().unwrap_or_else(|| self.core().reference(name))
     }
 
+    /// Fails unless a commit is there at this moment: it may have been collected since somebody looked.
+    pub fn require(&self, id: ObjectId) -> Result<()> {
+        if self.staging.has(&id)? { Ok(()) } else { Err(Error::Missing(id)) }
+    }
+
     /// Every ref as it will be.
     pub fn all_refs(&self) -> BTreeMap<String, RefState> {
         let mut all = self.core().refs.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
@@ -98,6 +103,7 @@ pub(crate) fn start(core: Arc<Core>) -> Result<JoinHandle<()>> {
     Ok(thread.spawn(move || {
         while let Some(jobs) = core.queue.take(JOBS_MAX) {
             run(&core, jobs);
+            core.keep_up();
         }
     })?)
 }

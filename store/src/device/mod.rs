@@ -13,7 +13,7 @@ use std::io;
 pub use fault::Fault;
 pub use file::FileDevice;
 pub use memory::MemoryDevice;
-pub use trace::{Operation, PowerCuts, Trace};
+pub use trace::{CutDevice, Operation, PowerCuts, Trace};
 
 /// What a device writes whole or not at all.
 pub const SECTOR_BYTES: u64 = 512;

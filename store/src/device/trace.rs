@@ -1,7 +1,8 @@
 //! A layer that writes down everything that is asked of the device below, and can say what a power cut would leave.
 
+use std::collections::HashMap;
 use std::io;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, RwLock};
 
 use super::{Device, SECTOR_BYTES};
 
@@ -61,9 +62,9 @@ impl<D: Device> Device for Trace<D> {
     }
 
     fn flush(&self) -> io::Result<()> {
-        self.below.flush()?;
+        // Noted as it begins: what others write while it lasts is none of its business.
         self.note(Operation::Flush);
-        Ok(())
+        self.below.flush()
     }
 
     fn grow(&self, len: u64) -> io::Result<()> {
@@ -78,15 +79,15 @@ impl<D: Device> Device for Trace<D> {
 
 /// What a device holds after a power cut, for one point after another of a trace.
 pub struct PowerCuts {
-    /// Everything up to the last flush.
-    durable: Vec<u8>,
+    /// Everything up to the last flush; shared with the devices that were cut from it, as long as they are there.
+    durable: Arc<Vec<u8>>,
     pending: Vec<(u64, Vec<u8>)>,
 }
 
 impl PowerCuts {
     /// Begins with what the device held before the trace.
     pub fn new(image: Vec<u8>) -> PowerCuts {
-        PowerCuts { durable: image, pending: Vec::new() }
+        PowerCuts { durable: Arc::new(image), pending: Vec::new() }
     }
 
     /// Goes past an operation.
@@ -94,11 +95,15 @@ impl PowerCuts {
         match operation {
             Operation::Read(..) => {}
             Operation::Write(offset, data) => self.pending.push((*offset, data.clone())),
-            Operation::Grow(len) => self.durable.resize((*len as usize).max(self.durable.len()), 0),
+            Operation::Grow(len) => {
+                let len = (*len as usize).max(self.durable.len());
+                Arc::make_mut(&mut self.durable).resize(len, 0);
+            }
             Operation::Flush => {
+                let durable = Arc::make_mut(&mut self.durable);
                 for (offset, data) in std::mem::take(&mut self.pending) {
                     let start = offset as usize;
-                    self.durable[start..start + data.len()].copy_from_slice(&data);
+                    durable[start..start + data.len()].copy_from_slice(&data);
                 }
             }
         }
@@ -112,7 +117,22 @@ impl PowerCuts {
     /// What a cut here leaves. Each write that was not flushed is kept, dropped, or torn sector by sector, as the seed
     /// has it; later writes may be there without earlier ones.
     pub fn cut(&self, seed: u64) -> Vec<u8> {
-        let mut image = self.durable.clone();
+        let mut image = (*self.durable).clone();
+        self.survivors(seed, |place, bytes| image[place..place + bytes.len()].copy_from_slice(bytes));
+        image
+    }
+
+    /// The same as a device that can be used on. It costs as much as what was not flushed, not as the whole.
+    pub fn cut_device(&self, seed: u64) -> CutDevice {
+        let device = CutDevice {
+            base: self.durable.clone(),
+            state: RwLock::new((self.durable.len() as u64, HashMap::new())),
+        };
+        self.survivors(seed, |place, bytes| device.put(place as u64, bytes));
+        device
+    }
+
+    fn survivors(&self, seed: u64, mut then: impl FnMut(usize, &[u8])) {
         let mut dice = Dice(seed);
         for (offset, data) in &self.pending {
             let fate = dice.roll() % 4;
@@ -127,12 +147,87 @@ impl PowerCuts {
                     _ => dice.roll().is_multiple_of(2),
                 };
                 if kept {
-                    image[place..place + len].copy_from_slice(&data[at..at + len]);
+                    then(place, &data[at..at + len]);
                 }
                 at += len;
             }
         }
-        image
+    }
+}
+
+type Sectors = HashMap<u64, [u8; SECTOR_BYTES as usize]>;
+
+/// A device after a power cut: shared bytes, and over them the sectors that are its own.
+pub struct CutDevice {
+    base: Arc<Vec<u8>>,
+    /// Length, and sectors by number.
+    state: RwLock<(u64, Sectors)>,
+}
+
+impl CutDevice {
+    fn put(&self, mut place: u64, mut data: &[u8]) {
+        let mut state = self.state.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        while !data.is_empty() {
+            let (sector, within) = (place / SECTOR_BYTES, (place % SECTOR_BYTES) as usize);
+            let len = data.len().min(SECTOR_BYTES as usize - within);
+            let own = state.1.entry(sector).or_insert_with(|| shared(&self.base, sector));
+            own[within..within + len].copy_from_slice(&data[..len]);
+            data = &data[len..];
+            place += len as u64;
+        }
+    }
+}
+
+fn shared(base: &[u8], sector: u64) -> [u8; SECTOR_BYTES as usize] {
+    let mut bytes = [0; SECTOR_BYTES as usize];
+    let start = ((sector * SECTOR_BYTES) as usize).min(base.len());
+    let there = &base[start..base.len().min(start + SECTOR_BYTES as usize)];
+    bytes[..there.len()].copy_from_slice(there);
+    bytes
+}
+
+impl Device for CutDevice {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.state.read().unwrap_or_else(|poisoned| poisoned.into_inner()).0)
+    }
+
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let state = self.state.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if offset.checked_add(buffer.len() as u64).is_none_or(|end| end > state.0) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut at = 0;
+        while at < buffer.len() {
+            let place = offset + at as u64;
+            let (sector, within) = (place / SECTOR_BYTES, (place % SECTOR_BYTES) as usize);
+            let len = (buffer.len() - at).min(SECTOR_BYTES as usize - within);
+            let bytes = state.1.get(&sector).copied().unwrap_or_else(|| shared(&self.base, sector));
+            buffer[at..at + len].copy_from_slice(&bytes[within..within + len]);
+            at += len;
+        }
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if offset + data.len() as u64 > self.len()? {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.put(offset, data);
+        Ok(())
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn grow(&self, len: u64) -> io::Result<()> {
+        let mut state = self.state.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        state.0 = state.0.max(len);
+        Ok(())
+    }
+
+    fn room_to_grow(&self, _: u64) -> bool {
+        true
     }
 }
 
@@ -167,6 +262,12 @@ mod tests {
         for seed in 0..200 {
             let image = cuts.cut(seed);
             assert_eq!(image[..512], [1; 512]);
+            let (device, mut read) = (cuts.cut_device(seed), vec![0; image.len()]);
+            device.read(0, &mut read).unwrap();
+            assert_eq!(read, image);
+            device.write(700, &[9; 600]).unwrap();
+            device.read(699, &mut read[..602]).unwrap();
+            assert_eq!((read[0], &read[1..601], read[601]), (image[699], &[9; 600][..], image[1300]));
             let sector = |at: usize| image[at * 512];
             assert!(image.chunks(512).all(|sector| sector.iter().all(|byte| *byte == sector[0])));
             seen.insert((sector(1), sector(2), sector(3), sector(4)));

@@ -11,6 +11,9 @@ use crate::{Error, Result};
 /// Bits of the filter for each key, and how many of them a key sets: one key in a hundred is taken for another.
 const FILTER_BITS_PER_KEY: usize = 10;
 const FILTER_PROBES: u32 = 6;
+/// A block of places is closed at so many bytes of them, or when its filter is for so many keys.
+const PLACES_BYTES: usize = 2000;
+const FILTERED_KEYS_MAX: usize = 8192;
 /// Bits of a filter that are looked at together: a cache line.
 const LINE_BITS: u64 = 512;
 
@@ -135,9 +138,9 @@ impl PlacesWriter {
         self.count == 0
     }
 
-    /// Bytes of the places, without the filter.
-    pub fn len(&self) -> usize {
-        self.places.len()
+    /// Whether it is as large as it should become: some eight thousand objects.
+    pub fn is_full(&self) -> bool {
+        self.places.len() >= PLACES_BYTES || self.hashes.len() >= FILTERED_KEYS_MAX
     }
 
     /// The block; begins anew.
@@ -199,7 +202,12 @@ impl Places {
         low.checked_sub(1)
     }
 
-    fn key(&self, at: usize) -> &[u8] {
+    pub fn len(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// The least key that may be in a block.
+    pub fn key(&self, at: usize) -> &[u8] {
         let start = at.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
         &self.keys[start..self.ends[at] as usize]
     }

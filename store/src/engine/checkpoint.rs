@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::codec::{Take, put_number};
 use super::format::SUPERBLOCK_OFFSETS;
@@ -22,8 +23,8 @@ const LOG_BYTES_MAX: u64 = 4 << 20;
 const LOG_SEGMENTS_MAX: u64 = 8;
 /// So many runs of one level become one of the next.
 const RUNS_PER_LEVEL: usize = 6;
-/// Runs above this many bytes have segments of their own, which are free as soon as the run is merged away.
-const RUN_IN_LOG_BYTES: u64 = 256 << 10;
+/// Bytes of a run that are written at a time.
+const WRITE_BYTES: usize = 128 << 10;
 
 /// What a checkpoint says.
 #[derive(Debug, Default)]
@@ -68,10 +69,11 @@ pub fn is_due(engine: &Engine, tail: &Tail) -> bool {
     recent >= RECENT_BYTES_MAX || tail.since_checkpoint >= log_max
 }
 
-/// Makes one. `forget` names segments of the log that hold nothing any more.
-pub fn make(engine: &Engine, tail: &mut Tail, forget: &BTreeSet<u32>, merge_all: bool) -> Result<()> {
+/// Makes one. `forget` names segments of the log that hold nothing any more; `merged` is a run that takes the place of
+/// neighbours.
+pub fn make(engine: &Engine, tail: &mut Tail, forget: &BTreeSet<u32>, merged: Option<Merge>) -> Result<()> {
     let before = std::mem::replace(&mut tail.uses_reserve, true);
-    let made = make_with_reserve(engine, tail, forget, merge_all);
+    let made = make_with_reserve(engine, tail, forget, merged);
     tail.uses_reserve = before;
     made
 }
@@ -80,51 +82,59 @@ fn make_with_reserve(
     engine: &Engine,
     tail: &mut Tail,
     forget: &BTreeSet<u32>,
-    merge_all: bool,
+    merged: Option<Merge>,
 ) -> Result<()> {
     let (recent, mut runs) = {
         let tables = engine.tables.read().unwrap_or_else(|poisoned| poisoned.into_inner());
         (tables.recent.clone(), (*tables.runs).clone())
     };
+    let mut retired = Vec::new();
+    if let Some(Merge { sources, run }) = merged {
+        let from = runs.iter().position(|run| Arc::ptr_eq(run, &sources[0])).unwrap_or(runs.len());
+        retired.extend(runs.splice(from..from + sources.len(), [Arc::new(run)]));
+    }
     if !recent.is_empty() {
-        let bytes = recent
-            .iter()
-            .map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len) + 4)
-            .sum::<usize>();
+        let pairs =
+            |(key, value): (&Vec<u8>, &Option<Vec<u8>>)| key.len() + value.as_ref().map_or(0, Vec::len);
+        let bytes = recent.iter().map(|pair| pairs(pair) + 4).sum::<usize>() as u64;
         let is_oldest = runs.is_empty();
-        let recent = recent.into_iter().collect();
-        let run =
-            write_run(engine, tail, Merged::new(engine, recent, &[], &[])?, bytes as u64, 0, is_oldest)?;
+        let merged = Merged::new(engine, recent.into_iter().collect(), &[], &[])?;
+        let run = if fits_log(engine, bytes) {
+            write_into_log(engine, tail, merged, bytes, is_oldest)?
+        } else {
+            let mut take = || log::take_segment(engine, tail);
+            write_into_segments(engine, &mut take, merged, is_oldest)?
+        };
         runs.insert(0, Arc::new(run));
     }
-    let mut retired = Vec::new();
-    while let Some((from, to)) = worth_merging(&runs, merge_all) {
-        let bytes = runs[from..to].iter().map(|run| run.bytes).sum();
-        let level = if merge_all { level_of(bytes) } else { runs[to - 1].level + 1 };
-        let merged = Merged::new(engine, Vec::new(), &runs[from..to], &[])?;
-        let run = write_run(engine, tail, merged, bytes, level, to == runs.len())?;
-        retired.extend(runs.splice(from..to, [Arc::new(run)]));
-    }
     runs.retain(|run| !run.top.is_empty());
+    // A run that lies in the log keeps its segments, whatever else is gone from them.
+    let runs_lie_in: BTreeSet<u32> = runs.iter().flat_map(|run| &run.segments).copied().collect();
+    let forget: BTreeSet<u32> = forget.difference(&runs_lie_in).copied().collect();
     let all = tail.log.len();
     tail.log.retain(|segment| !forget.contains(segment));
     tail.passed += (all - tail.log.len()) as u64;
     let saved = save(engine, tail, &runs);
     engine.final_on_failure(saved)?;
+    let wants_merging = worth_merging(&runs).is_some();
     {
         let mut tables = engine.tables.write().unwrap_or_else(|poisoned| poisoned.into_inner());
         tables.recent.clear();
         tables.recent_bytes = 0;
         tables.runs = Arc::new(runs);
     }
+    engine.wants_merging.store(wants_merging, Ordering::SeqCst);
     // What the checkpoint before this one freed is free now; what this one frees, after the next.
     let kept = std::mem::take(&mut tail.freed);
+    if tail.wipes {
+        engine.wipe(&kept)?;
+    }
     tail.free.extend(kept);
-    tail.freed = forget.iter().copied().collect();
+    tail.freed = forget.into_iter().collect();
     tail.retired.extend(retired);
     tail.retired.retain(|run| {
         let unused = Arc::strong_count(run) == 1;
-        if unused {
+        if unused && run.own {
             tail.freed.extend(&run.segments);
         }
         !unused
@@ -133,11 +143,59 @@ fn make_with_reserve(
     Ok(())
 }
 
-/// Neighbours that are to become one run.
-fn worth_merging(runs: &[Arc<Run>], all: bool) -> Option<(usize, usize)> {
-    if all {
-        return (runs.len() > 1).then_some((0, runs.len()));
+/// A run that takes the place of its sources, which are neighbours.
+pub struct Merge {
+    sources: Vec<Arc<Run>>,
+    run: Run,
+}
+
+/// Merges what is worth it, or everything, once; says whether there was anything. Writers are held up for the
+/// checkpoint at the end only: runs never change, and what is written meanwhile is newer than all of them.
+pub fn merge_once(engine: &Engine, all: bool) -> Result<bool> {
+    let _alone = engine.merging.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let runs = engine.tables.read().unwrap_or_else(|poisoned| poisoned.into_inner()).runs.clone();
+    let (from, to) = match worth_merging(&runs) {
+        // One that lies in the log is written again, so that the log's segments can be given up; one that is damaged, so
+        // that it is no more.
+        _ if all && (runs.len() > 1 || runs.iter().any(|run| !run.own || engine.is_tolerant())) => {
+            (0, runs.len())
+        }
+        _ if all => return Ok(false),
+        None => return Ok(false),
+        Some(range) => range,
+    };
+    let sources = runs[from..to].to_vec();
+    let bytes = sources.iter().map(|run| run.bytes).sum();
+    let is_oldest = to == runs.len();
+    drop(runs);
+    let level = level_of(bytes).max(sources.iter().map(|run| run.level).max().unwrap_or(0));
+    let level = if all { level_of(bytes) } else { level };
+    let merged = Merged::new(engine, Vec::new(), &sources, &[])?;
+    if fits_log(engine, bytes) {
+        let tail = &mut engine.tail();
+        let reserve = std::mem::replace(&mut tail.uses_reserve, true);
+        let run = write_into_log(engine, tail, merged, bytes, is_oldest);
+        tail.uses_reserve = reserve;
+        let merge = Merge { sources, run: Run { level, ..run? } };
+        make(engine, tail, &BTreeSet::new(), Some(merge))?;
+        return Ok(true);
     }
+    let mut take = || {
+        let tail = &mut engine.tail();
+        let reserve = std::mem::replace(&mut tail.uses_reserve, true);
+        let taken = log::take_segment(engine, tail);
+        tail.uses_reserve = reserve;
+        taken
+    };
+    let run = write_into_segments(engine, &mut take, merged, is_oldest)?;
+    engine.final_on_failure(engine.device.flush().map_err(Error::from))?;
+    let merge = Merge { sources, run: Run { level, ..run } };
+    make(engine, &mut engine.tail(), &BTreeSet::new(), Some(merge))?;
+    Ok(true)
+}
+
+/// Neighbours that are to become one run.
+fn worth_merging(runs: &[Arc<Run>]) -> Option<(usize, usize)> {
     let mut from = 0;
     while from < runs.len() {
         let level = runs[from].level;
@@ -160,43 +218,69 @@ fn level_of(bytes: u64) -> u8 {
     level
 }
 
-fn write_run(
+/// Small runs lie in the log; larger ones have segments of their own, which are free as soon as they are merged away.
+fn fits_log(engine: &Engine, bytes: u64) -> bool {
+    bytes + bytes / 4 <= engine.segment_bytes / 2
+}
+
+fn write_into_log(
     engine: &Engine,
     tail: &mut Tail,
     mut merged: Merged,
     bytes: u64,
-    level: u8,
     is_oldest: bool,
 ) -> Result<Run> {
-    let own = bytes + bytes / 8 > RUN_IN_LOG_BYTES.min(engine.segment_bytes / 4);
+    let mut blocks = log::Blocks::new(engine, tail, bytes + bytes / 4)?;
+    let run = fill_run(engine, &mut merged, is_oldest, &mut |block| blocks.put(block))?;
+    Ok(Run { segments: blocks.finish()?, own: false, ..run })
+}
+
+fn write_into_segments(
+    engine: &Engine,
+    take: &mut dyn FnMut() -> Result<u32>,
+    mut merged: Merged,
+    is_oldest: bool,
+) -> Result<Run> {
     let mut segments: Vec<u32> = Vec::new();
     let mut used = engine.segment_bytes;
+    let mut buffer: Vec<u8> = Vec::with_capacity(WRITE_BYTES * 2);
+    let flush = |buffer: &mut Vec<u8>, end: u64| {
+        let start = end - buffer.len() as u64;
+        let written = engine.final_on_failure(engine.device.write(start, buffer).map_err(Error::from));
+        buffer.clear();
+        written
+    };
     let mut write = |block: &[u8]| -> Result<Part> {
-        if !own {
-            return log::append_whole(engine, tail, block);
-        }
+        engine.refuse_when_closing()?;
+        let place = |segments: &[u32], used: u64| {
+            u64::from(*segments.last().unwrap_or(&0)) * engine.segment_bytes + used
+        };
         if used + block.len() as u64 > engine.segment_bytes {
-            segments.push(log::take_segment(engine, tail)?);
+            if !buffer.is_empty() {
+                flush(&mut buffer, place(&segments, used))?;
+            }
+            segments.push(take()?);
             used = 0;
         }
-        let segment = u64::from(*segments.last().unwrap_or(&0));
-        let part = Part {
-            offset: segment * engine.segment_bytes + used,
-            len: block.len() as u32,
-            crc: crc32fast::hash(block),
-        };
-        engine.final_on_failure(engine.device.write(part.offset, block).map_err(Error::from))?;
+        let part =
+            Part { offset: place(&segments, used), len: block.len() as u32, crc: crc32fast::hash(block) };
+        buffer.extend_from_slice(block);
         used += block.len() as u64;
+        if buffer.len() >= WRITE_BYTES {
+            flush(&mut buffer, place(&segments, used))?;
+        }
         Ok(part)
     };
     let finished = fill_run(engine, &mut merged, is_oldest, &mut write);
-    match finished {
-        Ok(run) => Ok(Run { level, segments, ..run }),
-        Err(error) => {
-            tail.free.extend(segments);
-            Err(error)
+    let rest = match segments.last() {
+        Some(last) if finished.is_ok() && !buffer.is_empty() => {
+            flush(&mut buffer, u64::from(*last) * engine.segment_bytes + used)
         }
-    }
+        _ => Ok(()),
+    };
+    // After a failure the segments stay out of use until the store is opened again.
+    rest?;
+    Ok(Run { segments, own: true, ..finished? })
 }
 
 fn fill_run(

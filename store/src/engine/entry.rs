@@ -38,12 +38,7 @@ pub struct Delta {
 
 impl ObjectEntry {
     pub fn encode(&self) -> Vec<u8> {
-        let kind = match self.kind {
-            Kind::Commit => 1,
-            Kind::Tree => 2,
-            Kind::Blob => 3,
-            Kind::Tag => 4,
-        };
+        let kind = kind_number(self.kind);
         let mut out = Vec::with_capacity(48);
         let flag = |is: bool, bit: u8| if is { bit } else { 0 };
         out.push(kind | flag(self.delta.is_some(), 0x80) | flag(self.quarantine.is_some(), 0x40));
@@ -68,13 +63,7 @@ impl ObjectEntry {
     pub fn decode(bytes: &[u8]) -> Result<ObjectEntry> {
         let mut take = Take(bytes);
         let first = take.byte()?;
-        let kind = match first & 0x3f {
-            1 => Kind::Commit,
-            2 => Kind::Tree,
-            3 => Kind::Blob,
-            4 => Kind::Tag,
-            _ => return Err(Error::corrupt("the index names an unknown kind of object")),
-        };
+        let kind = kind_from(first)?;
         let (number, size_bytes) = (take.number()?, take.number()?);
         let quarantine = if first & 0x40 == 0 { None } else { Some(take.number()?) };
         let delta = if first & 0x80 == 0 {
@@ -94,6 +83,25 @@ impl ObjectEntry {
     /// Bytes of the zlib stream on the device.
     pub fn stored_bytes(&self) -> u64 {
         self.parts.iter().map(|part| u64::from(part.len)).sum()
+    }
+}
+
+pub fn kind_number(kind: Kind) -> u8 {
+    match kind {
+        Kind::Commit => 1,
+        Kind::Tree => 2,
+        Kind::Blob => 3,
+        Kind::Tag => 4,
+    }
+}
+
+pub fn kind_from(first: u8) -> Result<Kind> {
+    match first & 0x3f {
+        1 => Ok(Kind::Commit),
+        2 => Ok(Kind::Tree),
+        3 => Ok(Kind::Blob),
+        4 => Ok(Kind::Tag),
+        _ => Err(Error::corrupt("the index names an unknown kind of object")),
     }
 }
 

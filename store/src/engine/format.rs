@@ -1,7 +1,7 @@
 //! What stands where on the device.
 //!
-//! The device is cut into segments. Segment 0 holds two superblocks, written in turn; the others hold the log and the
-//! sorted runs. The log is a chain of records, each beginning on a sector of its own, so that appending never rewrites
+//! The device is cut into segments. Segment 0 holds two superblocks, written in turn, and a copy of the first one; the
+//! others hold the log and the sorted runs. The log is a chain of records, each beginning on a sector of its own, so that appending never rewrites
 //! a sector that was acknowledged:
 //!
 //! ```text
@@ -18,6 +18,8 @@ use crate::{Error, Result};
 pub const HEADER_BYTES: u64 = 48;
 /// Where the two superblocks lie.
 pub const SUPERBLOCK_OFFSETS: [u64; 2] = [0, 4096];
+/// Where the first superblock is kept for ever: it tells a repair how the device is cut when the others are gone.
+pub const BIRTH_OFFSET: u64 = 8192;
 /// Bytes of a superblock that mean something: one sector, which a device writes whole or not at all.
 pub const SUPERBLOCK_BYTES: usize = 128;
 
@@ -30,6 +32,12 @@ pub const FLAG_MORE: u32 = 1;
 pub const FLAG_JUMP: u32 = 2;
 /// The first record of a session (since an open).
 pub const FLAG_SESSION: u32 = 4;
+/// The first record of a transaction: what an unfinished one before it said does not count.
+pub const FLAG_BEGIN: u32 = 8;
+
+/// The record holds copies that a collection made. Its entries list them for a repair only (`copies`): until a
+/// checkpoint names the copies, what they were made from is right.
+pub const FLAG_COPIES: u32 = 16;
 
 /// Rounds up to a sector.
 pub fn sector_up(len: u64) -> u64 {
@@ -50,45 +58,55 @@ pub struct Header {
     pub durable: u64,
     pub payload_len: u32,
     pub entries_len: u32,
+    /// Checksum of payload and entries.
     pub body_crc: u32,
+    /// Checksum of the entries alone: a repair believes them when the payload is damaged.
+    pub entries_crc: u32,
 }
 
 impl Header {
-    /// The bytes, and their checksum, to which the next record is chained.
-    pub fn encode(&self) -> ([u8; HEADER_BYTES as usize], u32) {
+    /// The bytes, and their checksum, to which the next record is chained. The checksum covers the number of the store,
+    /// so that what another store left on the device is no record of this one.
+    pub fn encode(&self, store: u64) -> ([u8; HEADER_BYTES as usize], u32) {
         let mut bytes = [0; HEADER_BYTES as usize];
         bytes[0..4].copy_from_slice(&RECORD_MAGIC);
         bytes[4..8].copy_from_slice(&self.flags.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.session.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.chain.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.seq.to_le_bytes());
-        bytes[24..32].copy_from_slice(&self.durable.to_le_bytes());
-        bytes[32..36].copy_from_slice(&self.payload_len.to_le_bytes());
-        bytes[36..40].copy_from_slice(&self.entries_len.to_le_bytes());
-        bytes[40..44].copy_from_slice(&self.body_crc.to_le_bytes());
-        let crc = crc32fast::hash(&bytes[..44]);
+        // What is not flushed yet is bounded; a larger distance only says less.
+        let unflushed = u32::try_from(self.seq - self.durable).unwrap_or(u32::MAX);
+        bytes[24..28].copy_from_slice(&unflushed.to_le_bytes());
+        bytes[28..32].copy_from_slice(&self.payload_len.to_le_bytes());
+        bytes[32..36].copy_from_slice(&self.entries_len.to_le_bytes());
+        bytes[36..40].copy_from_slice(&self.body_crc.to_le_bytes());
+        bytes[40..44].copy_from_slice(&self.entries_crc.to_le_bytes());
+        let crc = checksum(&bytes, store);
         bytes[44..48].copy_from_slice(&crc.to_le_bytes());
         (bytes, crc)
     }
 
     /// Reads a header; `None` unless magic and checksum are right.
-    pub fn decode(bytes: &[u8]) -> Option<(Header, u32)> {
+    pub fn decode(bytes: &[u8], store: u64) -> Option<(Header, u32)> {
         let bytes = bytes.get(..HEADER_BYTES as usize)?;
         let mut take = Take(bytes);
         if take.array::<4>().ok()? != RECORD_MAGIC {
             return None;
         }
+        let (flags, session, chain) = (take.u32().ok()?, take.u32().ok()?, take.u32().ok()?);
+        let seq = take.u64().ok()?;
         let header = Header {
-            flags: take.u32().ok()?,
-            session: take.u32().ok()?,
-            chain: take.u32().ok()?,
-            seq: take.u64().ok()?,
-            durable: take.u64().ok()?,
+            flags,
+            session,
+            chain,
+            seq,
+            durable: seq.saturating_sub(u64::from(take.u32().ok()?)),
             payload_len: take.u32().ok()?,
             entries_len: take.u32().ok()?,
             body_crc: take.u32().ok()?,
+            entries_crc: take.u32().ok()?,
         };
-        let crc = crc32fast::hash(&bytes[..44]);
+        let crc = checksum(bytes, store);
         (take.u32().ok()? == crc).then_some((header, crc))
     }
 
@@ -100,6 +118,13 @@ impl Header {
             u64::from(self.payload_len) + u64::from(self.entries_len)
         }
     }
+}
+
+fn checksum(header: &[u8], store: u64) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&store.to_le_bytes());
+    hasher.update(&header[..44]);
+    hasher.finalize()
 }
 
 /// A place in the log: where the next record is, and what it must say.
@@ -191,14 +216,16 @@ mod tests {
             flags: FLAG_MORE,
             session: 1,
             chain: 2,
-            seq: 3,
-            durable: 4,
+            seq: 4,
+            durable: 3,
             payload_len: 5,
             entries_len: 6,
             body_crc: 7,
+            entries_crc: 8,
         };
-        let (bytes, crc) = header.encode();
-        assert_eq!(Header::decode(&bytes), Some((header, crc)));
+        let (bytes, crc) = header.encode(9);
+        assert_eq!(Header::decode(&bytes, 9), Some((header, crc)));
+        assert_eq!(Header::decode(&bytes, 8), None, "another store's");
         let superblock = Superblock {
             segment_bytes: 1 << 20,
             store: 9,
@@ -212,7 +239,7 @@ mod tests {
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes;
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(Header::decode(&flipped), None);
+            assert_eq!(Header::decode(&flipped, 9), None);
         }
         for bit in 0..block.len() * 8 {
             let mut flipped = block;

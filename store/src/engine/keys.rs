@@ -40,6 +40,22 @@ pub fn quarantine(number: u64) -> Vec<u8> {
     [&b"p"[..], &number.to_be_bytes()].concat()
 }
 
+/// What a branch's head reaches: `b`, id, chunk. Value: 65,536 bits, deflated.
+pub fn reach(head: &ObjectId, chunk: u64) -> Vec<u8> {
+    [&b"b"[..], &head.0, &chunk.to_be_bytes()].concat()
+}
+
+/// What all keys of [`reach`] for one head start with.
+pub fn reach_of(head: &ObjectId) -> Vec<u8> {
+    [&b"b"[..], &head.0].concat()
+}
+
+/// Objects that a collection is about to delete, all with numbers below that of the setting `doomed`: `d`, chunk. Value:
+/// 65,536 bits, deflated; set for those that stay.
+pub fn spared(chunk: u64) -> Vec<u8> {
+    [&b"d"[..], &chunk.to_be_bytes()].concat()
+}
+
 /// Settings of the store itself: `s`, name.
 pub fn setting(name: &str) -> Vec<u8> {
     [b"s", name.as_bytes()].concat()

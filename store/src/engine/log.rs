@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use super::codec::{Take, put_bytes};
 use super::format::{
-    FLAG_JUMP, FLAG_MORE, FLAG_SESSION, HEADER_BYTES, Header, LogPosition, SUPERBLOCK_OFFSETS, Superblock,
-    sector_up,
+    FLAG_BEGIN, FLAG_JUMP, FLAG_MORE, FLAG_SESSION, HEADER_BYTES, Header, LogPosition, SUPERBLOCK_OFFSETS,
+    Superblock, sector_up,
 };
 use super::replay::Replayed;
 use super::run::Run;
-use super::{Batch, Delta, Edits, Engine, Moved, NewObject, ObjectEntry, Part, Stream, grow, keys, random};
+use super::{Batch, Delta, Edits, Engine, NewObject, ObjectEntry, Part, Stream, grow, keys, random};
 use crate::device::SECTOR_BYTES;
 use crate::{Error, Result};
 
 /// A record's body is closed when it is this long, so that memory for it stays bounded.
-const BODY_BYTES_WISHED: u64 = 256 << 10;
+pub const BODY_BYTES_WISHED: u64 = 256 << 10;
 
 /// Where the log ends, and what is needed to go on.
 pub struct Tail {
@@ -35,6 +35,8 @@ pub struct Tail {
     pub log: Vec<u32>,
     /// Set while a checkpoint or a collection writes.
     pub uses_reserve: bool,
+    /// Set while a purge is under way: what becomes free is overwritten.
+    pub wipes: bool,
     /// How many it has left behind.
     pub passed: u64,
     /// Bytes written to the log since the last checkpoint.
@@ -46,20 +48,35 @@ pub struct Tail {
 impl Tail {
     pub fn new(superblock: Superblock, replayed: &Replayed) -> Tail {
         Tail {
-            superblock,
-            at: replayed.end,
-            session: random() as u32,
-            first_of_session: true,
-            durable: replayed.end.seq - 1,
             next_number: replayed.next_number,
             free: replayed.free.clone(),
-            freed: Vec::new(),
-            retired: Vec::new(),
+            freed: replayed.freed.clone(),
             log: replayed.log.clone(),
             passed: replayed.passed,
-            uses_reserve: false,
             since_checkpoint: replayed.log_bytes,
             segments: replayed.segments,
+            ..Tail::at(superblock, replayed.end)
+        }
+    }
+
+    /// A new session, at a place of an otherwise unknown log.
+    pub fn at(superblock: Superblock, at: LogPosition) -> Tail {
+        Tail {
+            superblock,
+            at,
+            session: random() as u32,
+            first_of_session: true,
+            durable: at.seq - 1,
+            next_number: 1,
+            free: Vec::new(),
+            freed: Vec::new(),
+            retired: Vec::new(),
+            log: Vec::new(),
+            uses_reserve: false,
+            wipes: false,
+            passed: 0,
+            since_checkpoint: 0,
+            segments: 0,
         }
     }
 
@@ -105,22 +122,6 @@ pub fn append(engine: &Engine, tail: &mut Tail, batch: Batch) -> Result<Edits> {
     Ok(writer.edits)
 }
 
-/// Appends copies of objects, which keep their numbers.
-pub fn append_moved(engine: &Engine, tail: &mut Tail, moved: Vec<Moved>) -> Result<Edits> {
-    let bytes =
-        moved.iter().map(|one| one.stream.as_ref().map_or(0, Vec::len) + 20 * one.entry.parts.len() + 96);
-    make_room(engine, tail, bytes.sum::<usize>() as u64)?;
-    let mut writer = Writer::new(engine, tail);
-    for Moved { id, mut entry, stream } in moved {
-        if let Some(stream) = stream {
-            entry.parts = writer.stream(&stream)?;
-        }
-        writer.edit(keys::object(&id), Some(entry.encode()))?;
-    }
-    writer.emit(false)?;
-    Ok(writer.edits)
-}
-
 /// Goes on in a fresh segment.
 pub fn turn_page(engine: &Engine, tail: &mut Tail) -> Result<()> {
     make_room(engine, tail, engine.segment_bytes)?;
@@ -147,6 +148,50 @@ pub fn append_whole(engine: &Engine, tail: &mut Tail, bytes: &[u8]) -> Result<Pa
     writer.payload.extend_from_slice(bytes);
     writer.emit(false)?;
     Ok(part)
+}
+
+/// Blocks of a run that lies in the log: each in one piece, many in a record.
+pub struct Blocks<'a> {
+    writer: Writer<'a>,
+    segments: Vec<u32>,
+}
+
+impl<'a> Blocks<'a> {
+    /// Makes room for so many bytes.
+    pub fn new(engine: &'a Engine, tail: &'a mut Tail, bytes: u64) -> Result<Blocks<'a>> {
+        make_room(engine, tail, bytes)?;
+        Ok(Blocks { writer: Writer::new(engine, tail), segments: Vec::new() })
+    }
+
+    pub fn put(&mut self, block: &[u8]) -> Result<Part> {
+        let len = block.len() as u64;
+        if self.writer.room() < len && self.writer.body_len() > 0 {
+            self.writer.emit(false)?;
+        }
+        if self.writer.left_in_segment() < len {
+            self.writer.jump()?;
+        }
+        if self.writer.left_in_segment() < len {
+            let what = "a block of the index".to_owned();
+            let max_bytes = self.writer.left_in_segment();
+            return Err(Error::TooLarge { what, size_bytes: len, max_bytes });
+        }
+        let segment = self.writer.tail.at.segment;
+        if self.segments.last() != Some(&segment) {
+            self.segments.push(segment);
+        }
+        let offset = self.writer.body_offset() + self.writer.payload.len() as u64;
+        self.writer.payload.extend_from_slice(block);
+        Ok(Part { offset, len: block.len() as u32, crc: crc32fast::hash(block) })
+    }
+
+    /// The segments that the blocks went to.
+    pub fn finish(mut self) -> Result<Vec<u32>> {
+        if self.writer.body_len() > 0 {
+            self.writer.emit(false)?;
+        }
+        Ok(self.segments)
+    }
 }
 
 /// Goes to the next segment unless so many bytes fit into this one.
@@ -184,7 +229,7 @@ fn bytes_of(batch: &Batch) -> u64 {
 const RESERVED_SEGMENTS: u64 = 3;
 
 /// Sees to it that enough segments are free, growing the device, before anything is written.
-fn make_room(engine: &Engine, tail: &mut Tail, bytes: u64) -> Result<()> {
+pub fn make_room(engine: &Engine, tail: &mut Tail, bytes: u64) -> Result<()> {
     let segment = engine.segment_bytes;
     let here = segment.saturating_sub(u64::from(tail.at.offset));
     // Each record costs a header and the rest of a sector, each segment a jump; an eighth more covers both.
@@ -208,18 +253,31 @@ fn add_segments(engine: &Engine, tail: &mut Tail, missing: u64) -> Result<()> {
     Ok(())
 }
 
-struct Writer<'a> {
+pub(super) struct Writer<'a> {
     engine: &'a Engine,
-    tail: &'a mut Tail,
-    payload: Vec<u8>,
-    entries: Vec<u8>,
-    edits: Edits,
+    pub tail: &'a mut Tail,
+    pub payload: Vec<u8>,
+    pub entries: Vec<u8>,
+    pub edits: Edits,
     quarantine: Option<u64>,
+    /// What the records are, besides what follows from their place.
+    pub flags: u32,
+    /// Nothing of the transaction was written yet.
+    begins: bool,
 }
 
 impl<'a> Writer<'a> {
-    fn new(engine: &'a Engine, tail: &'a mut Tail) -> Writer<'a> {
-        Writer { engine, tail, payload: Vec::new(), entries: Vec::new(), edits: Vec::new(), quarantine: None }
+    pub fn new(engine: &'a Engine, tail: &'a mut Tail) -> Writer<'a> {
+        Writer {
+            engine,
+            tail,
+            payload: Vec::new(),
+            entries: Vec::new(),
+            edits: Vec::new(),
+            quarantine: None,
+            flags: 0,
+            begins: true,
+        }
     }
 
     fn object(&mut self, object: NewObject) -> Result<()> {
@@ -238,7 +296,7 @@ impl<'a> Writer<'a> {
 
     /// Puts bytes into the payload, over as many records as it takes. Entries come after the payload, so a byte's
     /// place is known when it is added.
-    fn stream(&mut self, mut bytes: &[u8]) -> Result<Vec<Part>> {
+    pub fn stream(&mut self, mut bytes: &[u8]) -> Result<Vec<Part>> {
         let mut parts = Vec::with_capacity(1);
         while !bytes.is_empty() {
             let room = self.room();
@@ -264,7 +322,7 @@ impl<'a> Writer<'a> {
         if room * 4 >= BODY_BYTES_WISHED.min(self.engine.segment_bytes) { room as usize } else { 0 }
     }
 
-    fn edit(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) -> Result<()> {
+    pub fn edit(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) -> Result<()> {
         let wanted = (key.len() + value.as_ref().map_or(0, Vec::len) + 16) as u64;
         let most = self.engine.segment_bytes / 2;
         if wanted > most {
@@ -284,21 +342,21 @@ impl<'a> Writer<'a> {
         if self.body_len() == 0 { self.jump() } else { self.emit(true) }
     }
 
-    fn body_len(&self) -> u64 {
+    pub fn body_len(&self) -> u64 {
         (self.payload.len() + self.entries.len()) as u64
     }
 
     /// What the segment still takes in this record; a sector is kept for the jump out of it.
-    fn left_in_segment(&self) -> u64 {
+    pub fn left_in_segment(&self) -> u64 {
         let used = u64::from(self.tail.at.offset) + HEADER_BYTES + self.body_len() + SECTOR_BYTES;
         self.engine.segment_bytes.saturating_sub(used)
     }
 
-    fn room(&self) -> u64 {
+    pub fn room(&self) -> u64 {
         self.left_in_segment().min(BODY_BYTES_WISHED.saturating_sub(self.body_len()))
     }
 
-    fn body_offset(&self) -> u64 {
+    pub fn body_offset(&self) -> u64 {
         self.place() + HEADER_BYTES
     }
 
@@ -307,11 +365,11 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes the record. `more` says that the transaction goes on in the next one.
-    fn emit(&mut self, more: bool) -> Result<()> {
+    pub fn emit(&mut self, more: bool) -> Result<()> {
         let payload_len = self.payload.len() as u32;
         let mut body = std::mem::take(&mut self.payload);
         body.append(&mut self.entries);
-        let flags = if more { FLAG_MORE } else { 0 };
+        let flags = self.flags | if more { FLAG_MORE } else { 0 };
         let entries_len = body.len() as u32 - payload_len;
         self.record(flags, payload_len, entries_len, &body)?;
         self.tail.at.offset += sector_up(HEADER_BYTES + body.len() as u64) as u32;
@@ -320,7 +378,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn jump(&mut self) -> Result<()> {
+    pub fn jump(&mut self) -> Result<()> {
         // Room was made before the transaction began; it can only have been misjudged.
         let Some(segment) = self.tail.free.pop() else {
             return Err(Error::Full { capacity_bytes: self.engine.device.len()? });
@@ -332,8 +390,9 @@ impl<'a> Writer<'a> {
 
     fn record(&mut self, flags: u32, payload_len: u32, entries_len: u32, body: &[u8]) -> Result<()> {
         let session_flag = if self.tail.first_of_session { FLAG_SESSION } else { 0 };
+        let begin_flag = if std::mem::take(&mut self.begins) { FLAG_BEGIN } else { 0 };
         let header = Header {
-            flags: flags | session_flag,
+            flags: flags | session_flag | begin_flag,
             session: self.tail.session,
             chain: self.tail.at.chain,
             seq: self.tail.at.seq,
@@ -341,8 +400,9 @@ impl<'a> Writer<'a> {
             payload_len,
             entries_len,
             body_crc: crc32fast::hash(body),
+            entries_crc: crc32fast::hash(&body[body.len() - entries_len as usize..]),
         };
-        let (head, chain) = header.encode();
+        let (head, chain) = header.encode(self.tail.superblock.store);
         let mut bytes = Vec::with_capacity(sector_up(HEADER_BYTES + body.len() as u64) as usize);
         bytes.extend_from_slice(&head);
         bytes.extend_from_slice(body);

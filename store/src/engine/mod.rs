@@ -8,22 +8,26 @@
 mod block;
 mod checkpoint;
 mod codec;
+mod copies;
 mod entry;
 mod format;
 pub(crate) mod keys;
 mod log;
 mod replay;
 mod run;
+mod salvage;
 mod table;
 mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use block::Places;
 pub(crate) use codec::{Take, put_number};
+pub(crate) use copies::Moved;
 pub(crate) use entry::{Delta, ObjectEntry, Part};
-use format::{LogPosition, SUPERBLOCK_OFFSETS, Superblock};
+use format::{BIRTH_OFFSET, LogPosition, SUPERBLOCK_OFFSETS, Superblock};
 use log::Tail;
 use table::Tables;
 
@@ -33,6 +37,9 @@ use crate::{Error, Result};
 
 /// Smallest segment: the largest record that a test wants, and two superblocks.
 pub(crate) const SEGMENT_BYTES_MIN: u64 = 32 << 10;
+
+/// More runs than this make writers wait for a merge.
+const RUNS_MAX: usize = 48;
 
 /// Keys and values to write; `None` deletes.
 pub(crate) type Edits = Vec<(Vec<u8>, Option<Vec<u8>>)>;
@@ -55,14 +62,6 @@ pub(crate) struct NewObject {
     pub stream: Stream,
 }
 
-/// An object that is copied to another place; it keeps its number.
-pub(crate) struct Moved {
-    pub id: git_wire::ObjectId,
-    pub entry: ObjectEntry,
-    /// Its stream, or `None` when the entry says already where that is.
-    pub stream: Option<Vec<u8>>,
-}
-
 /// An object's zlib stream: still to be written, or on the device already.
 pub(crate) enum Stream {
     Bytes(Vec<u8>),
@@ -81,6 +80,14 @@ pub(crate) struct Engine {
     places: Lru<(u64, u32), Arc<Places>>,
     /// From which segment of the log on nothing may be collected, and how many ask for that.
     holds: Mutex<BTreeMap<(u64, u64), usize>>,
+    /// Held by the one that merges runs.
+    merging: Mutex<()>,
+    /// Set when enough runs have come together.
+    wants_merging: AtomicBool,
+    /// Set when nothing that takes long should be begun or gone on with.
+    closing: AtomicBool,
+    /// Set while a salvage reads: blocks of the index that are damaged are passed over.
+    tolerates: AtomicBool,
 }
 
 impl Engine {
@@ -100,7 +107,7 @@ impl Engine {
         // An old log must not be taken for the beginning of the new one.
         device.write(segment_bytes, &[0; crate::device::SECTOR_BYTES as usize])?;
         device.flush()?;
-        for offset in SUPERBLOCK_OFFSETS {
+        for offset in SUPERBLOCK_OFFSETS.into_iter().chain([BIRTH_OFFSET]) {
             device.write(offset, &superblock.encode())?;
         }
         device.flush()?;
@@ -115,16 +122,46 @@ impl Engine {
             // What a killed process left in the system's cache is ours from now on, so it must be durable.
             device.flush()?;
         }
-        Ok(Engine {
+        let tail = Tail::new(superblock, &replayed);
+        Ok(Engine::assemble(device, segment_bytes, tail, replayed.tables, cache_bytes))
+    }
+
+    /// Opens whatever can be read of a damaged store; says what could not. Nothing is written until [`Engine::mend`].
+    pub fn salvage(device: Box<dyn Device>, cache_bytes: usize) -> Result<(Engine, Vec<String>)> {
+        let (engine, notes) = salvage::open(device, cache_bytes)?;
+        Ok((engine, notes.0))
+    }
+
+    /// Makes what a salvage found a store that opens: one new run of everything that can be read.
+    pub fn mend(&self) -> Result<()> {
+        self.checkpoint(&BTreeSet::new())?;
+        checkpoint::merge_once(self, true)?;
+        self.checkpoint(&BTreeSet::new())?;
+        self.tolerates.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn assemble(
+        device: Box<dyn Device>,
+        segment_bytes: u64,
+        tail: Tail,
+        tables: Tables,
+        cache_bytes: usize,
+    ) -> Engine {
+        Engine {
             device,
             segment_bytes,
-            tail: Mutex::new(Tail::new(superblock, &replayed)),
-            tables: RwLock::new(replayed.tables),
+            tail: Mutex::new(tail),
+            tables: RwLock::new(tables),
             failure: RwLock::new(None),
             blocks: Lru::new(cache_bytes / 2),
             places: Lru::new(cache_bytes / 2),
             holds: Mutex::default(),
-        })
+            merging: Mutex::default(),
+            wants_merging: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            tolerates: AtomicBool::new(false),
+        }
     }
 
     /// The value under a key.
@@ -144,6 +181,14 @@ impl Engine {
         if crc32fast::hash(&bytes) != part.crc {
             return Err(Error::corrupt(format!("the checksum at byte {} is wrong", part.offset)));
         }
+        Ok(bytes)
+    }
+
+    /// Bytes from a place on, as many as the segment has; unchecked.
+    pub fn read_ahead(&self, offset: u64, len: u64) -> Result<Vec<u8>> {
+        let end = (offset / self.segment_bytes + 1) * self.segment_bytes;
+        let mut bytes = vec![0; len.min(end - offset) as usize];
+        self.device.read(offset, &mut bytes)?;
         Ok(bytes)
     }
 
@@ -185,9 +230,40 @@ impl Engine {
     }
 
     /// Makes a checkpoint now. The log's segments in `forget` are given up: nothing in them is named any more.
-    pub fn checkpoint(&self, forget: &BTreeSet<u32>, merge_all: bool) -> Result<()> {
+    pub fn checkpoint(&self, forget: &BTreeSet<u32>) -> Result<()> {
         self.refuse_after_failure()?;
-        checkpoint::make(self, &mut self.tail(), forget, merge_all)
+        checkpoint::make(self, &mut self.tail(), forget, None)
+    }
+
+    /// Whether runs should be merged.
+    pub fn wants_merging(&self) -> bool {
+        self.wants_merging.load(Ordering::SeqCst) && !self.closing.load(Ordering::SeqCst)
+    }
+
+    /// Merges runs until no more are worth it, while others read and write.
+    pub fn merge_runs(&self) -> Result<()> {
+        self.refuse_after_failure()?;
+        while checkpoint::merge_once(self, false)? {}
+        Ok(())
+    }
+
+    /// Makes one run out of everything.
+    pub fn merge_all_runs(&self) -> Result<()> {
+        self.checkpoint(&BTreeSet::new())?;
+        checkpoint::merge_once(self, true).map(drop)
+    }
+
+    /// Waits for a merge that is under way, when runs come faster than they are merged.
+    pub fn slow_down(&self) {
+        let runs = self.tables.read().unwrap_or_else(|poisoned| poisoned.into_inner()).runs.len();
+        if runs > RUNS_MAX {
+            drop(self.merging.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        }
+    }
+
+    /// Breaks off what takes long; the store is about to be closed.
+    pub fn hurry(&self) {
+        self.closing.store(true, Ordering::SeqCst);
     }
 
     /// Keeps collections off what is written from now on. Gives the place in the log and the number of the next object.
@@ -229,7 +305,7 @@ impl Engine {
     /// What was asked for is done and durable already; only a failure of the device matters now, and that is kept.
     fn checkpoint_when_due(&self, tail: &mut Tail) -> Result<()> {
         if checkpoint::is_due(self, tail) {
-            match checkpoint::make(self, tail, &BTreeSet::new(), false) {
+            match checkpoint::make(self, tail, &BTreeSet::new(), None) {
                 // No room for a checkpoint: the log goes on, and an open reads more of it.
                 Err(Error::Full { .. }) | Ok(()) => {}
                 Err(error) => drop(self.final_on_failure::<()>(Err(error))),
@@ -256,12 +332,31 @@ impl Engine {
         Ok(bytes)
     }
 
+    fn is_tolerant(&self) -> bool {
+        self.tolerates.load(Ordering::SeqCst)
+    }
+
+    /// What was read, or nothing where a salvage passes over damage.
+    fn or_skip<T>(&self, read: Result<T>) -> Result<Option<T>> {
+        match read {
+            Err(Error::Corrupt { .. } | Error::Device(_)) if self.tolerates.load(Ordering::SeqCst) => {
+                Ok(None)
+            }
+            read => read.map(Some),
+        }
+    }
+
     fn tail(&self) -> MutexGuard<'_, Tail> {
         self.tail.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn refuse_after_failure(&self) -> Result<()> {
         self.failure().map_or(Ok(()), |why| Err(Error::ReadOnly { why }))
+    }
+
+    /// Fails when the store is about to be closed: what takes long ends.
+    pub fn refuse_when_closing(&self) -> Result<()> {
+        if self.closing.load(Ordering::SeqCst) { Err(Error::Closed) } else { Ok(()) }
     }
 
     /// A failed write or flush is final: what the device holds is unknown from here on.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::checkpoint::Checkpoint;
 use super::format::{
-    FLAG_JUMP, FLAG_MORE, FLAG_SESSION, HEADER_BYTES, Header, LogPosition, SUPERBLOCK_BYTES,
-    SUPERBLOCK_OFFSETS, Superblock, sector_up,
+    FLAG_BEGIN, FLAG_COPIES, FLAG_JUMP, FLAG_MORE, FLAG_SESSION, HEADER_BYTES, Header, LogPosition,
+    SUPERBLOCK_BYTES, SUPERBLOCK_OFFSETS, Superblock, sector_up,
 };
 use super::log::decode_edits;
 use super::run::Run;
@@ -27,6 +27,8 @@ pub struct Replayed {
     pub passed: u64,
     pub log_bytes: u64,
     pub free: Vec<u32>,
+    /// What only the older superblock still needs: free after the next checkpoint, which takes its place.
+    pub freed: Vec<u32>,
     pub segments: u32,
 }
 
@@ -39,12 +41,28 @@ pub fn open(device: &dyn Device) -> Result<(Superblock, Replayed)> {
     while let Some(mut superblock) = found.pop() {
         superblock.reached = reached;
         match replay(device, &superblock) {
-            Ok(replayed) => return Ok((superblock, replayed)),
+            Ok(mut replayed) => {
+                if let Some(older) = found.pop() {
+                    replayed.spare(device, &older);
+                }
+                return Ok((superblock, replayed));
+            }
             Err(error @ Error::Corrupt { .. }) => first_error = first_error.or(Some(error)),
             Err(error) => return Err(error),
         }
     }
     Err(first_error.unwrap_or_else(|| Error::corrupt("there is no superblock")))
+}
+
+impl Replayed {
+    /// Keeps what an older superblock names as long as it is the only other one.
+    fn spare(&mut self, device: &dyn Device, older: &Superblock) {
+        let Ok(checkpoint) = read_checkpoint(device, older) else { return };
+        let named: BTreeSet<u32> =
+            checkpoint.runs.iter().flat_map(|run| &run.segments).chain(&checkpoint.log).copied().collect();
+        let (freed, free) = self.free.iter().partition(|segment| named.contains(segment));
+        (self.freed, self.free) = (freed, free);
+    }
 }
 
 /// The superblocks that can be read, the newest last.
@@ -67,7 +85,7 @@ fn superblocks(device: &dyn Device) -> Result<Vec<Superblock>> {
     if found.is_empty() { Err(error) } else { Ok(found) }
 }
 
-fn read_checkpoint(device: &dyn Device, superblock: &Superblock) -> Result<Checkpoint> {
+pub fn read_checkpoint(device: &dyn Device, superblock: &Superblock) -> Result<Checkpoint> {
     let (offset, len, crc) = superblock.checkpoint;
     if len == 0 {
         return Ok(Checkpoint {
@@ -94,23 +112,19 @@ fn replay(device: &dyn Device, superblock: &Superblock) -> Result<Replayed> {
     let checkpoint = read_checkpoint(device, superblock)?;
     let segment_bytes = u64::from(superblock.segment_bytes);
     let segments = u32::try_from(device.len()? / segment_bytes).unwrap_or(u32::MAX);
-    let mut replay = Reader {
-        device,
-        segment_bytes,
-        segments,
-        at: superblock.start,
-        session: 0,
-        settled: superblock.start,
-        log: checkpoint.log,
-        entered: Vec::new(),
-        bytes: 0,
-    };
+    let mut replay = Reader { log: checkpoint.log, ..Reader::new(device, superblock, segments) };
     let runs: Vec<Arc<Run>> = checkpoint.runs.into_iter().map(Arc::new).collect();
     let mut tables = Tables { runs: Arc::new(runs), ..Tables::default() };
     let mut next_number = checkpoint.next_number;
     let mut pending = Edits::new();
     while let Some((header, entries)) = replay.next()? {
-        decode_edits(&entries, &mut pending)?;
+        if header.flags & FLAG_BEGIN != 0 {
+            // A transaction that was refused half-way left records behind.
+            pending.clear();
+        }
+        if header.flags & FLAG_COPIES == 0 {
+            decode_edits(&entries, &mut pending)?;
+        }
         if header.flags & FLAG_MORE == 0 {
             for (key, value) in &pending {
                 if let (Some(b'o'), Some(value)) = (key.first(), value) {
@@ -127,11 +141,25 @@ fn replay(device: &dyn Device, superblock: &Superblock) -> Result<Replayed> {
     used.extend(tables.runs.iter().flat_map(|run| &run.segments));
     let free = (1..segments).rev().filter(|segment| !used.contains(segment)).collect();
     let (end, passed, log_bytes) = (replay.settled, checkpoint.passed, replay.bytes);
-    Ok(Replayed { tables, end, next_number, log: replay.log, passed, log_bytes, free, segments })
+    let log = replay.log;
+    Ok(Replayed { tables, end, next_number, log, passed, log_bytes, free, freed: Vec::new(), segments })
 }
 
-struct Reader<'a> {
+/// A record that is right.
+#[derive(Debug, Clone, Copy)]
+pub struct Found {
+    pub at: LogPosition,
+    pub header: Header,
+    /// The header's checksum, to which the next record is chained.
+    pub crc: u32,
+    /// Its payload is right, too.
+    pub whole: bool,
+}
+
+/// Reads records.
+pub struct Reader<'a> {
     device: &'a dyn Device,
+    store: u64,
     segment_bytes: u64,
     segments: u32,
     at: LogPosition,
@@ -144,7 +172,75 @@ struct Reader<'a> {
     entered: Vec<u32>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    pub fn new(device: &'a dyn Device, superblock: &Superblock, segments: u32) -> Reader<'a> {
+        Reader {
+            device,
+            store: superblock.store,
+            segment_bytes: u64::from(superblock.segment_bytes),
+            segments,
+            at: superblock.start,
+            session: 0,
+            settled: superblock.start,
+            log: Vec::new(),
+            bytes: 0,
+            entered: Vec::new(),
+        }
+    }
+
+    /// Every record of a segment whose header and entries are right, whatever it belongs to.
+    pub fn each_in_segment(&self, segment: u32, mut then: impl FnMut(Found)) -> Result<()> {
+        let mut at = LogPosition { segment, ..LogPosition::default() };
+        while u64::from(at.offset) < self.segment_bytes {
+            match self.found(at) {
+                Ok(Some(one)) => {
+                    then(one);
+                    at.offset += sector_up(HEADER_BYTES + one.header.body_len()) as u32;
+                }
+                // What cannot be read is no record.
+                Ok(None) | Err(Error::Device(_)) => at.offset += SECTOR_BYTES as u32,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn found(&self, at: LogPosition) -> Result<Option<Found>> {
+        let Some((header, crc)) = self.header(at)? else { return Ok(None) };
+        if u64::from(at.offset) + HEADER_BYTES + header.body_len() > self.segment_bytes {
+            return Ok(None);
+        }
+        let mut one = Found { at, header, crc, whole: true };
+        if header.flags & FLAG_JUMP != 0 {
+            return Ok(Some(one));
+        }
+        let Ok(entries) = self.entries(&one) else { return Ok(None) };
+        if crc32fast::hash(&entries) != header.entries_crc {
+            return Ok(None);
+        }
+        let body_len = header.payload_len + header.entries_len;
+        one.whole =
+            self.checksum(self.payload_offset(&one), body_len).is_ok_and(|crc| crc == header.body_crc);
+        Ok(Some(one))
+    }
+
+    /// The entries of a record.
+    pub fn entries(&self, one: &Found) -> Result<Vec<u8>> {
+        let mut entries = vec![0; one.header.entries_len as usize];
+        self.device.read(self.payload_offset(one) + u64::from(one.header.payload_len), &mut entries)?;
+        Ok(entries)
+    }
+
+    pub fn payload_offset(&self, one: &Found) -> u64 {
+        self.place(one.at) + HEADER_BYTES
+    }
+
+    pub fn checksum(&self, offset: u64, len: u32) -> Result<u32> {
+        let mut bytes = vec![0; len as usize];
+        self.device.read(offset, &mut bytes)?;
+        Ok(crc32fast::hash(&bytes))
+    }
+
     /// The next record and its entries, or `None` where the log ends.
     fn next(&mut self) -> Result<Option<(Header, Vec<u8>)>> {
         let Some((header, chain, body)) = self.read(self.at)? else { return Ok(None) };
@@ -193,7 +289,7 @@ impl Reader<'_> {
         }
         let mut bytes = [0; HEADER_BYTES as usize];
         self.device.read(self.place(at), &mut bytes)?;
-        Ok(Header::decode(&bytes))
+        Ok(Header::decode(&bytes, self.store))
     }
 
     fn place(&self, at: LogPosition) -> u64 {

@@ -9,20 +9,20 @@ use std::sync::Arc;
 use super::block::{self, PairsWriter, Places, PlacesWriter, put_place, take_place};
 use super::codec::{Take, put_number};
 use super::{Engine, Part};
-use crate::Result;
+use crate::{Error, Result};
 
 /// A block of pairs is closed when it is this long.
 const BLOCK_BYTES: usize = 4000;
-/// A block of places is closed when its places are this long: some eight thousand objects.
-const PLACES_BYTES: usize = 2000;
 
 /// One run.
 #[derive(Debug, Default, Clone)]
 pub struct Run {
     /// How often its keys were merged; runs of one level are of like size.
     pub level: u8,
-    /// Segments that hold nothing else; empty for a small run, which lies in the log.
+    /// The segments that it lies in.
     pub segments: Vec<u32>,
+    /// They hold nothing else. A small run lies in the log, among records.
+    pub own: bool,
     /// Least key and place of each block of the second row.
     pub top: Vec<(Vec<u8>, Part)>,
     /// Bytes of all its blocks.
@@ -46,9 +46,8 @@ impl Run {
         let mut cursor =
             Cursor { run: self.clone(), top: 0, places: None, block: 0, pairs: Vec::new().into_iter() };
         if let Some(top) = at_or_before(&self.top, from) {
-            let places = engine.places(&self.top[top].1)?;
-            cursor.block = places.at_or_before(from).unwrap_or(0);
-            cursor.places = Some(places);
+            cursor.places = engine.or_skip(engine.places(&self.top[top].1))?;
+            cursor.block = cursor.places.as_ref().and_then(|places| places.at_or_before(from)).unwrap_or(0);
             cursor.top = top + 1;
         }
         cursor.fill(engine)?;
@@ -58,8 +57,32 @@ impl Run {
         Ok(cursor)
     }
 
+    /// What of it cannot be read: ranges of keys, and why.
+    pub fn damage(&self, engine: &Engine) -> Vec<(std::ops::Range<Vec<u8>>, Error)> {
+        let end_of_all = || vec![u8::MAX; 64];
+        let mut found = Vec::new();
+        for (at, (least, part)) in self.top.iter().enumerate() {
+            let end = self.top.get(at + 1).map_or_else(end_of_all, |(next, _)| next.clone());
+            let places = match engine.places(part) {
+                Ok(places) => places,
+                Err(error) => {
+                    found.push((least.clone()..end, error));
+                    continue;
+                }
+            };
+            for at in 0..places.len() {
+                let Some(part) = places.part(at) else { continue };
+                if let Err(error) = engine.block(part).and_then(|block| block::pairs(&block)) {
+                    let end = if at + 1 < places.len() { places.key(at + 1).to_vec() } else { end.clone() };
+                    found.push((places.key(at).to_vec()..end, error));
+                }
+            }
+        }
+        found
+    }
+
     pub fn encode(&self, out: &mut Vec<u8>) {
-        out.push(self.level);
+        out.push(self.level | if self.own { 0x80 } else { 0 });
         put_number(out, self.bytes);
         put_number(out, self.segments.len() as u64);
         self.segments.iter().for_each(|segment| put_number(out, u64::from(*segment)));
@@ -68,7 +91,9 @@ impl Run {
     }
 
     pub fn decode(take: &mut Take<'_>) -> Result<Run> {
-        let mut run = Run { level: take.byte()?, bytes: take.number()?, ..Run::default() };
+        let first = take.byte()?;
+        let (level, own) = (first & 0x7f, first & 0x80 != 0);
+        let mut run = Run { level, own, bytes: take.number()?, ..Run::default() };
         for _ in 0..take.number()? {
             run.segments.push(take.number()? as u32);
         }
@@ -109,14 +134,15 @@ impl Cursor {
         while self.pairs.as_slice().is_empty() {
             let part = self.places.as_ref().and_then(|places| places.part(self.block).copied());
             if let Some(part) = part {
-                self.pairs = block::pairs(&engine.block(&part)?)?.into_iter();
                 self.block += 1;
+                let pairs = engine.block(&part).and_then(|block| block::pairs(&block));
+                self.pairs = engine.or_skip(pairs)?.unwrap_or_default().into_iter();
                 continue;
             }
             let Some((_, place)) = self.run.top.get(self.top) else { return Ok(()) };
-            self.places = Some(engine.places(place)?);
             self.top += 1;
             self.block = 0;
+            self.places = engine.or_skip(engine.places(place))?;
         }
         Ok(())
     }
@@ -167,7 +193,7 @@ impl<'w> RunWriter<'w> {
             self.places_least.clone_from(&self.least);
         }
         self.places.add(&self.least, &part);
-        if self.places.len() >= PLACES_BYTES { self.close_places() } else { Ok(()) }
+        if self.places.is_full() { self.close_places() } else { Ok(()) }
     }
 
     fn close_places(&mut self) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Engine, Moved, Part, grow, log};
+use super::{Edits, Engine, Moved, Part, copies, grow, log};
 use crate::{Error, Result};
 
 impl Engine {
@@ -45,15 +45,15 @@ impl Engine {
         self.holds.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).is_empty()
     }
 
-    /// Bytes that copies may take before segments are given up.
-    pub fn room_for_copies(&self) -> Result<u64> {
+    /// Bytes that copies may take before segments are given up: what is free, or what is wanted where the device can
+    /// grow.
+    pub fn room_for_copies(&self, wanted: u64) -> Result<u64> {
         let tail = self.tail();
-        // A file that can grow has room for everything.
         let free = tail.free.len() as u64 * self.segment_bytes;
         let more = u64::from(tail.segments) * self.segment_bytes;
         drop(tail);
-        let can_grow = self.device.room_to_grow(more + (256 << 20));
-        Ok(if can_grow { free + (256 << 20) } else { free })
+        let can_grow = self.device.room_to_grow(more + wanted);
+        Ok(if can_grow { free.max(wanted) } else { free })
     }
 
     /// Writes copies of objects, unflushed; a checkpoint makes them durable before what they replace is given up.
@@ -62,7 +62,7 @@ impl Engine {
             return Ok(());
         }
         self.with_reserve(|engine, tail| {
-            let edits = log::append_moved(engine, tail, moved)?;
+            let edits = copies::append(engine, tail, moved)?;
             engine.apply(edits);
             Ok(())
         })
@@ -75,11 +75,15 @@ impl Engine {
 
     /// Deletes keys, unflushed.
     pub fn delete_unflushed(&self, keys: Vec<Vec<u8>>) -> Result<()> {
-        if keys.is_empty() {
+        self.write_edits_unflushed(keys.into_iter().map(|key| (key, None)).collect())
+    }
+
+    /// Writes edits, unflushed; a collection may use the room that is kept for it.
+    pub fn write_edits_unflushed(&self, edits: Edits) -> Result<()> {
+        if edits.is_empty() {
             return Ok(());
         }
         self.with_reserve(|engine, tail| {
-            let edits = keys.into_iter().map(|key| (key, None)).collect();
             let edits = log::append(engine, tail, super::Batch { edits, ..super::Batch::default() })?;
             engine.apply(edits);
             Ok(())
@@ -98,18 +102,27 @@ impl Engine {
     }
 
     /// Segments that hold something.
-    pub fn used_segments(&self) -> BTreeSet<u32> {
+    pub fn used_segments(&self) -> usize {
         let tail = self.tail();
-        let free: BTreeSet<u32> = tail.free.iter().copied().collect();
-        (1..tail.segments).filter(|segment| !free.contains(segment)).collect()
+        tail.segments as usize - tail.free.len()
     }
 
-    /// Overwrites those of these segments that are free now, so that nobody reads from the device what was in them.
-    pub fn wipe(&self, segments: &BTreeSet<u32>) -> Result<()> {
+    /// Overwrites what is free with zeros, and from now on what becomes free, until it is told not to: so that nobody
+    /// reads from the device what was there.
+    pub fn wipe_free(&self, from_now_on: bool) -> Result<()> {
         self.refuse_after_failure()?;
-        let tail = self.tail();
+        let mut tail = self.tail();
+        tail.wipes = from_now_on;
+        if from_now_on {
+            let free = tail.free.clone();
+            self.wipe(&free)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn wipe(&self, segments: &[u32]) -> Result<()> {
         let zeros = vec![0; self.segment_bytes.min(256 << 10) as usize];
-        for segment in tail.free.iter().filter(|segment| segments.contains(segment)) {
+        for segment in segments {
             let start = u64::from(*segment) * self.segment_bytes;
             let mut at = 0;
             while at < self.segment_bytes {

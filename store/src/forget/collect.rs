@@ -1,26 +1,34 @@
 //! Collection: what is still reached is copied out of segments that hold little of it, and those become free.
 //!
 //! 1. Mark everything that is reached. Writers go on; what they write has higher numbers and lies in later segments.
-//! 2. Copy, group by group, as much as there is room for. Old and new copies are both right until the end.
-//! 3. While the writer waits: mark what has come since, copy the little that was missed, delete the entries of what
-//!    nothing reaches, and make a checkpoint that gives the segments up.
+//! 2. While the writer waits: mark what has come since, and doom the rest. That is written down: it is not seen any
+//!    more, also by the next open if this process ends here.
+//! 3. Group by group, as much as there is room for: copy what is reached, packed on the way; make the copies durable by
+//!    a checkpoint; delete the entries of what is doomed; give the segments up by a second checkpoint.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use git_wire::ObjectId;
 
-use super::marks::{Reached, dead_pushes, old_notes};
-use crate::core::Core;
-use crate::engine::{Delta, Moved, ObjectEntry};
+use super::marks::{Held, Reached, dead_pushes, old_notes};
+use super::similar::Chooser;
+use super::{moving, reach};
+use crate::core::{Core, Doomed};
+use crate::engine::{ObjectEntry, keys};
 use crate::{Error, Result, Store, zlib};
 
 /// Segments that hold less than this share of reached bytes are emptied.
 const FULL_ENOUGH_PERCENT: u64 = 85;
 /// Most objects that are copied between two checkpoints: what one copy keeps in memory.
 const GROUP_OBJECTS_MAX: u64 = 100_000;
-/// Bytes of one record of copies.
-const RECORD_BYTES: usize = 200 << 10;
+/// Entries that are deleted while the writer waits.
+const DELETED_AT_ONCE: usize = 10_000;
+/// How often and how long a moment without pushes is waited for: half a minute.
+const DOOM_ATTEMPTS: usize = 300;
+const DOOM_PAUSE: Duration = Duration::from_millis(100);
 /// Moves of refs are remembered this long, for watchers that are away.
 const NOTES_DAYS: i64 = 30;
 
@@ -83,49 +91,180 @@ pub(super) fn collect(core: &Arc<Core>, how: Thoroughness) -> Result<Collected> 
     let _one_at_a_time =
         core.collecting.try_lock().map_err(|_| Error::Exists { what: "a running collection".into() })?;
     drop_notes(core, if how == Thoroughness::Purge { -1 } else { NOTES_DAYS })?;
-    let used = core.engine.used_segments();
+    reach::forget(core)?;
+    if how == Thoroughness::Purge {
+        core.engine.wipe_free(true)?;
+    }
+    let collected = collect_into_free(core, how);
+    core.engine.wipe_free(false)?;
+    collected
+}
+
+fn collect_into_free(core: &Arc<Core>, how: Thoroughness) -> Result<Collected> {
     let before = core.engine.usage()?.1;
     // From here on everything new goes into segments that this collection leaves alone.
     let (candidates, old) = core.engine.begin_collection()?;
-    let mut reached = Reached::default();
-    reached.walk(core, 0)?;
-    let segment_bytes = core.engine.segment_bytes();
-    let live = |segment: &u32| reached.segments.get(segment).copied().unwrap_or_default();
-    let full_enough = if how == Thoroughness::Purge { 1000 } else { FULL_ENOUGH_PERCENT };
-    let mut victims: Vec<u32> = candidates
-        .into_iter()
-        .filter(|segment| live(segment).0 * 100 < segment_bytes * full_enough)
-        .collect();
-    // The emptiest first: they give most for least.
-    victims.sort_by_key(|segment| live(segment).0);
-    let mut done = BTreeSet::new();
-    let mut rest = &victims[..];
+    // No run of the index may lie in what is given up.
+    core.engine.merge_all_runs()?;
+    let mut reached = Reached::new(packed_until(core)?, old);
+    reached.walk(core)?;
+    let mut reached = doom(core, reached, old)?;
+    let mut chooser = Chooser::new();
+    let mut victims = victims(core, &reached, candidates, how);
     let mut removed = 0;
-    while !rest.is_empty() || done.is_empty() {
-        let group = group(core, &reached, rest)?;
-        if group == 0 && !rest.is_empty() {
+    let mut first = true;
+    while first || !victims.is_empty() {
+        let now: BTreeSet<u32> = victims.drain(..group(core, &reached, &victims)?).collect();
+        let scan = moving::scan(core, &reached, &now, first)?;
+        moving::copy(core, &reached, &mut chooser, &scan)?;
+        // The copies are durable before anything that they do not need is deleted.
+        core.engine.checkpoint(&BTreeSet::new())?;
+        chooser.written();
+        removed += delete(core, scan.dead, old)?;
+        core.engine.checkpoint(&now)?;
+        if now.is_empty() {
             break;
         }
-        let (now, later) = rest.split_at(group);
-        let now: BTreeSet<u32> = now.iter().copied().collect();
-        copy(core, &reached, &now)?;
-        removed += sweep(core, &mut reached, &now, old, done.is_empty())?;
-        rest = later;
-        done.extend(now);
-        if done.is_empty() {
-            break;
-        }
+        first = false;
     }
+    finish(core, old)?;
+    reached.looked_at();
     core.cache.clear();
     // Twice: a segment is written again only after a second checkpoint.
-    core.engine.checkpoint(&BTreeSet::new(), true)?;
-    core.engine.checkpoint(&BTreeSet::new(), false)?;
-    if how == Thoroughness::Purge {
-        core.engine.wipe(&used)?;
-    }
+    core.engine.merge_all_runs()?;
+    core.engine.checkpoint(&BTreeSet::new())?;
+    settle_down(core, &reached, &mut chooser)?;
+    core.engine.checkpoint(&BTreeSet::new())?;
     core.engine.shrink()?;
     let freed_bytes = before.saturating_sub(core.engine.usage()?.1);
     Ok(Collected { kept: reached.objects, removed, freed_bytes })
+}
+
+/// From which number on objects were not yet looked at by a collection.
+fn packed_until(core: &Core) -> Result<u64> {
+    let value = core.engine.get(&keys::setting("packed"))?;
+    Ok(value.and_then(|value| value.try_into().ok()).map_or(0, u64::from_le_bytes))
+}
+
+/// Segments to be emptied, the emptiest first: they give most for least.
+fn victims(core: &Core, reached: &Reached, candidates: Vec<u32>, how: Thoroughness) -> Vec<u32> {
+    let segment_bytes = core.engine.segment_bytes();
+    let held = |segment: &u32| reached.segments.get(segment).copied().unwrap_or_default();
+    let is_victim = |segment: &u32| {
+        let Held { bytes, fresh_bytes, .. } = held(segment);
+        how == Thoroughness::Purge
+            || bytes * 100 < segment_bytes * FULL_ENOUGH_PERCENT
+            || fresh_bytes * 100 > segment_bytes * (100 - FULL_ENOUGH_PERCENT)
+    };
+    let mut victims: Vec<u32> = candidates.into_iter().filter(is_victim).collect();
+    victims.sort_by_key(|segment| held(segment).bytes);
+    victims
+}
+
+/// Makes everything that is not reached invisible, at a moment at which the writer waits and no push is on its way in:
+/// whoever finds an object later can rely on its staying. What came since the walk is walked.
+fn doom(core: &Arc<Core>, reached: Reached, old: u64) -> Result<Reached> {
+    let mut reached = Some(reached);
+    for _ in 0..DOOM_ATTEMPTS {
+        let (shared, mut taken) = (core.clone(), reached.take().unwrap_or_default());
+        let (done, back) = core.write(move |group| {
+            // Whoever finds an object and relies on it does both on one side of this lock.
+            let _alone = shared.sweeping.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let walked = taken.walk(&shared);
+            if walked.is_err() || !shared.engine.nothing_held() {
+                return Ok((walked.map(|()| false), taken));
+            }
+            for (at, bytes) in taken.marks.chunks() {
+                group.edit(keys::spared(at), Some(zlib::deflate(&bytes)));
+            }
+            group.edit(keys::setting("doomed"), Some(old.to_le_bytes().to_vec()));
+            shared.sweeps.fetch_add(1, Ordering::SeqCst);
+            *shared.doomed.write().unwrap_or_else(|poisoned| poisoned.into_inner()) =
+                Some(Doomed { spared: taken.marks.clone(), below: old });
+            shared.cache.clear();
+            Ok((Ok(true), taken))
+        })?;
+        if done? {
+            return Ok(back);
+        }
+        reached = Some(back);
+        std::thread::sleep(DOOM_PAUSE);
+    }
+    Err(Error::Exists { what: "a push or a large file that is still coming in; collect later. It".into() })
+}
+
+/// Deletes the entries of what is doomed, a page at a time.
+fn delete(core: &Arc<Core>, dead: Vec<ObjectId>, old: u64) -> Result<u64> {
+    let mut removed = 0;
+    for page in dead.chunks(DELETED_AT_ONCE) {
+        let page = page.to_vec();
+        removed += core.write(move |group| {
+            let mut removed = 0;
+            for id in page {
+                // It may have been put again since, under a new number.
+                let entry = group.staging.core.any_entry(&id)?;
+                if entry.is_some_and(|entry| entry.number < old) && !group.staging.is_staged(&id) {
+                    group.edit(keys::object(&id), None);
+                    removed += 1;
+                }
+            }
+            Ok(removed)
+        })?;
+    }
+    Ok(removed)
+}
+
+/// What was doomed is gone, and what is left has been looked at.
+fn finish(core: &Arc<Core>, old: u64) -> Result<()> {
+    let shared = core.clone();
+    core.write(move |group| {
+        shared.each(b"d", |key, _| {
+            group.edit(key.to_vec(), None);
+            Ok(())
+        })?;
+        group.edit(keys::setting("doomed"), None);
+        group.edit(keys::setting("packed"), Some(old.to_le_bytes().to_vec()));
+        *shared.doomed.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
+        if shared.engine.nothing_held() {
+            for push in dead_pushes(&shared)? {
+                group.edit(push, None);
+            }
+            shared.unpublished.write().unwrap_or_else(|poisoned| poisoned.into_inner()).clear();
+        }
+        // Names are put into the log again: what a repair finds there is all of them.
+        for name in [&b"r"[..], b"s"] {
+            shared.each(name, |key, value| {
+                let is_new = group.value(key)?.as_deref() != Some(value);
+                if !is_new {
+                    group.edit(key.to_vec(), Some(value.to_vec()));
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    })?;
+    reach::note(core)
+}
+
+/// Moves what lies at the device's end into free segments before it, so that a file can be cut off there.
+fn settle_down(core: &Arc<Core>, reached: &Reached, chooser: &mut Chooser) -> Result<()> {
+    for _ in 0..2 {
+        let end = core.engine.used_segments() as u32 + 2;
+        let (candidates, _) = core.engine.begin_collection()?;
+        let high: BTreeSet<u32> = candidates.into_iter().filter(|segment| *segment > end).collect();
+        if high.is_empty() {
+            return Ok(());
+        }
+        core.engine.merge_all_runs()?;
+        let scan = moving::scan(core, reached, &high, false)?;
+        moving::copy(core, reached, chooser, &scan)?;
+        core.engine.checkpoint(&BTreeSet::new())?;
+        chooser.written();
+        core.engine.checkpoint(&high)?;
+        core.engine.merge_all_runs()?;
+        core.engine.checkpoint(&BTreeSet::new())?;
+    }
+    Ok(())
 }
 
 fn drop_notes(core: &Core, days: i64) -> Result<()> {
@@ -147,142 +286,17 @@ fn drop_notes(core: &Core, days: i64) -> Result<()> {
 fn group(core: &Core, reached: &Reached, victims: &[u32]) -> Result<usize> {
     let segment = core.engine.segment_bytes();
     let (mut bytes, mut objects, mut count) = (0, 0, 0);
-    let room = core.engine.room_for_copies()?;
+    // Free segments are used before the device grows, and it grows by an eighth at most.
+    let wanted = (core.engine.usage()?.1 / 8).max(8 * segment);
+    let room = core.engine.room_for_copies(wanted)?;
     for victim in victims {
-        let (live_bytes, live_objects) = reached.segments.get(victim).copied().unwrap_or_default();
-        bytes += live_bytes + live_objects * 60;
-        objects += live_objects;
+        let held = reached.segments.get(victim).copied().unwrap_or_default();
+        bytes += held.bytes + held.objects * 20;
+        objects += held.objects;
         if count > 0 && (objects > GROUP_OBJECTS_MAX || bytes + bytes / 8 + segment > room) {
             break;
         }
         count += 1;
     }
     Ok(count)
-}
-
-/// Copies what is reached out of segments, in order of arrival.
-fn copy(core: &Arc<Core>, reached: &Reached, victims: &BTreeSet<u32>) -> Result<()> {
-    let mut wanted: Vec<(u64, ObjectId)> = Vec::new();
-    core.each(b"o", |key, value| {
-        let entry = ObjectEntry::decode(value)?;
-        if reached.marks.has(entry.number) && must_move(core, reached, victims, &entry)? {
-            let id = ObjectId::from_bytes(&key[1..]).ok_or_else(|| Error::corrupt("a key of the index"))?;
-            wanted.push((entry.number, id));
-        }
-        Ok(())
-    })?;
-    wanted.sort_unstable();
-    let mut moved = Vec::new();
-    let mut bytes = 0;
-    for (_, id) in wanted {
-        bytes += move_one(core, reached, &id, &mut moved)?;
-        if bytes >= RECORD_BYTES {
-            core.engine.write_moved(std::mem::take(&mut moved))?;
-            bytes = 0;
-        }
-    }
-    core.engine.write_moved(moved)
-}
-
-/// It lies where it cannot stay, or it is made from something that will be gone.
-fn must_move(core: &Core, reached: &Reached, victims: &BTreeSet<u32>, entry: &ObjectEntry) -> Result<bool> {
-    if entry.parts.iter().any(|part| victims.contains(&core.engine.segment_of(part))) {
-        return Ok(true);
-    }
-    base_is_gone(core, reached, entry)
-}
-
-fn base_is_gone(core: &Core, reached: &Reached, entry: &ObjectEntry) -> Result<bool> {
-    let Some(Delta { base, .. }) = entry.delta else { return Ok(false) };
-    Ok(core.any_entry(&base)?.is_none_or(|base| !reached.marks.has(base.number)))
-}
-
-/// Reads one object for its move; gives its bytes.
-fn move_one(core: &Arc<Core>, reached: &Reached, id: &ObjectId, moved: &mut Vec<Moved>) -> Result<usize> {
-    let Some(entry) = core.object_entry(id)? else { return Ok(0) };
-    if base_is_gone(core, reached, &entry)? {
-        let stream = zlib::deflate(&core.content(id, &entry, &core.cache)?);
-        let bytes = stream.len();
-        moved.push(Moved { id: *id, entry: ObjectEntry { delta: None, ..entry }, stream: Some(stream) });
-        return Ok(bytes);
-    }
-    if entry.parts.len() == 1 {
-        let stream = core.stream(&entry)?;
-        let bytes = stream.len();
-        moved.push(Moved { id: *id, entry, stream: Some(stream) });
-        return Ok(bytes);
-    }
-    // A large one goes piece by piece.
-    let mut parts = Vec::with_capacity(entry.parts.len());
-    for part in &entry.parts {
-        parts.extend(core.engine.write_copy(&core.engine.read_part(part)?)?);
-    }
-    moved.push(Moved { id: *id, entry: ObjectEntry { parts, ..entry }, stream: None });
-    Ok(0)
-}
-
-/// The last part, while the writer waits.
-fn sweep(
-    core: &Arc<Core>,
-    reached: &mut Reached,
-    victims: &BTreeSet<u32>,
-    old: u64,
-    first: bool,
-) -> Result<u64> {
-    let mut taken = std::mem::take(reached);
-    let victims = victims.clone();
-    let shared = core.clone();
-    let (swept, back) = core.write(move |_| {
-        let swept = sweep_alone(&shared, &mut taken, &victims, old, first);
-        Ok((swept, taken))
-    })?;
-    *reached = back;
-    swept
-}
-
-fn sweep_alone(
-    core: &Arc<Core>,
-    reached: &mut Reached,
-    victims: &BTreeSet<u32>,
-    old: u64,
-    first: bool,
-) -> Result<u64> {
-    // Whoever finds an object and relies on it does both on one side of this lock.
-    let _alone = core.sweeping.write().unwrap_or_else(|poisoned| poisoned.into_inner());
-    core.sweeps.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-    let late = reached.walk(core, old)?;
-    let mut moved = Vec::new();
-    for id in late {
-        if let Some(entry) = core.object_entry(&id)?
-            && must_move(core, reached, victims, &entry)?
-        {
-            move_one(core, reached, &id, &mut moved)?;
-        }
-    }
-    core.engine.write_moved(moved)?;
-    let mut removed = 0;
-    if first {
-        let mut dead = Vec::new();
-        core.each(b"o", |key, value| {
-            let entry = ObjectEntry::decode(value)?;
-            if entry.number < old && !reached.marks.has(entry.number) {
-                dead.push(key.to_vec());
-                removed += 1;
-            }
-            if dead.len() >= 1000 {
-                core.engine.delete_unflushed(std::mem::take(&mut dead))?;
-            }
-            Ok(())
-        })?;
-        core.engine.delete_unflushed(dead)?;
-        if core.engine.nothing_held() {
-            let pushes = dead_pushes(core)?;
-            core.unpublished.write().unwrap_or_else(|poisoned| poisoned.into_inner()).clear();
-            core.engine.delete_unflushed(pushes)?;
-        }
-    }
-    // Entries of what has just been deleted may still be cached.
-    core.cache.clear();
-    core.engine.checkpoint(victims, false)?;
-    Ok(removed)
 }

@@ -1,10 +1,10 @@
 //! Which objects are reached from refs, snapshots and tables: a set of their numbers, one bit each.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use git_wire::{Kind, ObjectId};
 
-use crate::core::Core;
+use crate::core::{Contents, Core};
 use crate::engine::{Edits, ObjectEntry, Take, keys};
 use crate::object::{Commit, Mode, Tag, TreeEntries};
 use crate::{Error, Result};
@@ -13,9 +13,9 @@ use crate::{Error, Result};
 const CHUNK: u64 = 1 << 16;
 
 /// A set of numbers that mostly lie close together.
-#[derive(Default)]
-pub(super) struct Marks {
-    chunks: HashMap<u64, Box<[u64]>>,
+#[derive(Default, Clone)]
+pub(crate) struct Marks {
+    chunks: BTreeMap<u64, Box<[u64]>>,
 }
 
 impl Marks {
@@ -26,6 +26,38 @@ impl Marks {
         let is_new = chunk[word] & bit == 0;
         chunk[word] |= bit;
         is_new
+    }
+
+    /// Every number of another set.
+    pub fn add_all(&mut self, other: &Marks) {
+        for (at, words) in &other.chunks {
+            let chunk = self.chunks.entry(*at).or_insert_with(|| vec![0; CHUNK as usize / 64].into());
+            chunk.iter_mut().zip(words).for_each(|(into, word)| *into |= word);
+        }
+    }
+
+    /// How many numbers.
+    pub fn count(&self) -> u64 {
+        self.chunks.values().flatten().map(|word| u64::from(word.count_ones())).sum()
+    }
+
+    /// Its chunks, as bytes.
+    pub fn chunks(&self) -> impl Iterator<Item = (u64, Vec<u8>)> {
+        let bytes = |words: &[u64]| words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        self.chunks.iter().map(move |(at, words)| (*at, bytes(words)))
+    }
+
+    /// Takes a chunk that was written down; `false` when it is none.
+    pub fn add_chunk(&mut self, at: u64, bytes: &[u8]) -> bool {
+        let words: Vec<u64> = bytes
+            .chunks_exact(8)
+            .map(|word| word.iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte)))
+            .collect();
+        let fits = words.len() == CHUNK as usize / 64 && bytes.len() == CHUNK as usize / 8;
+        if fits {
+            self.add_all(&Marks { chunks: [(at, words.into())].into() });
+        }
+        fits
     }
 
     pub fn has(&self, number: u64) -> bool {
@@ -39,55 +71,92 @@ impl Marks {
 pub(super) struct Reached {
     pub marks: Marks,
     pub objects: u64,
-    /// Bytes and number of objects that each segment holds of them.
-    pub segments: BTreeMap<u32, (u64, u64)>,
+    /// What each segment holds of them.
+    pub segments: BTreeMap<u32, Held>,
+    /// Objects from this number on have not been through a collection.
+    fresh_from: u64,
+    /// Objects from this number on are newer than the walk, and kept.
+    old: u64,
+    /// A hash of the path at which each was found first: versions of one directory are told by it.
+    pub paths: Paths,
+    /// Roots that were walked from.
+    walked: HashSet<ObjectId>,
+}
+
+/// What a segment holds of what is reached.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Held {
+    pub bytes: u64,
+    pub objects: u64,
+    /// Of the bytes, those of objects that no collection has looked at.
+    pub fresh_bytes: u64,
+}
+
+/// A small number for each object: four bytes of memory.
+#[derive(Default)]
+pub(super) struct Paths(HashMap<u64, Box<[u32]>>);
+
+impl Paths {
+    fn note(&mut self, number: u64, path: u32) {
+        let chunk = self.0.entry(number / CHUNK).or_insert_with(|| vec![0; CHUNK as usize].into());
+        chunk[(number % CHUNK) as usize] = path;
+    }
+
+    pub fn of(&self, number: u64) -> u32 {
+        self.0.get(&(number / CHUNK)).map_or(0, |chunk| chunk[(number % CHUNK) as usize])
+    }
+}
+
+fn path_below(path: u32, name: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new_with_initial(path);
+    hasher.update(b"/");
+    hasher.update(name);
+    hasher.finalize()
 }
 
 impl Reached {
-    /// Walks from everything that must be kept. Called again it only walks what is new; gives how much that was, with
-    /// the ids of those whose number is below `old`.
-    pub fn walk(&mut self, core: &Core, old: u64) -> Result<Vec<ObjectId>> {
-        let mut late = Vec::new();
-        for root in roots(core)? {
-            // What only a table or a note names may be gone already.
-            if core.object_entry(&root.0)?.is_some() || root.1 {
-                self.walk_from(core, root.0, old, &mut late)?;
-            }
-        }
-        Ok(late)
+    pub fn new(fresh_from: u64, old: u64) -> Reached {
+        Reached { fresh_from, old, ..Reached::default() }
     }
 
-    fn walk_from(&mut self, core: &Core, root: ObjectId, old: u64, late: &mut Vec<ObjectId>) -> Result<()> {
-        let mut open = vec![root];
-        while let Some(id) = open.pop() {
-            let entry = core.object_entry(&id)?.ok_or(Error::Missing(id))?;
-            if !self.marks.add(entry.number) {
+    /// Whether no collection has looked at an object of that number yet.
+    pub fn is_fresh(&self, number: u64) -> bool {
+        (self.fresh_from..self.old).contains(&number)
+    }
+
+    /// Ends this collection's first look.
+    pub fn looked_at(&mut self) {
+        self.fresh_from = self.old;
+    }
+
+    /// Whether an object of that number is kept.
+    pub fn keeps(&self, number: u64) -> bool {
+        number >= self.old || self.marks.has(number)
+    }
+
+    /// Walks from everything that must be kept. Called again it only walks what is new.
+    pub fn walk(&mut self, core: &Core) -> Result<()> {
+        for (root, must_be_there) in roots(core)? {
+            if self.walked.contains(&root) {
                 continue;
             }
+            // What only a table or a note names may be gone already.
+            if must_be_there || core.object_entry(&root)?.is_some() {
+                self.walk_from(core, root)?;
+                self.walked.insert(root);
+            }
+        }
+        Ok(())
+    }
+
+    fn walk_from(&mut self, core: &Core, root: ObjectId) -> Result<()> {
+        // A cache of its own: one walk must not drive out what readers use.
+        let bases = Contents::new(WALK_CACHE_BYTES);
+        let mut walk = Walk { core, bases: &bases, open: vec![(root, 0)] };
+        while let Some((_, entry, path)) = walk.next(&mut self.marks)? {
+            core.engine.refuse_when_closing()?;
+            self.paths.note(entry.number, path);
             self.count(core, &entry);
-            if entry.number < old {
-                late.push(id);
-            }
-            // Read past the cache: one walk must not drive out what readers use.
-            match entry.kind {
-                Kind::Blob => {}
-                Kind::Tree => {
-                    let content = core.typed(&id, Kind::Tree)?;
-                    for one in TreeEntries(&content) {
-                        let (mode, _, id) = one?;
-                        if mode != Mode::Submodule {
-                            open.push(id);
-                        }
-                    }
-                }
-                Kind::Commit => {
-                    let commit = Commit::parse(&core.content(&id, &entry, &core.cache)?)?;
-                    // The tree comes off the stack first, so that the stack stays as small as a tree.
-                    open.extend(commit.parents.iter().map(|parent| parent.0));
-                    open.push(commit.tree);
-                }
-                Kind::Tag => open.push(Tag::parse(&core.content(&id, &entry, &core.cache)?)?.target),
-            }
         }
         Ok(())
     }
@@ -96,9 +165,66 @@ impl Reached {
         self.objects += 1;
         for part in &entry.parts {
             let segment = self.segments.entry(core.engine.segment_of(part)).or_default();
-            segment.0 += u64::from(part.len);
-            segment.1 += 1;
+            segment.bytes += u64::from(part.len);
+            segment.objects += 1;
+            if entry.number >= self.fresh_from {
+                segment.fresh_bytes += u64::from(part.len);
+            }
         }
+    }
+}
+
+/// Bytes of contents that a walk keeps, for the deltas of the next ones.
+pub(super) const WALK_CACHE_BYTES: usize = 8 << 20;
+
+/// A walk over what is reached: what is marked already is not walked again.
+pub(super) struct Walk<'a> {
+    pub core: &'a Core,
+    pub bases: &'a Contents,
+    pub open: Vec<(ObjectId, u32)>,
+}
+
+impl Walk<'_> {
+    /// The next object that was not marked, with a hash of the path at which it was found.
+    pub fn next(&mut self, marks: &mut Marks) -> Result<Option<(ObjectId, ObjectEntry, u32)>> {
+        while let Some((id, path)) = self.open.pop() {
+            let entry = self.core.object_entry(&id)?.ok_or(Error::Missing(id))?;
+            if marks.add(entry.number) {
+                self.links(&id, &entry, path)?;
+                return Ok(Some((id, entry, path)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn links(&mut self, id: &ObjectId, entry: &ObjectEntry, path: u32) -> Result<()> {
+        if entry.kind == Kind::Blob {
+            return Ok(());
+        }
+        let content = match self.bases.get(id) {
+            Some((_, content)) => content,
+            None => self.core.content(id, entry, self.bases)?,
+        };
+        match entry.kind {
+            Kind::Blob => {}
+            Kind::Tree => {
+                self.bases.put(*id, (Kind::Tree, content.clone()), content.len());
+                for one in TreeEntries(&content) {
+                    let (mode, name, id) = one?;
+                    if mode != Mode::Submodule {
+                        self.open.push((id, path_below(path, name)));
+                    }
+                }
+            }
+            Kind::Commit => {
+                let commit = Commit::parse(&content)?;
+                // The tree comes off the stack first, so that the stack stays as small as a tree.
+                self.open.extend(commit.parents.iter().map(|parent| (parent.0, 0)));
+                self.open.push((commit.tree, 1));
+            }
+            Kind::Tag => self.open.push((Tag::parse(&content)?.target, 0)),
+        }
+        Ok(())
     }
 }
 
@@ -178,5 +304,11 @@ mod tests {
             assert!(!marks.has(number) && marks.add(number) && !marks.add(number));
         }
         assert_eq!((0..200_000).filter(|number| marks.has(*number)).count(), 6);
+        assert_eq!(marks.count(), numbers.len() as u64);
+        let mut again = Marks::default();
+        for (at, bytes) in marks.chunks() {
+            assert!(again.add_chunk(at, &bytes) && !again.add_chunk(at, &bytes[1..]));
+        }
+        assert!(numbers.iter().all(|number| again.has(*number)) && again.count() == marks.count());
     }
 }

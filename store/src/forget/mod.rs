@@ -1,10 +1,15 @@
-//! Forgetting: collection of what nothing names any more, retention that thins out old history, purge of a path.
+//! Forgetting: collection of what nothing reaches, retention, and purging a path from all history.
 //!
 //! All of it works while the store serves. Readers go on reading; writers wait only for the last, short part.
 
 mod collect;
 mod marks;
+mod moving;
+mod reach;
 mod rewrite;
+mod similar;
 
 pub use collect::{Collected, Statistics};
+pub(crate) use marks::Marks;
+pub(crate) use reach::closure;
 pub use rewrite::{Forgotten, Retention};

@@ -17,6 +17,6 @@ pub use id::{CollisionAttack, IdHasher, NotAnId, ObjectId};
 pub use limits::Limits;
 pub use object::{Kind, NotAKind};
 pub use repository::{
-    Head, Header, LargeObject, Object, Objects, Quarantine, Received, Ref, RefUpdate, Repository,
+    Closure, Head, Header, LargeObject, Object, Objects, Quarantine, Received, Ref, RefUpdate, Repository,
     RepositoryError, Stored, View,
 };

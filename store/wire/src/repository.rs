@@ -110,6 +110,21 @@ pub trait View: Objects + Send {
 
     /// What HEAD stands for.
     fn head(&self) -> Result<Option<Head>, RepositoryError>;
+
+    /// Everything that some commits reach, where the repository knows that without a walk; `None` where it does not.
+    fn closure(&self, wanted: &[ObjectId]) -> Result<Option<Closure>, RepositoryError> {
+        let _ = wanted;
+        Ok(None)
+    }
+}
+
+/// Everything that some objects reach, themselves among it, each once and in an order that suits the repository. Every
+/// base of a delta is among it too.
+pub struct Closure {
+    /// How many objects.
+    pub count: u64,
+    /// The objects, as they are stored.
+    pub objects: Box<dyn Iterator<Item = Result<(ObjectId, Stored), RepositoryError>> + Send>,
 }
 
 /// One wanted change of a ref.

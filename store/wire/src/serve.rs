@@ -4,6 +4,7 @@
 //! must do goes through its traits.
 
 mod advertise;
+mod closure;
 mod fetch;
 mod pack;
 mod receive;
@@ -11,6 +12,7 @@ mod refname;
 mod v0;
 
 pub use advertise::{Advertisement, advertise, ls_refs};
+pub use closure::ClosureSender;
 pub use fetch::fetch;
 pub use pack::{PackSender, send_pack};
 pub use receive::{ChangedPaths, Hook, RefChange, receive_pack};

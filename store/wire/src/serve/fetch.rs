@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 use std::io::Write;
 
-use super::{ServeError, send_pack};
+use super::{ClosureSender, ServeError, send_pack};
 use crate::pkt::{SideBand, write_delimiter, write_flush, write_text};
 use crate::walk::{Deepen, Filter, History, Selection, ShallowChange, deepen, select};
-use crate::{Limits, ObjectId, View};
+use crate::{Closure, Limits, ObjectId, View};
 
 /// What a client asks of upload-pack, in either protocol.
 #[derive(Debug, Default)]
@@ -128,6 +128,23 @@ impl Request {
             ids.extend(peel_to_commit(view, found.id)?);
         }
         Ok(ids)
+    }
+
+    /// Everything that is wanted, when the client has nothing, wants all of it, and the repository knows what that is.
+    fn closure(
+        &self,
+        view: &dyn View,
+        common: &[ObjectId],
+        change: Option<&ShallowChange>,
+    ) -> Result<Option<Closure>, ServeError> {
+        if !common.is_empty()
+            || change.is_some()
+            || !self.shallow.is_empty()
+            || self.filter != Filter::default()
+        {
+            return Ok(None);
+        }
+        Ok(view.closure(&self.wants)?)
     }
 
     /// The objects of the answer.
@@ -276,12 +293,34 @@ pub(super) fn send_selected(
     band: &mut SideBand<'_>,
     limits: &Limits,
 ) -> Result<(), ServeError> {
+    if let Some(closure) = request.closure(view, common, change)? {
+        let sent = send_closure(closure, request, band, limits);
+        return ended(sent, band);
+    }
     let sent = request.select(view, common, change, limits).and_then(|selection| {
         if !request.no_progress {
             band.progress(&format!("Enumerating objects: {0}, done.\nTotal {0}\n", selection.len()))?;
         }
         send_pack(view, &selection, request.ofs_delta, &mut *band).map(|_| ())
     });
+    ended(sent, band)
+}
+
+fn send_closure(
+    closure: Closure,
+    request: &Request,
+    band: &mut SideBand<'_>,
+    limits: &Limits,
+) -> Result<(), ServeError> {
+    if !request.no_progress {
+        band.progress(&format!("Enumerating objects: {0}, done.\nTotal {0}\n", closure.count))?;
+    }
+    let mut sender = ClosureSender::new(closure, limits, &mut *band)?;
+    while sender.step()? {}
+    sender.finish().map(|_| ())
+}
+
+fn ended(sent: Result<(), ServeError>, band: &mut SideBand<'_>) -> Result<(), ServeError> {
     match sent {
         Ok(()) => Ok(band.flush()?),
         Err(ServeError::Io(error)) => Err(error.into()),
