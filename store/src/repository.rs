@@ -186,15 +186,7 @@ impl Push {
     fn new(store: &Store) -> Result<Push> {
         let hold = Hold::new(store.core().clone());
         let view = StoreView::new(store);
-        let number = store.core().write(|group| {
-            let core = group.staging.core;
-            let last = group.value(&keys::setting("pushes"))?;
-            let number = last.and_then(|last| last.try_into().ok()).map_or(0, u64::from_be_bytes) + 1;
-            group.edit(keys::setting("pushes"), Some(number.to_be_bytes().to_vec()));
-            group.edit(keys::quarantine(number), Some(Vec::new()));
-            core.unpublished.write().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(number);
-            Ok(number)
-        })?;
+        let number = store.core().begin_quarantine()?;
         Ok(Push {
             view,
             number,
@@ -367,10 +359,7 @@ impl Quarantine for Push {
             for (id, entry) in doubles {
                 group.edit(keys::object(&id), Some(entry.encode()));
             }
-            group.edit(keys::quarantine(number), None);
-            // Seen a moment before it is durable: whatever builds on it comes later in the log.
-            let unpublished = &group.staging.core.unpublished;
-            unpublished.write().unwrap_or_else(|poisoned| poisoned.into_inner()).remove(&number);
+            group.publish_quarantine(number);
             for (update, answer) in updates.iter().zip(&answers) {
                 if answer.is_ok() {
                     let name = String::from_utf8_lossy(&update.name).into_owned();

@@ -143,8 +143,8 @@ pub fn gc(path: &Path) -> Result<()> {
     drop(store);
     let bytes = std::fs::metadata(path)?.len();
     println!(
-        "{{\"seconds\": {seconds:.1}, \"bytes\": {bytes}, \"object_bytes\": {}, \"objects\": {}, \"removed\": {}}}",
-        statistics.object_bytes, statistics.objects, collected.removed
+        "{{\"seconds\": {seconds:.1}, \"bytes\": {bytes}, \"used_bytes\": {}, \"object_bytes\": {}, \"objects\": {}, \"removed\": {}}}",
+        statistics.used_bytes, statistics.object_bytes, statistics.objects, collected.removed
     );
     Ok(())
 }

@@ -41,6 +41,14 @@ impl Group<'_> {
         self.refs.get(name).copied().unwrap_or_else(|| self.core().reference(name))
     }
 
+    /// Lets everybody see what was written under a number. Seen a moment before it is durable: whatever builds on it comes
+    /// later in the log.
+    pub fn publish_quarantine(&mut self, number: u64) {
+        self.edit(keys::quarantine(number), None);
+        let unpublished = &self.staging.core.unpublished;
+        unpublished.write().unwrap_or_else(|poisoned| poisoned.into_inner()).remove(&number);
+    }
+
     /// Fails unless a commit is there at this moment: it may have been collected since somebody looked.
     pub fn require(&self, id: ObjectId) -> Result<()> {
         if self.staging.has(&id)? { Ok(()) } else { Err(Error::Missing(id)) }
@@ -163,6 +171,19 @@ fn run(core: &Core, jobs: Vec<Box<dyn Job>>) {
 }
 
 impl Core {
+    /// A number under which objects can be written that nobody sees before it is published.
+    pub(crate) fn begin_quarantine(&self) -> Result<u64> {
+        self.write(|group| {
+            let core = group.staging.core;
+            let last = group.value(&keys::setting("pushes"))?;
+            let number = last.and_then(|last| last.try_into().ok()).map_or(0, u64::from_be_bytes) + 1;
+            group.edit(keys::setting("pushes"), Some(number.to_be_bytes().to_vec()));
+            group.edit(keys::quarantine(number), Some(Vec::new()));
+            core.unpublished.write().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(number);
+            Ok(number)
+        })
+    }
+
     /// Has the writer run something, and waits until it is durable.
     pub(crate) fn write<T, F>(&self, work: F) -> Result<T>
     where

@@ -38,6 +38,9 @@ use crate::{Error, Result};
 /// Smallest segment: the largest record that a test wants, and two superblocks.
 pub(crate) const SEGMENT_BYTES_MIN: u64 = 32 << 10;
 
+/// Log that a store leaves behind for the next open when it is closed.
+const LOG_LEFT_BYTES_MAX: u64 = 512 << 10;
+
 /// More runs than this make writers wait for a merge.
 const RUNS_MAX: usize = 48;
 
@@ -218,10 +221,17 @@ impl Engine {
         log::append_piece(self, &mut self.tail(), bytes)
     }
 
-    /// Says where the log ends, so that damage to its end is not taken for a power cut. Called when a store closes.
+    /// Says where the log ends, so that damage to its end is not taken for a power cut. Called when a store closes. What
+    /// the next open would have to read for long goes into a checkpoint.
     pub fn close(&self) -> Result<()> {
         self.refuse_after_failure()?;
         let mut tail = self.tail();
+        if tail.since_checkpoint > LOG_LEFT_BYTES_MAX {
+            match checkpoint::make(self, &mut tail, &BTreeSet::new(), None) {
+                Ok(()) | Err(Error::Full { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
         if let Some((offset, superblock)) = tail.closing_superblock() {
             self.final_on_failure(self.device.write(offset, &superblock.encode()).map_err(Error::from))?;
             self.final_on_failure(self.device.flush().map_err(Error::from))?;

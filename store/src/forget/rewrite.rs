@@ -2,17 +2,18 @@
 //! and (but for what is purged) the same tree. Ids change, as they must; what each became is written down, so that
 //! watchers and tables find their place again. The old commits are then collected.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use git_wire::{Kind, ObjectId};
 
 use super::collect::{Thoroughness, collect};
+use super::marks::Marks;
 use crate::committer::Group;
-use crate::core::{Core, RefState};
+use crate::core::{Core, Hold, RefState};
 use crate::edits::EditTree;
-use crate::engine::{Take, keys};
-use crate::object::{Commit, CommitId};
+use crate::engine::{Batch, NewObject, Take, keys};
+use crate::object::{Commit, CommitId, RawEntry};
 use crate::staging::Staging;
 use crate::{Author, Collected, Error, Mode, Result, Store, TreePath};
 
@@ -41,6 +42,11 @@ pub const PURGES: &str = "refs/nymote/purges";
 
 /// How often a rewrite begins again because branches moved meanwhile, before it is done while all writers wait.
 const ATTEMPTS: usize = 3;
+/// What is held in memory before it is written.
+const STAGED_BYTES_MAX: usize = 1 << 20;
+const BECAME_MAX: usize = 10_000;
+/// Trees whose purged form is remembered.
+const TREES_MAX: usize = 50_000;
 
 impl Store {
     /// Thins out the history of all branches. Merges, tagged commits and heads are always kept. Then collects.
@@ -83,87 +89,115 @@ struct Plan {
 
 fn forget(core: &Arc<Core>, plan: Plan) -> Result<Forgotten> {
     let is_purge = plan.purge.is_some();
-    let mut forgotten = None;
-    for attempt in 0..=ATTEMPTS {
-        let refs = core.refs.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
-        if attempt == ATTEMPTS {
-            let plan = plan.clone();
-            let shared = core.clone();
-            forgotten = core.write(move |group| {
-                let refs = group.all_refs();
-                let rewritten = Rewrite::new(&shared, plan.clone(), &refs)?;
-                let (objects, rewritten) = rewritten.finish(&refs)?;
-                group.staging.adopt(objects)?;
-                rewritten.publish(group, &plan).map(Some)
-            })?;
-            break;
-        }
-        let sweeps = core.sweeps();
-        let (objects, rewritten) = Rewrite::new(core, plan.clone(), &refs)?.finish(&refs)?;
-        let plan = plan.clone();
-        let moved = core.write(move |group| {
-            if group.all_refs() != refs || group.staging.core.sweeps() != sweeps {
-                return Ok(None);
-            }
-            group.staging.adopt(objects)?;
-            rewritten.publish(group, &plan).map(Some)
-        })?;
-        if moved.is_some() {
-            forgotten = moved;
-            break;
-        }
-    }
-    let mut forgotten = forgotten.unwrap_or_default();
+    let mut forgotten = rewrite(core, plan)?;
     core.cache.clear();
     // A purge does not spare what absent watchers might still want to see.
     forgotten.collected = collect(core, if is_purge { Thoroughness::Purge } else { Thoroughness::Usual })?;
     Ok(forgotten)
 }
 
+/// Makes history again, and moves all refs onto it in one transaction.
+fn rewrite(core: &Arc<Core>, plan: Plan) -> Result<Forgotten> {
+    // What is made again is written as it comes, seen by nobody until the refs move.
+    let _hold = Hold::new(core.clone());
+    let number = core.begin_quarantine()?;
+    for _ in 0..ATTEMPTS {
+        let refs = core.refs.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        let sweeps = core.sweeps();
+        let rewritten = Rewrite::new(core, plan.clone(), number, &refs)?.finish(&refs)?;
+        let plan = plan.clone();
+        let moved = core.write(move |group| {
+            if group.all_refs() != refs || group.staging.core.sweeps() != sweeps {
+                return Ok(None);
+            }
+            rewritten.publish(group, &plan).map(Some)
+        })?;
+        if let Some(forgotten) = moved {
+            return Ok(forgotten);
+        }
+    }
+    let shared = core.clone();
+    core.write(move |group| {
+        let refs = group.all_refs();
+        Rewrite::new(&shared, plan.clone(), number, &refs)?.finish(&refs)?.publish(group, &plan)
+    })
+}
+
+/// One walk over all history. Of each commit it keeps twenty bytes and a few bits; what each became stands in the
+/// store itself, where watchers look for it.
 struct Rewrite<'c> {
+    core: &'c Arc<Core>,
     staging: Staging<'c>,
+    number: u64,
     plan: Plan,
-    became: HashMap<CommitId, Option<CommitId>>,
-    trees: HashMap<(ObjectId, usize), Option<ObjectId>>,
-    /// Commits that have to stay: merges, their parents, what refs name.
-    fixed: BTreeSet<CommitId>,
-    /// The period of the only child, for commits that have one child.
-    child_period: HashMap<CommitId, i64>,
+    /// Commits by their objects' numbers: found; merges, their parents, what refs name; made again or left out; left
+    /// out without anything in their place.
+    found: Marks,
+    fixed: Marks,
+    changed: Marks,
+    gone: Marks,
+    /// Commits with a child, and those whose only child is of the same period.
+    has_child: Marks,
+    superseded: Marks,
     order: Vec<CommitId>,
+    /// What trees became, as long as it is not too many.
+    trees: HashMap<(ObjectId, usize), Option<ObjectId>>,
+    /// What commits became, still to be written.
+    became: BTreeMap<CommitId, CommitId>,
+    staged_bytes: usize,
     forgotten: Forgotten,
 }
 
 /// What a rewrite came to.
 struct Rewritten {
-    /// Old and new ids of what changed.
-    became: BTreeMap<CommitId, Option<CommitId>>,
+    number: u64,
     refs: Vec<(String, ObjectId)>,
+    /// What derived tables stood on, and stand on from now on.
+    states: Vec<(Vec<u8>, CommitId, Option<CommitId>)>,
+    objects: Vec<NewObject>,
     forgotten: Forgotten,
 }
 
 impl<'c> Rewrite<'c> {
-    fn new(core: &'c Core, plan: Plan, refs: &BTreeMap<String, RefState>) -> Result<Rewrite<'c>> {
+    fn new(
+        core: &'c Arc<Core>,
+        plan: Plan,
+        number: u64,
+        refs: &BTreeMap<String, RefState>,
+    ) -> Result<Rewrite<'c>> {
         let mut rewrite = Rewrite {
+            core,
             staging: Staging::new(core),
+            number,
             plan,
-            became: HashMap::new(),
-            trees: HashMap::new(),
-            fixed: BTreeSet::new(),
-            child_period: HashMap::new(),
+            found: Marks::default(),
+            fixed: Marks::default(),
+            changed: Marks::default(),
+            gone: Marks::default(),
+            has_child: Marks::default(),
+            superseded: Marks::default(),
             order: Vec::new(),
+            trees: HashMap::new(),
+            became: BTreeMap::new(),
+            staged_bytes: 0,
             forgotten: Forgotten::default(),
         };
         for (name, state) in refs {
             if let (true, Some(commit)) = (name != PURGES, target(core, state.id)?) {
-                rewrite.fixed.insert(commit);
+                let at = rewrite.number_of(commit)?;
+                rewrite.fixed.add(at);
                 rewrite.list(commit)?;
             }
         }
-        for at in 0..rewrite.order.len() {
-            let id = rewrite.order[at];
+        for id in std::mem::take(&mut rewrite.order) {
             rewrite.commit(id)?;
+            rewrite.flush_when_due()?;
         }
         Ok(rewrite)
+    }
+
+    fn number_of(&self, id: CommitId) -> Result<u64> {
+        Ok(self.core.object_entry(&id.0)?.ok_or(Error::Missing(id.0))?.number)
     }
 
     /// Lists a commit's history, parents first.
@@ -174,20 +208,25 @@ impl<'c> Rewrite<'c> {
                 self.order.push(id);
                 continue;
             }
-            if self.became.contains_key(&id) {
+            let at = self.number_of(id)?;
+            if !self.found.add(at) {
                 continue;
             }
-            self.became.insert(id, None);
             open.push((id, true));
-            let commit = self.staging.commit(id)?;
+            let commit = self.core.commit(id)?;
             let period = self.period(commit.committer.seconds);
-            if commit.parents.len() > 1 {
-                self.fixed.insert(id);
-                self.fixed.extend(&commit.parents);
+            let is_merge = commit.parents.len() > 1;
+            if is_merge {
+                self.fixed.add(at);
             }
             for parent in &commit.parents {
-                if self.child_period.insert(*parent, period).is_some() {
-                    self.fixed.insert(*parent);
+                let above = self.number_of(*parent)?;
+                let has_another = !self.has_child.add(above);
+                if is_merge || has_another {
+                    self.fixed.add(above);
+                }
+                if period != i64::MIN && self.period(self.core.commit(*parent)?.committer.seconds) == period {
+                    self.superseded.add(above);
                 }
                 open.push((*parent, false));
             }
@@ -209,33 +248,64 @@ impl<'c> Rewrite<'c> {
         }
     }
 
+    /// What stands in a commit's place.
+    fn became(&self, id: CommitId) -> Result<Option<CommitId>> {
+        let at = self.number_of(id)?;
+        if !self.found.has(at) || !self.changed.has(at) {
+            return Ok(Some(id));
+        }
+        if self.gone.has(at) {
+            return Ok(None);
+        }
+        if let Some(new) = self.became.get(&id) {
+            return Ok(Some(*new));
+        }
+        let value = self.core.engine.get(&keys::forgotten(&id.0))?;
+        value.map(|value| Ok(CommitId(ObjectId(Take(&value).array()?)))).transpose()
+    }
+
+    fn becomes(&mut self, id: CommitId, at: u64, new: Option<CommitId>) {
+        if new == Some(id) {
+            return;
+        }
+        self.changed.add(at);
+        match new {
+            Some(new) => drop(self.became.insert(id, new)),
+            None => drop(self.gone.add(at)),
+        }
+    }
+
     fn commit(&mut self, id: CommitId) -> Result<()> {
-        let commit = self.staging.commit(id)?;
+        let commit = self.core.commit(id)?;
+        let at = self.number_of(id)?;
         let mut parents: Vec<CommitId> = Vec::new();
         for parent in &commit.parents {
-            let new = self.became.get(parent).copied().flatten();
+            let new = self.became(*parent)?;
             parents.extend(new.filter(|new| !parents.contains(new)));
         }
-        let period = self.period(commit.committer.seconds);
-        let superseded = period != i64::MIN && self.child_period.get(&id) == Some(&period);
-        if superseded && !self.fixed.contains(&id) {
+        if self.superseded.has(at) && !self.fixed.has(at) {
             self.forgotten.commits += 1;
-            self.became.insert(id, parents.first().copied());
+            self.becomes(id, at, parents.first().copied());
             return Ok(());
         }
         let tree = match self.plan.purge.clone() {
             Some(path) => self.without(commit.tree, &path.components().collect::<Vec<_>>(), 0)?,
             None => Some(commit.tree),
         };
-        let tree = tree.map_or_else(|| self.staging.put_tree(&[], None), Ok)?;
+        let tree = tree.map_or_else(|| self.put_tree(&[]), Ok)?;
         if tree == commit.tree && parents == commit.parents {
-            self.became.insert(id, Some(id));
             return Ok(());
         }
         self.forgotten.rewritten += 1;
+        self.staged_bytes += 400;
         let new = self.staging.put_commit(&Commit { tree, parents, ..commit })?;
-        self.became.insert(id, Some(new));
+        self.becomes(id, at, Some(new));
         Ok(())
+    }
+
+    fn put_tree(&mut self, entries: &[RawEntry]) -> Result<ObjectId> {
+        self.staged_bytes += entries.iter().map(|entry| entry.name.len() + 60).sum::<usize>() + 200;
+        self.staging.put_tree(entries, None)
     }
 
     /// A tree without a path, remembered for the next commit.
@@ -243,7 +313,7 @@ impl<'c> Rewrite<'c> {
         if let Some(known) = self.trees.get(&(tree, depth)) {
             return Ok(*known);
         }
-        let mut entries = self.staging.tree(Some(tree))?;
+        let mut entries = self.core.tree(&tree)?;
         let at = entries
             .iter()
             .position(|entry| Some(&&entry.name[..]) == path.get(depth).as_ref().map(|name| *name));
@@ -261,24 +331,40 @@ impl<'c> Rewrite<'c> {
                 Some(id) if id == entries[at].id => {}
                 Some(id) => {
                     entries[at].id = id;
-                    result = Some(self.staging.put_tree(&entries, None)?);
+                    result = Some(self.put_tree(&entries)?);
                 }
                 None => {
                     entries.remove(at);
-                    result =
-                        if entries.is_empty() { None } else { Some(self.staging.put_tree(&entries, None)?) };
+                    result = if entries.is_empty() { None } else { Some(self.put_tree(&entries)?) };
                 }
             }
+        }
+        if self.trees.len() >= TREES_MAX {
+            self.trees.clear();
         }
         self.trees.insert((tree, depth), result);
         Ok(result)
     }
 
-    fn finish(
-        mut self,
-        refs: &BTreeMap<String, RefState>,
-    ) -> Result<(Vec<crate::engine::NewObject>, Rewritten)> {
+    /// Writes what was made so far. Nobody sees it; of what commits became nobody asks as long as they are there.
+    fn flush_when_due(&mut self) -> Result<()> {
+        if self.staged_bytes < STAGED_BYTES_MAX && self.became.len() < BECAME_MAX {
+            return Ok(());
+        }
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let objects = std::mem::replace(&mut self.staging, Staging::new(self.core)).finish().0;
+        let edit = |(old, new): (CommitId, CommitId)| (keys::forgotten(&old.0), Some(new.0.0.to_vec()));
+        let edits = std::mem::take(&mut self.became).into_iter().map(edit).collect();
+        self.staged_bytes = 0;
+        self.core.engine.write_unflushed(Batch { objects, edits, quarantine: Some(self.number) })
+    }
+
+    fn finish(mut self, refs: &BTreeMap<String, RefState>) -> Result<Rewritten> {
         let mut moved = Vec::new();
+        self.flush()?;
         for (name, state) in refs {
             if name == PURGES {
                 continue;
@@ -288,16 +374,26 @@ impl<'c> Rewrite<'c> {
                 moved.push((name.clone(), new));
             }
         }
-        let changed = self.became.into_iter().filter(|(old, new)| Some(*old) != *new);
-        let rewritten = Rewritten { became: changed.collect(), refs: moved, forgotten: self.forgotten };
-        Ok((self.staging.finish().0, rewritten))
+        let mut tables = Vec::new();
+        self.core.each(b"a", |key, value| {
+            tables.push((key.to_vec(), CommitId(ObjectId(Take(value).array()?))));
+            Ok(())
+        })?;
+        let mut states = Vec::new();
+        for (key, commit) in tables {
+            let is_there = self.core.object_entry(&commit.0)?.is_some();
+            let new = if is_there { self.became(commit)? } else { None };
+            states.push((key, commit, new));
+        }
+        let objects = self.staging.finish().0;
+        Ok(Rewritten { number: self.number, refs: moved, states, objects, forgotten: self.forgotten })
     }
 
     /// What a ref names from now on: a tag object is made again around its new target.
     fn rewritten_ref(&mut self, id: ObjectId) -> Result<ObjectId> {
-        let (kind, content) = self.staging.get(&id)?;
+        let (kind, content) = self.core.object(&id)?;
         match kind {
-            Kind::Commit => Ok(self.became.get(&CommitId(id)).copied().flatten().map_or(id, |new| new.0)),
+            Kind::Commit => Ok(self.became(CommitId(id))?.map_or(id, |new| new.0)),
             Kind::Tag => {
                 let tag = crate::Tag::parse(&content)?;
                 let target = self.rewritten_ref(tag.target)?;
@@ -326,24 +422,16 @@ fn target(core: &Core, mut id: ObjectId) -> Result<Option<CommitId>> {
 
 impl Rewritten {
     fn publish(self, group: &mut Group<'_>, plan: &Plan) -> Result<Forgotten> {
+        group.staging.adopt(self.objects)?;
+        group.publish_quarantine(self.number);
         for (name, id) in &self.refs {
             group.move_ref(name, Some(*id));
         }
-        let mut states = Vec::new();
-        group.staging.core.each(b"a", |key, value| {
-            states.push((key.to_vec(), CommitId(ObjectId(Take(value).array()?))));
-            Ok(())
-        })?;
-        for (key, commit) in states {
+        for (key, old, new) in self.states {
             if plan.purge.is_some() {
                 empty_table(group, &key)?;
-            } else if let Some(new) = self.became.get(&commit) {
-                group.edit(key, new.map(|new| new.0.0.to_vec()));
-            }
-        }
-        for (old, new) in &self.became {
-            if let Some(new) = new {
-                group.edit(keys::forgotten(&old.0), Some(new.0.0.to_vec()));
+            } else if new != Some(old) && group.value(&key)?.as_deref() == Some(&old.0.0[..]) {
+                group.edit(key, new.map(|commit| commit.0.0.to_vec()));
             }
         }
         if let (Some(path), Some(author)) = (&plan.purge, &plan.record) {
