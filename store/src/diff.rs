@@ -40,14 +40,26 @@ pub(crate) fn between(
     new: Option<ObjectId>,
     prefix: &TreePath,
 ) -> Result<Vec<Change>> {
-    let mut changes = Vec::new();
     let (old, new) = (core.lookup(old, prefix)?, core.lookup(new, prefix)?);
-    walk(core, prefix, old, new, &mut changes)?;
+    between_entries(&|id| core.tree(id), prefix, old, new)
+}
+
+/// The same between two entries, with trees read by the caller.
+pub(crate) fn between_entries(
+    read: &dyn Fn(&ObjectId) -> Result<Vec<RawEntry>>,
+    path: &TreePath,
+    old: Found,
+    new: Found,
+) -> Result<Vec<Change>> {
+    let mut changes = Vec::new();
+    walk(read, path, old, new, &mut changes)?;
     changes.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(changes)
 }
 
-fn walk(core: &Core, path: &TreePath, old: Found, new: Found, changes: &mut Vec<Change>) -> Result<()> {
+type Read<'r> = &'r dyn Fn(&ObjectId) -> Result<Vec<RawEntry>>;
+
+fn walk(tree: Read<'_>, path: &TreePath, old: Found, new: Found, changes: &mut Vec<Change>) -> Result<()> {
     if old == new {
         return Ok(());
     }
@@ -64,9 +76,9 @@ fn walk(core: &Core, path: &TreePath, old: Found, new: Found, changes: &mut Vec<
     if old.is_none() && new.is_none() {
         return Ok(());
     }
-    let read = |id: Option<ObjectId>| id.map_or(Ok(Vec::new()), |id| core.tree(&id));
+    let read = |id: Option<ObjectId>| id.map_or(Ok(Vec::new()), |id| tree(&id));
     for (name, old, new) in pair(&read(old)?, &read(new)?) {
-        walk(core, &path.child(name), old, new, changes)?;
+        walk(tree, &path.child(name), old, new, changes)?;
     }
     Ok(())
 }

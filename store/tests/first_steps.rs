@@ -156,6 +156,63 @@ fn a_change_follows_a_moved_file_and_a_revert_takes_it_back() -> Result<()> {
 }
 
 #[test]
+fn what_is_added_to_a_directory_follows_it_when_the_other_side_renamed_it() -> Result<()> {
+    for merge_into_mover in [false, true] {
+        let store = Store::create(MemoryDevice::new(), small())?;
+        let files =
+            [("mail/old/1", "one\n"), ("mail/old/2", "two\n"), ("mail/old/sub/3", "three\n"), ("x", "x")];
+        let root = write(&store, "main", &files)?;
+        let side = store.create_branch("side", root)?;
+        let mut change = side.begin()?;
+        change.rename("mail/old", "archive/new")?;
+        change.commit(ada(), "rename")?;
+        write(
+            &store,
+            "main",
+            &[("mail/old/4", "four"), ("mail/old/sub/5", "five"), ("mail/old/2", "two\nmore\n")],
+        )?;
+        let main = store.branch("main")?;
+        let (into, other) = if merge_into_mover { (&side, &main) } else { (&main, &side) };
+        let merged = into.merge(other.head().unwrap(), ada(), "merge")?;
+        assert!(merged.conflicts.is_empty(), "{:?}", merged.conflicts);
+        let snapshot = into.snapshot()?;
+        let paths: Vec<String> = snapshot.walk("")?.map(|entry| entry.unwrap().path.to_string()).collect();
+        let new = [
+            "archive/new/1",
+            "archive/new/2",
+            "archive/new/4",
+            "archive/new/sub/3",
+            "archive/new/sub/5",
+            "x",
+        ];
+        assert_eq!(paths, new);
+        assert_eq!(snapshot.read("archive/new/2")?.as_deref(), Some(&b"two\nmore\n"[..]));
+    }
+    Ok(())
+}
+
+#[test]
+fn criss_cross_histories_merge_also_where_files_were_removed() -> Result<()> {
+    let store = Store::create(MemoryDevice::new(), small())?;
+    let root = write(&store, "main", &[("a", "a\n"), ("b", "b\n"), ("c", "1\n2\n3\n4\n5\n")])?;
+    let (main, side) = (store.branch("main")?, store.create_branch("side", root)?);
+    let ours = write(&store, "main", &[("c", "one\n2\n3\n4\n5\n"), ("new", "n\n")])?;
+    let theirs = write(&store, "side", &[("c", "1\n2\n3\n4\nfive\n")])?;
+    main.merge(theirs, ada(), "cross")?;
+    side.merge(ours, ada(), "criss")?;
+    assert_eq!(store.merge_bases(main.head().unwrap(), side.head().unwrap())?.len(), 2);
+    write(&store, "main", &[("c", "one\n2\nthree\n4\nfive\n")])?;
+    let mut change = side.begin()?;
+    change.remove("c")?;
+    change.put("b", "changed\n")?;
+    change.commit(ada(), "remove")?;
+    let merged = main.merge(side.head().unwrap(), ada(), "merge")?;
+    assert_eq!(merged.conflicts.len(), 1, "{:?}", merged.conflicts);
+    assert_eq!(main.snapshot()?.read("b")?.as_deref(), Some(&b"changed\n"[..]));
+    Ok(())
+}
+
+#[test]
 fn watches_tell_everything_once_in_order() -> Result<()> {
     let store = Store::create(MemoryDevice::new(), small())?;
     let first = write(&store, "main", &[("in/a", "1")])?;

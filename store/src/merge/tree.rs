@@ -5,7 +5,7 @@ use git_wire::{Kind, ObjectId};
 use super::base::merge_bases;
 use super::conflict::{self, Conflict};
 use super::entry::{Found, files};
-use super::renames;
+use super::renames::{Moves, Vanished, followed};
 use crate::edits::{EditTree, sort_tree};
 use crate::object::{CommitId, Mode, RawEntry, Signature};
 use crate::staging::Staging;
@@ -34,6 +34,7 @@ pub(crate) struct Merger<'s, 'c> {
     pub virtually: bool,
     pub conflicts: Vec<Conflict>,
     removed: Vec<Removed>,
+    vanished: Vec<Vanished>,
     /// Some policy takes two equal changes for two.
     adds_up: bool,
 }
@@ -82,7 +83,15 @@ fn virtual_merge(
 impl<'s, 'c> Merger<'s, 'c> {
     pub fn new(staging: &'s mut Staging<'c>, sides: Sides, virtually: bool) -> Merger<'s, 'c> {
         let adds_up = staging.core.options.policies.add_up_below(&TreePath::root());
-        Merger { staging, sides, virtually, conflicts: Vec::new(), removed: Vec::new(), adds_up }
+        Merger {
+            staging,
+            sides,
+            virtually,
+            conflicts: Vec::new(),
+            removed: Vec::new(),
+            vanished: Vec::new(),
+            adds_up,
+        }
     }
 
     /// Merges two root trees. Conflicts are in the result, and listed.
@@ -96,8 +105,15 @@ impl<'s, 'c> Merger<'s, 'c> {
         let merged = self.entries(&TreePath::root(), root(base), root(ours), root(theirs))?;
         let mut tree = merged.map(|(_, id)| id);
         let mut edits = EditTree::default();
-        for removed in std::mem::take(&mut self.removed) {
-            self.moved_or_removed(&mut edits, removed, base, ours, theirs, tree)?;
+        let (removed, vanished) = (std::mem::take(&mut self.removed), std::mem::take(&mut self.vanished));
+        if !removed.is_empty() || !vanished.is_empty() {
+            let sides = [Moves::new(self.staging, base, ours)?, Moves::new(self.staging, base, theirs)?];
+            for removed in removed {
+                self.moved_or_removed(&mut edits, removed, &sides, tree)?;
+            }
+            for vanished in vanished {
+                self.follow(&mut edits, &vanished, &sides, tree)?;
+            }
         }
         for conflict in &self.conflicts {
             conflict::write(self.staging, &mut edits, conflict)?;
@@ -119,6 +135,7 @@ impl<'s, 'c> Merger<'s, 'c> {
         {
             return self.leaf(path, base.filter(|(mode, _)| *mode != Mode::Directory), ours, theirs);
         }
+        self.vanished.extend(Vanished::of(path, base, ours, theirs));
         // A file against a directory: the directory stays at the path, the file is kept as a conflict if it was changed.
         for (file, is_ours) in [(ours, true), (theirs, false)] {
             let changed = file.filter(|(mode, _)| *mode != Mode::Directory && file != base);
@@ -212,18 +229,37 @@ impl<'s, 'c> Merger<'s, 'c> {
         Ok(Some((Mode::Directory, self.staging.put_tree(&merged, before)?)))
     }
 
+    /// What one side added to a directory that the other one renamed goes where the directory went.
+    fn follow(
+        &mut self,
+        edits: &mut EditTree,
+        vanished: &Vanished,
+        [ours, theirs]: &[Moves; 2],
+        merged: Option<ObjectId>,
+    ) -> Result<()> {
+        let (mover, other) = if vanished.by_us { (ours, theirs) } else { (theirs, ours) };
+        let Some(target) = mover.directory(&vanished.path) else { return Ok(()) };
+        for added in other.added.iter().filter(|added| added.path.is_under(&vanished.path)) {
+            let to = followed(&added.path, &vanished.path, &target)?;
+            let stands = self.staging.lookup(merged, &added.path)? == Some((added.kind, added.id));
+            if stands && self.staging.lookup(merged, &to)?.is_none() {
+                edits.set(&added.path, None);
+                edits.set(&to, Some((added.kind, added.id)));
+            }
+        }
+        Ok(())
+    }
+
     /// A file that one side removed and the other one changed: if it was moved, the change follows it.
     fn moved_or_removed(
         &mut self,
         edits: &mut EditTree,
         removed: Removed,
-        base: Option<ObjectId>,
-        ours: Option<ObjectId>,
-        theirs: Option<ObjectId>,
+        [ours, theirs]: &[Moves; 2],
         merged: Option<ObjectId>,
     ) -> Result<()> {
         let mover = if removed.ours.is_none() { ours } else { theirs };
-        if let Some((to, entry)) = renames::target(self.staging, &removed, base, mover)? {
+        if let Some((to, entry)) = mover.file(self.staging, &removed)? {
             let changed = removed.ours.or(removed.theirs);
             let (ours, theirs) =
                 if removed.ours.is_none() { (Some(entry), changed) } else { (changed, Some(entry)) };
