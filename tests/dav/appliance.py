@@ -44,13 +44,17 @@ class Appliance:
     def url(self):
         return f"https://127.0.0.1:{self.port}"
 
-    def control(self, command, **args):
+    def control(self, command, input=None, progress=None, **args):
+        """Carries out a command: `input` goes in, what it tells on the way is put into `progress`."""
         with socket.socket(socket.AF_UNIX) as s:
-            s.settimeout(20)
+            s.settimeout(60)
             s.connect(str(self.dir / "data" / "control"))
-            s.sendall((json.dumps({"command": command, "args": args}) + "\n" + '{"end":true}\n').encode())
+            lines = [{"command": command, "args": args}, *({"input": piece} for piece in input or []), {"end": True}]
+            s.sendall("".join(json.dumps(line) + "\n" for line in lines).encode())
             for line in s.makefile():
                 answer = json.loads(line)
+                if "progress" in answer and progress is not None:
+                    progress.append(answer["progress"])
                 if "ok" in answer:
                     return answer["ok"]
                 if "error" in answer:

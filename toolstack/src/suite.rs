@@ -25,12 +25,12 @@ pub static SUITE: [Member; 4] = [
     Member {
         identity: &contacts::IDENTITY,
         run: |words| chassis::run_with(&contacts::IDENTITY, words, contacts::run),
-        part: None,
+        part: Some(contacts::PART),
     },
     Member {
         identity: &calendar::IDENTITY,
         run: |words| chassis::run_with(&calendar::IDENTITY, words, calendar::run),
-        part: None,
+        part: Some(calendar::PART),
     },
     Member {
         identity: &signpost_dns::IDENTITY,

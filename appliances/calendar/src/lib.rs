@@ -1,6 +1,10 @@
 //! CalDAV and the calendar on the web, over the store.
 
 mod editor;
+mod form;
+mod grid;
+mod instance;
+mod sheets;
 mod views;
 
 use chassis::http::Router;
@@ -8,7 +12,7 @@ use chassis::web::{Asset, NavItem};
 use chassis::{Chassis, Failure, Identity, Service};
 use dav::household::properties::Kind;
 use dav::http::Site;
-use dav::pages::{self, About};
+use dav::pages::{About, Routes};
 
 /// Who this appliance is.
 pub static IDENTITY: Identity = Identity {
@@ -25,7 +29,7 @@ static ABOUT: About = About {
     kind: Kind::Calendar,
     word: "calendar",
     end: "ics",
-    styles: &["calendar.css"],
+    styles: &["dav.css", "calendar.css", "grid.css", "colours.css"],
     nav: &[
         NavItem { path: "/", title: "Calendar" },
         NavItem { path: "/collections", title: "Calendars" },
@@ -41,46 +45,31 @@ static STYLES: &[Asset] = &[Asset {
     bytes: include_bytes!("../assets/calendar.css"),
 }];
 
+/// What this appliance adds to `nymote`.
+#[cfg(feature = "command")]
+pub static PART: chassis::command::Part = chassis::command::Part {
+    command: || dav::command::words(&ABOUT),
+    run: |matches, reach| Box::pin(dav::command::run(&ABOUT, matches, reach)),
+    register: |chassis| dav::commands::register(&Site::new(chassis)),
+};
+
 /// The life of the appliance: listens, says that it is ready, ends when it is told to.
 ///
 /// # Errors
 /// Whatever keeps it from starting.
 pub async fn run(chassis: Chassis) -> Result<(), Failure> {
-    let site = Site::new(&chassis);
-    chassis
-        .http(routes(&site).and(site.routes()).and(pages::routes(&site, &ABOUT)).and(Asset::routes(STYLES)))
-        .await?;
-    chassis.ready();
-    chassis.stopping().await;
-    Ok(())
+    dav::pages::life(chassis, &ABOUT, routes, STYLES).await
 }
 
 fn routes(site: &Site) -> Router {
-    let sites: [Site; 6] = std::array::from_fn(|_| site.clone());
-    let [a, b, c, d, e, f] = sites;
-    Router::new()
-        .get("/", move |request| {
-            let site = a.clone();
-            async move { views::page(&site, &request).await }
-        })
-        .get("/event/new", move |request| {
-            let site = b.clone();
-            async move { editor::new(&site, &request).await }
-        })
-        .post("/event/new", move |request| {
-            let site = c.clone();
-            async move { editor::create(&site, request).await }
-        })
-        .get("/event/{calendar}/{name}", move |request| {
-            let site = d.clone();
-            async move { editor::show(&site, &request).await }
-        })
-        .post("/event/{calendar}/{name}", move |request| {
-            let site = e.clone();
-            async move { editor::save(&site, request).await }
-        })
-        .post("/event/{calendar}/{name}/delete", move |request| {
-            let site = f.clone();
-            async move { editor::delete(&site, request).await }
-        })
+    Routes::of(site)
+        .get("/", views::page)
+        .get("/assets/grid.css", sheets::grid)
+        .get("/assets/colours.css", sheets::colours)
+        .get("/event/new", editor::new)
+        .post("/event/new", editor::create)
+        .get("/event/{calendar}/{name}", editor::show)
+        .post("/event/{calendar}/{name}", editor::save)
+        .post("/event/{calendar}/{name}/delete", editor::delete)
+        .done()
 }

@@ -1,7 +1,7 @@
 //! The calendar as month, week, day and agenda.
 
 use chassis::http::{Answer, Request};
-use dav::agenda::{Occurrence, between};
+use dav::agenda::{Occurrence, between, calendars};
 use dav::calendar::civil::{Civil, Day};
 use dav::calendar::words::MONTHS;
 use dav::http::Site;
@@ -10,13 +10,17 @@ use dav::pages::html::Html;
 use dav::path::encode;
 
 use crate::ABOUT;
+use crate::grid::grid;
 
-const WEEKDAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+pub const WEEKDAYS: [&str; 7] =
+    ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 /// Occurrences shown on one page.
 const SHOWN_MAX: usize = 2_000;
+/// Events that a day of the month shows; the rest is behind a link.
+const OF_DAY_MAX: usize = 5;
 
-pub async fn page(site: &Site, request: &Request) -> Answer {
-    let visitor = site.chassis.require(request).await?;
+pub async fn page(site: Site, request: Request) -> Answer {
+    let visitor = site.chassis.require(&request).await?;
     let account = &visitor.account().user;
     site.household().prepare(account).await.map_err(broken)?;
     let form = request.query_form();
@@ -34,7 +38,18 @@ pub async fn page(site: &Site, request: &Request) -> Answer {
     match view {
         "month" => month(day, (first, last), today, &found, &mut html),
         "agenda" => agenda(&found, &mut html),
-        _ => week((first, last), &found, &mut html),
+        _ => grid(first, last.0 - first.0, today, &found, &mut html),
+    }
+    let all = calendars(site.household(), account).map_err(broken)?;
+    if all.len() > 1 {
+        html.raw("<p class=\"quiet\">");
+        for (at, (owner, _, collection)) in all.iter().enumerate() {
+            let whose = if owner == account { String::new() } else { format!(" ({owner})") };
+            html.raw(&format!("<span class=\"dot of{at}\"></span>"))
+                .text(&format!("{}{whose}", collection.display_name()))
+                .raw(" &nbsp; ");
+        }
+        html.raw("</p>");
     }
     let mut page = ABOUT.page("Calendar", "/");
     page.wide = view != "agenda";
@@ -63,15 +78,18 @@ fn span(view: &str, day: Day) -> (Day, Day, Day, Day) {
 
 fn bar(view: &str, day: Day, today: Day, (before, after): (Day, Day), html: &mut Html) {
     let (year, month, of_month) = day.ymd();
+    let month = MONTHS[month as usize - 1];
     let title = match view {
-        "day" => {
-            format!("{}, {of_month} {} {year}", WEEKDAYS[day.weekday() as usize], MONTHS[month as usize - 1])
-        }
-        _ => format!("{} {year}", MONTHS[month as usize - 1]),
+        "day" => format!("{}, {of_month} {month} {year}", WEEKDAYS[day.weekday() as usize]),
+        _ => format!("{month} {year}"),
     };
     html.raw("<div class=\"bar\"><h1>").text(&title).raw("</h1>");
-    for (words, to) in [("← Earlier", before), ("Today", today), ("Later →", after)] {
-        html.raw(&format!("<a href=\"/?view={view}&amp;day={}\">{words}</a>", to.iso()));
+    for (words, label, to) in [("‹", "Earlier", before), ("Today", "Today", today), ("›", "Later", after)]
+    {
+        html.raw(&format!(
+            "<a href=\"/?view={view}&amp;day={}\" aria-label=\"{label}\">{words}</a>",
+            to.iso()
+        ));
     }
     for one in ["month", "week", "day", "agenda"] {
         let mark = if one == view { " aria-current=\"page\"" } else { "" };
@@ -82,52 +100,47 @@ fn bar(view: &str, day: Day, today: Day, (before, after): (Day, Day), html: &mut
             &one[1..]
         ));
     }
-    html.raw(&format!("<a href=\"/event/new?day={}\" accesskey=\"n\">New event</a></div>", day.iso()));
+    html.raw(&format!(
+        "<a class=\"button\" href=\"/event/new?day={}\" accesskey=\"n\">New event</a></div>",
+        day.iso()
+    ));
 }
 
 fn month(day: Day, (first, last): (Day, Day), today: Day, found: &[Occurrence], html: &mut Html) {
     html.raw("<div class=\"month\">");
     WEEKDAYS.iter().for_each(|name| {
-        html.raw("<b>").raw(name).raw("</b>");
+        html.raw("<b>").raw(&name[..3]).raw("</b>");
     });
     let (_, this_month, _) = day.ymd();
     for number in first.0..last.0 {
         let one = Day(number);
         let (_, month, of_month) = one.ymd();
         let on: Vec<&Occurrence> = found.iter().filter(|o| o.is_on(one)).collect();
-        let other = if month == this_month { "" } else { " other" };
-        let now = if one == today { " today" } else { "" };
-        let empty = if on.is_empty() { " empty" } else { "" };
-        html.raw(&format!("<div class=\"day{other}{now}{empty}\"><a class=\"number\" href=\"/?view=day&amp;day={}\" aria-label=\"{} {of_month} {}\">{of_month}</a>", one.iso(), WEEKDAYS[one.weekday() as usize], MONTHS[month as usize - 1]));
-        on.iter().take(6).for_each(|o| event(o, html));
-        if on.len() > 6 {
+        let classes: String = [
+            (month != this_month, " other"),
+            (one == today, " today"),
+            (on.is_empty(), " free"),
+            (one.weekday() > 4, " weekend"),
+        ]
+        .iter()
+        .filter(|(yes, _)| *yes)
+        .map(|(_, class)| *class)
+        .collect();
+        html.raw(&format!(
+            "<div class=\"day{classes}\"><a class=\"number\" href=\"/?view=day&amp;day={}\" aria-label=\"{} {of_month} {}\">{of_month}</a>",
+            one.iso(),
+            WEEKDAYS[one.weekday() as usize],
+            MONTHS[month as usize - 1]
+        ));
+        on.iter().take(OF_DAY_MAX).for_each(|o| event(o, html));
+        if on.len() > OF_DAY_MAX {
             html.raw(&format!(
-                "<a class=\"event\" href=\"/?view=day&amp;day={}\">{} more</a>",
+                "<a class=\"event more\" href=\"/?view=day&amp;day={}\">{} more</a>",
                 one.iso(),
-                on.len() - 6
+                on.len() - OF_DAY_MAX
             ));
         }
         html.raw("</div>");
-    }
-    html.raw("</div>");
-}
-
-fn week((first, last): (Day, Day), found: &[Occurrence], html: &mut Html) {
-    html.raw(if last.0 - first.0 > 1 { "<div class=\"week\">" } else { "<div>" });
-    for number in first.0..last.0 {
-        let one = Day(number);
-        let (_, month, of_month) = one.ymd();
-        html.raw(&format!(
-            "<section><h2>{} {of_month} {}</h2>",
-            &WEEKDAYS[one.weekday() as usize][..3],
-            &MONTHS[month as usize - 1][..3]
-        ));
-        let on: Vec<&Occurrence> = found.iter().filter(|o| o.is_on(one)).collect();
-        if on.is_empty() {
-            html.raw("<p class=\"quiet\">Nothing</p>");
-        }
-        on.iter().for_each(|o| event(o, html));
-        html.raw("</section>");
     }
     html.raw("</div>");
 }
@@ -137,29 +150,31 @@ fn agenda(found: &[Occurrence], html: &mut Html) {
         html.raw("<p class=\"empty\">Nothing in the next 90 days.</p>");
         return;
     }
-    html.raw("<ul class=\"list\">");
+    html.raw("<div class=\"agenda\">");
+    let mut day = None;
     for o in found {
-        let (_, month, of_month) = o.start.day().ymd();
-        html.raw("<li><div>").text(&format!(
-            "{} {of_month} {} {}",
-            &WEEKDAYS[o.start.day().weekday() as usize][..3],
-            &MONTHS[month as usize - 1][..3],
-            o.clock()
-        ));
-        html.raw("</div><div><a href=\"")
-            .raw(&path(o))
-            .raw("\">")
-            .text(&o.title)
-            .raw("</a> <span class=\"quiet\">")
-            .text(&o.location)
-            .raw("</span></div></li>");
+        if day != Some(o.start.day()) {
+            day = Some(o.start.day());
+            let (_, month, of_month) = o.start.day().ymd();
+            html.raw("<h2>").text(&format!(
+                "{}, {of_month} {}",
+                WEEKDAYS[o.start.day().weekday() as usize],
+                MONTHS[month as usize - 1]
+            ));
+            html.raw("</h2>");
+        }
+        let clock = if o.all_day { "all day".to_string() } else { o.clock() };
+        html.raw(&format!("<a class=\"event of{}{}\" href=\"", o.of, if o.all_day { " whole" } else { "" }));
+        html.raw(&path(o)).raw("\"><time>").raw(&clock).raw("</time><div>").text(&o.title);
+        html.raw(" <span>").text(&o.location).raw("</span></div></a>");
     }
-    html.raw("</ul>");
+    html.raw("</div>");
 }
 
-fn event(o: &Occurrence, html: &mut Html) {
-    html.raw("<a class=\"event\" href=\"")
-        .raw(&path(o))
+/// An event as a link of one line.
+pub fn event(o: &Occurrence, html: &mut Html) {
+    html.raw(&format!("<a class=\"event of{}{}\" href=\"", o.of, if o.all_day { " whole" } else { "" }));
+    html.raw(&path(o))
         .raw("\" title=\"")
         .text(&format!("{} {} {}", o.clock(), o.title, o.location))
         .raw("\">");
@@ -169,6 +184,8 @@ fn event(o: &Occurrence, html: &mut Html) {
     html.text(&o.title).raw(if o.recurs { " ↻</a>" } else { "</a>" });
 }
 
-fn path(o: &Occurrence) -> String {
-    format!("/event/{}/{}", encode(&o.calendar), encode(&o.name))
+/// Where an event is shown and edited; of a series, this instance. What others share is looked at as a file.
+pub fn path(o: &Occurrence) -> String {
+    let at = if o.key.is_empty() { String::new() } else { format!("?at={}", o.key) };
+    format!("/event/{}/{}{at}", encode(&o.calendar), encode(&o.name))
 }

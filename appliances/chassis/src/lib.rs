@@ -17,6 +17,8 @@ pub mod log;
 pub mod metrics;
 pub mod options;
 pub mod place;
+#[cfg(feature = "process")]
+mod process;
 pub mod run;
 pub mod seed;
 pub mod stop;

@@ -112,6 +112,8 @@ where
     R: Future<Output = Result<(), Failure>>,
 {
     let started = Instant::now();
+    #[cfg(feature = "process")]
+    crate::process::with_one_heap();
     let options = match Options::parse(words) {
         Ok(options) => options,
         Err(error) => {

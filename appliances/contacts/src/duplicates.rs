@@ -4,21 +4,22 @@ use std::collections::BTreeMap;
 
 use chassis::http::{Answer, Fault, Request, see_other};
 use content_lines::{Limits, merge as lines};
+use dav::card::person::Person;
 use dav::http::Site;
 use dav::pages::broken;
 use dav::pages::html::Html;
-use dav::path::href;
-use dav::server::Request as DavRequest;
+use dav::pages::object;
+use dav::reading::read;
 
 use crate::ABOUT;
-use crate::editor::{put, refuse};
+use crate::facts;
 use crate::people::{Entry, everybody};
 
 /// Pairs shown on one page.
 const SHOWN: usize = 50;
 
-pub async fn page(site: &Site, request: &Request) -> Answer {
-    let visitor = site.chassis.require(request).await?;
+pub async fn page(site: Site, request: Request) -> Answer {
+    let visitor = site.chassis.require(&request).await?;
     let view = site.household().view(&visitor.account().user).map_err(broken)?;
     let everybody = everybody(&view)?;
     let mut html = Html::default();
@@ -35,12 +36,7 @@ pub async fn page(site: &Site, request: &Request) -> Answer {
             .raw("</h2><p class=\"quiet\">")
             .text(why)
             .raw("</p>");
-        html.raw("<details><summary>Preview</summary><pre class=\"scroll\">");
-        match merged(&everybody[*a], &everybody[*b]) {
-            Some(card) => html.text(&String::from_utf8_lossy(&card)),
-            None => html.raw("They cannot be merged."),
-        };
-        html.raw("</pre></details>");
+        preview(&everybody[*a], &everybody[*b], &mut html);
         let fields = [("keep", place(&everybody[*a])), ("drop", place(&everybody[*b]))];
         let fields: Vec<(&str, &str)> = fields.iter().map(|(n, v)| (*n, v.as_str())).collect();
         html.button("/duplicates", &visitor.csrf(), "quiet", "Merge them", &fields).raw("</section>");
@@ -48,7 +44,7 @@ pub async fn page(site: &Site, request: &Request) -> Answer {
     site.chassis.page_of_html(Some(&visitor), &ABOUT.page("Duplicates", "/duplicates"), &html.0)
 }
 
-pub async fn merge(site: &Site, mut request: Request) -> Answer {
+pub async fn merge(site: Site, mut request: Request) -> Answer {
     let visitor = site.chassis.require(&request).await?;
     let form = site.chassis.form(&mut request, &visitor).await?;
     let account = visitor.account().user.clone();
@@ -61,12 +57,28 @@ pub async fn merge(site: &Site, mut request: Request) -> Answer {
     let card = merged(keep, gone).ok_or_else(|| Fault::bad_request("They cannot be merged."))?;
     let names = [keep.book.clone(), keep.name.clone()];
     let (_, member) = view.member(&names).ok_or_else(Fault::not_found)?;
-    put(site, &visitor, &request, &names, Some(&member.id.to_string()), card).await?;
-    let target = href(&account, &[gone.book.clone(), gone.name.clone()], false);
-    let asked =
-        DavRequest { now_ms: chassis::clock::now_ms(), ..DavRequest::new("DELETE", &target, &[], "") };
-    refuse(site.service.answer(&dav::pages::caller(&visitor, &request), &asked).await)?;
+    object::put(&site, &visitor, &request, &names, Some(&member.id.to_string()), card).await?;
+    object::delete(&site, &visitor, &request, &[gone.book.clone(), gone.name.clone()]).await?;
     Ok(see_other("/duplicates"))
+}
+
+/// Both cards in words, and what they become together.
+fn preview(keep: &Entry, gone: &Entry, html: &mut Html) {
+    let of = |one: &Entry| facts::facts(&one.card, &one.person);
+    let (ours, theirs) = (of(keep), of(gone));
+    html.raw("<div class=\"sides\"><div><h3>The first</h3>");
+    facts::list(&ours, |fact| !theirs.contains(fact), html);
+    html.raw("</div><div><h3>The second</h3>");
+    facts::list(&theirs, |fact| !ours.contains(fact), html);
+    html.raw("</div></div><details><summary>Merged they say</summary>");
+    let card = merged(keep, gone).and_then(|bytes| read(&bytes).ok()?.into_iter().next());
+    match card {
+        Some(card) => {
+            facts::list(&facts::facts(&card, &Person::of(&card)), |fact| !ours.contains(fact), html)
+        }
+        None => drop(html.raw("<p>They cannot be merged.</p>")),
+    }
+    html.raw("</details>");
 }
 
 fn place(one: &Entry) -> String {

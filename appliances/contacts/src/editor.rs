@@ -1,22 +1,23 @@
 //! A card as a form. Edits are line edits: what the form does not show stays as it was.
 
 use chassis::http::{Answer, Fault, Form, Request, see_other};
-use chassis::web::Visitor;
 use content_lines::{Document, Limits, Property};
 use dav::card::person::Person;
 use dav::household::properties::Kind;
 use dav::http::Site;
 use dav::pages::html::Html;
-use dav::pages::{broken, caller, fault};
-use dav::path::{encode, href};
+use dav::pages::object::{self, Object};
+use dav::pages::{broken, uploaded};
+use dav::path::encode;
 use dav::reading::{escape, read, split, unescape};
-use dav::server::Request as DavRequest;
 
 use crate::ABOUT;
-use crate::people::{Entry, face};
+use crate::facts;
+use crate::people::Entry;
+use crate::picture::{PHOTO_BYTES_MAX, face, with_photo};
 
-pub async fn new(site: &Site, request: &Request) -> Answer {
-    let visitor = site.chassis.require(request).await?;
+pub async fn new(site: Site, request: Request) -> Answer {
+    let visitor = site.chassis.require(&request).await?;
     let view = site.household().view(&visitor.account().user).map_err(broken)?;
     let books: Vec<(String, String)> = view
         .collections
@@ -34,125 +35,102 @@ pub async fn new(site: &Site, request: &Request) -> Answer {
     site.chassis.page_of_html(Some(&visitor), &ABOUT.page("New contact", "/"), &html.0)
 }
 
-pub async fn create(site: &Site, mut request: Request) -> Answer {
+pub async fn create(site: Site, mut request: Request) -> Answer {
     let visitor = site.chassis.require(&request).await?;
     let form = site.chassis.form(&mut request, &visitor).await?;
     let uid = chassis::accounts::new_token::<15>();
     let fresh = format!("BEGIN:VCARD\r\nVERSION:3.0\r\nUID:{uid}\r\nEND:VCARD\r\n");
     let bytes = edited(fresh.as_bytes(), &form)?;
     let names = [form.text("book").to_string(), format!("{uid}.vcf")];
-    put(site, &visitor, &request, &names, None, bytes).await?;
-    Ok(see_other(&format!("/card/{}/{}", encode(&names[0]), encode(&names[1]))))
+    object::put(&site, &visitor, &request, &names, None, bytes).await?;
+    Ok(see_other(&page_of(&names)))
 }
 
-pub async fn show(site: &Site, request: &Request) -> Answer {
-    let visitor = site.chassis.require(request).await?;
-    let view = site.household().view(&visitor.account().user).map_err(broken)?;
-    let names = [request.matched("book").to_string(), request.matched("name").to_string()];
-    let (book, member) = view.member(&names).ok_or_else(Fault::not_found)?;
-    let bytes = view.read(book, &names[1], member).map_err(broken)?;
-    let card = read(&bytes).ok().and_then(|all| all.into_iter().next()).ok_or_else(Fault::not_found)?;
+fn page_of(names: &[String; 2]) -> String {
+    format!("/card/{}/{}", encode(&names[0]), encode(&names[1]))
+}
+
+fn names_of(request: &Request) -> [String; 2] {
+    [request.matched("book").to_string(), request.matched("name").to_string()]
+}
+
+pub async fn show(site: Site, request: Request) -> Answer {
+    let visitor = site.chassis.require(&request).await?;
+    let object = Object::open(&site, &visitor, names_of(&request))?;
+    let card =
+        read(&object.bytes).ok().and_then(|all| all.into_iter().next()).ok_or_else(Fault::not_found)?;
     let one = Entry {
-        book: names[0].clone(),
-        name: names[1].clone(),
+        book: object.names[0].clone(),
+        name: object.names[1].clone(),
         person: Person::of(&card),
         card,
-        bytes: bytes.to_vec(),
+        bytes: object.bytes.to_vec(),
     };
-    let at = format!("/card/{}/{}", encode(&names[0]), encode(&names[1]));
-    let csrf = visitor.csrf();
+    let (at, csrf) = (page_of(&object.names), visitor.csrf());
     let mut html = Html::default();
-    html.raw("<div class=\"bar\">");
+    html.raw("<div class=\"person\">");
     face(&one, "large", &mut html);
     html.raw("<h1>").text(&one.person.name).raw("</h1></div>");
     if one.person.is_group {
-        html.raw("<h2>Members</h2><ul>");
-        for uid in &one.person.members {
-            let name = book.with_uid(uid).or_else(|| book.with_uid(&format!("urn:uuid:{uid}")));
-            match name.and_then(|name| Some((name, book.member(name)?))) {
-                Some((name, member)) => html
-                    .raw("<li><a href=\"/card/")
-                    .raw(&encode(&names[0]))
-                    .raw("/")
-                    .raw(&encode(name))
-                    .raw("\">")
-                    .text(&member.summary.title)
-                    .raw("</a></li>"),
-                None => html.raw("<li class=\"quiet\">").text(uid).raw("</li>"),
-            };
-        }
-        html.raw("</ul>");
+        members(&object, &one, &mut html);
     }
-    html.form(&at, &csrf, "").raw(&format!("<input type=\"hidden\" name=\"etag\" value=\"{}\">", member.id));
-    fields(&one.card, &mut html);
-    html.raw("<button>Save</button></form>");
-    html.button(&format!("{at}/delete"), &csrf, "danger", "Delete", &[]);
-    html.raw("<p><a href=\"/history?path=")
-        .raw(&encode(&book.member_path(&names[1], member)))
-        .raw("\">History of this card</a> · <a href=\"");
-    html.raw(&href(&visitor.account().user, &names, false)).raw("\">As vCard</a></p>");
+    facts::list(&facts::facts(&one.card, &one.person)[1..], |_| false, &mut html);
+    if object.is_writable() {
+        html.raw("<details><summary>Edit</summary>").form(&at, &csrf, "");
+        html.raw("<input type=\"hidden\" name=\"etag\" value=\"").text(&object.etag()).raw("\">");
+        fields(&one.card, &mut html);
+        html.raw("<button>Save</button></form></details><details><summary>Photo</summary>");
+        html.raw("<form method=\"post\" enctype=\"multipart/form-data\" action=\"")
+            .text(&at)
+            .raw("/photo?csrf=")
+            .raw(&csrf);
+        html.raw("\"><label>A picture of at most 1 MB; none takes the photo away<input type=\"file\" name=\"file\" accept=\"image/*\"></label><button class=\"quiet\">Set the photo</button></form></details>");
+    }
+    object::foot(&visitor, &object, &at, "card", &mut html);
     site.chassis.page_of_html(Some(&visitor), &ABOUT.page("Contact", "/"), &html.0)
 }
 
-pub async fn save(site: &Site, mut request: Request) -> Answer {
+fn members(object: &Object, one: &Entry, html: &mut Html) {
+    let book = &object.at.collection;
+    html.raw("<h2>Members</h2><ul class=\"rows\">");
+    for uid in &one.person.members {
+        let name = book.with_uid(uid).or_else(|| book.with_uid(&format!("urn:uuid:{uid}")));
+        match name.and_then(|name| Some((name, book.member(name)?))) {
+            Some((name, member)) => html
+                .raw("<li><a href=\"")
+                .text(&page_of(&[one.book.clone(), name.to_string()]))
+                .raw("\">")
+                .text(&member.summary.title)
+                .raw("</a></li>"),
+            None => html.raw("<li class=\"quiet\">").text(uid).raw("</li>"),
+        };
+    }
+    html.raw("</ul>");
+}
+
+pub async fn save(site: Site, mut request: Request) -> Answer {
     let visitor = site.chassis.require(&request).await?;
     let form = site.chassis.form(&mut request, &visitor).await?;
-    let names = [request.matched("book").to_string(), request.matched("name").to_string()];
-    let view = site.household().view(&visitor.account().user).map_err(broken)?;
-    let (book, member) = view.member(&names).ok_or_else(Fault::not_found)?;
-    let bytes = edited(&view.read(book, &names[1], member).map_err(broken)?, &form)?;
-    put(site, &visitor, &request, &names, Some(form.text("etag")), bytes).await?;
-    Ok(see_other(&format!("/card/{}/{}", encode(&names[0]), encode(&names[1]))))
+    let object = Object::open(&site, &visitor, names_of(&request))?;
+    let bytes = edited(&object.bytes, &form)?;
+    object::put(&site, &visitor, &request, &object.names, Some(form.text("etag")), bytes).await?;
+    Ok(see_other(&page_of(&object.names)))
 }
 
-pub async fn delete(site: &Site, mut request: Request) -> Answer {
+pub async fn set_photo(site: Site, mut request: Request) -> Answer {
+    let visitor = site.chassis.require(&request).await?;
+    let file = uploaded(&mut request, &visitor, PHOTO_BYTES_MAX).await?;
+    let object = Object::open(&site, &visitor, names_of(&request))?;
+    let bytes = with_photo(&object.bytes, &file)?;
+    object::put(&site, &visitor, &request, &object.names, Some(&object.etag()), bytes).await?;
+    Ok(see_other(&page_of(&object.names)))
+}
+
+pub async fn delete(site: Site, mut request: Request) -> Answer {
     let visitor = site.chassis.require(&request).await?;
     site.chassis.form(&mut request, &visitor).await?;
-    let names = [request.matched("book").to_string(), request.matched("name").to_string()];
-    let target = href(&visitor.account().user, &names, false);
-    let asked =
-        DavRequest { now_ms: chassis::clock::now_ms(), ..DavRequest::new("DELETE", &target, &[], "") };
-    refuse(site.service.answer(&caller(&visitor, &request), &asked).await)?;
+    object::delete(&site, &visitor, &request, &names_of(&request)).await?;
     Ok(see_other("/"))
-}
-
-/// Puts a card as any client would.
-pub async fn put(
-    site: &Site,
-    visitor: &Visitor,
-    request: &Request,
-    names: &[String; 2],
-    etag: Option<&str>,
-    bytes: Vec<u8>,
-) -> Result<(), Fault> {
-    let target = href(&visitor.account().user, names, false);
-    let tag = etag.map(|etag| format!("\"{etag}\""));
-    let fields: Vec<(&str, &str)> = match &tag {
-        Some(tag) => vec![("if-match", tag.as_str())],
-        None => vec![("if-none-match", "*")],
-    };
-    let asked =
-        DavRequest { now_ms: chassis::clock::now_ms(), ..DavRequest::new("PUT", &target, &fields, bytes) };
-    refuse(site.service.answer(&caller(visitor, request), &asked).await)
-}
-
-/// A refusal of the WebDAV server in words.
-pub fn refuse(answer: dav::server::Response) -> Result<(), Fault> {
-    if answer.status < 300 {
-        return Ok(());
-    }
-    let status = answer.status;
-    let text = String::from_utf8_lossy(&answer.into_bytes()).into_owned();
-    let why = match status {
-        412 => "somebody changed it meanwhile; go back, reload, and make your change again".to_string(),
-        _ => text
-            .split("<n:message xmlns:n=\"urn:nymote\">")
-            .nth(1)
-            .and_then(|t| t.split('<').next())
-            .unwrap_or(&text)
-            .to_string(),
-    };
-    Err(fault(dav::server::Fault::new(status, why)))
 }
 
 /// Properties that the form shows one by one, and how many at least.

@@ -2,14 +2,16 @@
 
 mod duplicates;
 mod editor;
+mod facts;
 mod people;
+mod picture;
 
 use chassis::http::Router;
 use chassis::web::{Asset, NavItem};
 use chassis::{Chassis, Failure, Identity, Service};
 use dav::household::properties::Kind;
 use dav::http::Site;
-use dav::pages::{self, About};
+use dav::pages::{About, Routes};
 
 /// Who this appliance is.
 pub static IDENTITY: Identity = Identity {
@@ -26,7 +28,7 @@ static ABOUT: About = About {
     kind: Kind::AddressBook,
     word: "address book",
     end: "vcf",
-    styles: &["contacts.css"],
+    styles: &["dav.css", "contacts.css"],
     nav: &[
         NavItem { path: "/", title: "People" },
         NavItem { path: "/birthdays", title: "Birthdays" },
@@ -44,62 +46,34 @@ static STYLES: &[Asset] = &[Asset {
     bytes: include_bytes!("../assets/contacts.css"),
 }];
 
+/// What this appliance adds to `nymote`.
+#[cfg(feature = "command")]
+pub static PART: chassis::command::Part = chassis::command::Part {
+    command: || dav::command::words(&ABOUT),
+    run: |matches, reach| Box::pin(dav::command::run(&ABOUT, matches, reach)),
+    register: |chassis| dav::commands::register(&Site::new(chassis)),
+};
+
 /// The life of the appliance: listens, says that it is ready, ends when it is told to.
 ///
 /// # Errors
 /// Whatever keeps it from starting.
 pub async fn run(chassis: Chassis) -> Result<(), Failure> {
-    let site = Site::new(&chassis);
-    chassis
-        .http(routes(&site).and(site.routes()).and(pages::routes(&site, &ABOUT)).and(Asset::routes(STYLES)))
-        .await?;
-    chassis.ready();
-    chassis.stopping().await;
-    Ok(())
+    dav::pages::life(chassis, &ABOUT, routes, STYLES).await
 }
 
 fn routes(site: &Site) -> Router {
-    let sites: [Site; 10] = std::array::from_fn(|_| site.clone());
-    let [a, b, c, d, e, f, g, h, i, j] = sites;
-    Router::new()
-        .get("/", move |request| {
-            let site = a.clone();
-            async move { people::list(&site, &request).await }
-        })
-        .get("/birthdays", move |request| {
-            let site = b.clone();
-            async move { people::birthdays(&site, &request).await }
-        })
-        .get("/photo/{book}/{name}", move |request| {
-            let site = c.clone();
-            async move { people::photo(&site, &request).await }
-        })
-        .get("/card/new", move |request| {
-            let site = d.clone();
-            async move { editor::new(&site, &request).await }
-        })
-        .post("/card/new", move |request| {
-            let site = e.clone();
-            async move { editor::create(&site, request).await }
-        })
-        .get("/card/{book}/{name}", move |request| {
-            let site = f.clone();
-            async move { editor::show(&site, &request).await }
-        })
-        .post("/card/{book}/{name}", move |request| {
-            let site = g.clone();
-            async move { editor::save(&site, request).await }
-        })
-        .post("/card/{book}/{name}/delete", move |request| {
-            let site = h.clone();
-            async move { editor::delete(&site, request).await }
-        })
-        .get("/duplicates", move |request| {
-            let site = i.clone();
-            async move { duplicates::page(&site, &request).await }
-        })
-        .post("/duplicates", move |request| {
-            let site = j.clone();
-            async move { duplicates::merge(&site, request).await }
-        })
+    Routes::of(site)
+        .get("/", people::list)
+        .get("/birthdays", people::birthdays)
+        .get("/photo/{book}/{name}", picture::photo)
+        .get("/card/new", editor::new)
+        .post("/card/new", editor::create)
+        .get("/card/{book}/{name}", editor::show)
+        .post("/card/{book}/{name}", editor::save)
+        .post("/card/{book}/{name}/photo", editor::set_photo)
+        .post("/card/{book}/{name}/delete", editor::delete)
+        .get("/duplicates", duplicates::page)
+        .post("/duplicates", duplicates::merge)
+        .done()
 }

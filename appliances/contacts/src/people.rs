@@ -1,7 +1,8 @@
 //! The list of people, search, groups, photos and birthdays.
 
-use base64::Engine as _;
-use chassis::http::{Answer, Fault, HeaderValue, Request, StatusCode, header, reply};
+use std::collections::BTreeMap;
+
+use chassis::http::{Answer, Fault, Request};
 use dav::calendar::civil::Civil;
 use dav::calendar::words::MONTHS;
 use dav::card::person::Person;
@@ -14,6 +15,7 @@ use dav::path::encode;
 use dav::reading::{Component, read};
 
 use crate::ABOUT;
+use crate::picture::face;
 
 /// Somebody in a book.
 pub struct Entry {
@@ -47,32 +49,84 @@ pub fn everybody(view: &View) -> Result<Vec<Entry>, Fault> {
     Ok(out)
 }
 
-pub async fn list(site: &Site, request: &Request) -> Answer {
-    let visitor = site.chassis.require(request).await?;
+pub async fn list(site: Site, request: Request) -> Answer {
+    let visitor = site.chassis.require(&request).await?;
     site.household().prepare(&visitor.account().user).await.map_err(broken)?;
     let view = site.household().view(&visitor.account().user).map_err(broken)?;
     let form = request.query_form();
     let (query, from) = (form.text("q").to_string(), form.text("from").parse::<usize>().unwrap_or(0));
-    let sought = query.to_lowercase();
+    let (sought, group) = (query.to_lowercase(), form.text("group").to_string());
     let everybody = everybody(&view)?;
-    let found: Vec<&Entry> = everybody.iter().filter(|one| sought.is_empty() || says(one, &sought)).collect();
+    let fits = |one: &&Entry| (sought.is_empty() || says(one, &sought)) && is_in(one, &group, &everybody);
+    let found: Vec<&Entry> = everybody.iter().filter(fits).collect();
     let mut html = Html::default();
-    html.raw("<div class=\"bar\"><h1>People</h1><a href=\"/card/new\" accesskey=\"n\">New contact</a></div>");
-    html.raw("<form method=\"get\" action=\"/\" class=\"inline\" role=\"search\">")
-        .input("Search", "q", "search", &query, "accesskey=\"s\"")
-        .raw("<button class=\"quiet\">Search</button></form>");
+    html.raw("<div class=\"bar\"><h1>People</h1><a class=\"button\" href=\"/card/new\" accesskey=\"n\">New contact</a></div>");
+    html.raw("<form method=\"get\" action=\"/\" class=\"search\" role=\"search\"><input name=\"q\" type=\"search\" aria-label=\"Search\" placeholder=\"Name, mail, number, note\" accesskey=\"s\" value=\"");
+    html.text(&query).raw("\"><button class=\"quiet\">Search</button></form>");
+    groups(&everybody, &group, &mut html);
     if found.is_empty() {
-        html.raw("<p class=\"empty\">")
-            .text(if sought.is_empty() { "Nobody yet." } else { "Nobody like that." })
-            .raw("</p>");
+        let words = if sought.is_empty() {
+            "Nobody yet. Add somebody, or import a .vcf file on the page Books."
+        } else {
+            "Nobody like that."
+        };
+        html.raw("<p class=\"empty\">").text(words).raw("</p>");
     }
     html.raw("<ul class=\"people\">");
-    found.iter().skip(from).take(PAGE).for_each(|one| row(one, &mut html));
+    let mut letter = String::new();
+    for one in found.iter().skip(from).take(PAGE) {
+        let own: String = one.person.sort.chars().take(1).flat_map(char::to_uppercase).collect();
+        if own != letter {
+            letter = own;
+            html.raw("<li class=\"letter\">").text(&letter).raw("</li>");
+        }
+        row(one, &mut html);
+    }
     html.raw("</ul>");
     if found.len() > from + PAGE {
-        html.raw(&format!("<p><a href=\"/?q={}&amp;from={}\">More</a></p>", encode(&query), from + PAGE));
+        let more = format!("/?q={}&group={}&from={}", encode(&query), encode(&group), from + PAGE);
+        html.raw("<p><a href=\"").text(&more).raw(&format!("\">{} more</a></p>", found.len() - from - PAGE));
     }
     site.chassis.page_of_html(Some(&visitor), &ABOUT.page("People", "/"), &html.0)
+}
+
+/// Whether somebody belongs to a group: a group card by its UID, a category by its name.
+fn is_in(one: &Entry, group: &str, everybody: &[Entry]) -> bool {
+    if group.is_empty() {
+        return true;
+    }
+    let uid = |entry: &Entry| {
+        entry.card.value("UID").unwrap_or_default().trim_start_matches("urn:uuid:").to_string()
+    };
+    match everybody.iter().find(|entry| entry.person.is_group && uid(entry) == group) {
+        Some(card) => card.person.members.contains(&uid(one)) || uid(one) == group,
+        None => one.person.categories.iter().any(|category| category == group),
+    }
+}
+
+/// Groups and categories to choose from.
+fn groups(everybody: &[Entry], chosen: &str, html: &mut Html) {
+    let mut known: BTreeMap<String, String> = BTreeMap::new();
+    for one in everybody {
+        if one.person.is_group {
+            let uid = one.card.value("UID").unwrap_or_default().trim_start_matches("urn:uuid:");
+            known.insert(one.person.name.clone(), uid.to_string());
+        }
+        one.person.categories.iter().for_each(|category| {
+            known.entry(category.clone()).or_insert_with(|| category.clone());
+        });
+    }
+    if known.is_empty() {
+        return;
+    }
+    html.raw("<nav class=\"chips\" aria-label=\"Groups\">");
+    for (name, group) in
+        std::iter::once(("Everybody", "")).chain(known.iter().map(|(n, g)| (n.as_str(), g.as_str()))).take(40)
+    {
+        let mark = if group == chosen { "\" aria-current=\"page\">" } else { "\">" };
+        html.raw("<a href=\"/?group=").raw(&encode(group)).raw(mark).text(name).raw("</a>");
+    }
+    html.raw("</nav>");
 }
 
 fn says(one: &Entry, sought: &str) -> bool {
@@ -102,55 +156,8 @@ fn row(one: &Entry, html: &mut Html) {
         .raw("</span></div></a></li>");
 }
 
-/// A photo, or the first letter.
-pub fn face(one: &Entry, class: &str, html: &mut Html) {
-    if picture(&one.card).is_some() {
-        html.raw(&format!(
-            "<img class=\"face {class}\" alt=\"\" loading=\"lazy\" src=\"/photo/{}/{}\">",
-            encode(&one.book),
-            encode(&one.name)
-        ));
-    } else {
-        let letter: String = one.person.name.chars().take(1).flat_map(char::to_uppercase).collect();
-        html.raw(&format!("<em class=\"face {class}\" aria-hidden=\"true\">")).text(&letter).raw("</em>");
-    }
-}
-
-/// The picture inside of a card: its media type and bytes. Links to elsewhere are not followed.
-fn picture(card: &Component) -> Option<(&'static str, Vec<u8>)> {
-    let photo = card.property("PHOTO")?;
-    let data = match photo.value.strip_prefix("data:") {
-        Some(uri) => uri.split_once(";base64,")?.1,
-        None if photo.parameter("ENCODING").is_some() => photo.value.as_str(),
-        None => return None,
-    };
-    let data: String = data.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-    let bytes = base64::engine::general_purpose::STANDARD.decode(data).ok()?;
-    let kind = match bytes.as_slice() {
-        [0xff, 0xd8, 0xff, ..] => "image/jpeg",
-        [0x89, b'P', b'N', b'G', ..] => "image/png",
-        [b'G', b'I', b'F', ..] => "image/gif",
-        [b'R', b'I', b'F', b'F', ..] => "image/webp",
-        _ => return None,
-    };
-    Some((kind, bytes))
-}
-
-pub async fn photo(site: &Site, request: &Request) -> Answer {
-    let visitor = site.chassis.require(request).await?;
-    let view = site.household().view(&visitor.account().user).map_err(broken)?;
-    let names = [request.matched("book").to_string(), request.matched("name").to_string()];
-    let (book, member) = view.member(&names).ok_or_else(Fault::not_found)?;
-    let bytes = view.read(book, &names[1], member).map_err(broken)?;
-    let card = read(&bytes).ok().and_then(|all| all.into_iter().next()).ok_or_else(Fault::not_found)?;
-    let (kind, bytes) = picture(&card).ok_or_else(Fault::not_found)?;
-    let mut response = reply(StatusCode::OK, kind, bytes);
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=3600"));
-    Ok(response)
-}
-
-pub async fn birthdays(site: &Site, request: &Request) -> Answer {
-    let visitor = site.chassis.require(request).await?;
+pub async fn birthdays(site: Site, request: Request) -> Answer {
+    let visitor = site.chassis.require(&request).await?;
     let view = site.household().view(&visitor.account().user).map_err(broken)?;
     let today = Civil((chassis::clock::now_ms() / 1000) as i64).day();
     let mut coming: Vec<_> = everybody(&view)?

@@ -1,5 +1,7 @@
 //! What takes place when, over all calendars of an account: for pages and commands.
 
+use std::sync::Arc;
+
 use crate::calendar::civil::{Civil, DAY_S, Day};
 use crate::calendar::occurs::Range;
 use crate::calendar::series::series_of;
@@ -14,10 +16,10 @@ use crate::reading::read;
 /// One time of an event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Occurrence {
-    /// The calendar's stored path.
+    /// The calendar's path as the account sees it; what others share is `owner~calendar`.
     pub calendar: String,
-    /// Its colour, `#RRGGBB`.
-    pub color: String,
+    /// The place of its calendar in [`calendars`].
+    pub of: usize,
     /// The object's name.
     pub name: String,
     /// SUMMARY.
@@ -32,6 +34,35 @@ pub struct Occurrence {
     pub all_day: bool,
     /// Whether it repeats.
     pub recurs: bool,
+    /// Which instance it is, as RECURRENCE-ID says it on the series' own clock; empty when it does not repeat.
+    pub key: String,
+}
+
+/// The colour of a calendar that has none.
+pub const USUAL_COLOUR: &str = "#2E6FBA";
+
+/// The calendars that an account sees, its own first: owner and calendar.
+pub fn calendars(
+    household: &Household,
+    account: &str,
+) -> store::Result<Vec<(String, Arc<View>, Arc<Collection>)>> {
+    let view = household.view(account)?;
+    let is_calendar = |c: &Arc<Collection>| c.properties.kind == Kind::Calendar;
+    let own = view.collections.values().filter(|c| is_calendar(c));
+    let mut out: Vec<_> = own.map(|c| (account.to_string(), view.clone(), c.clone())).collect();
+    for (owner, collection, _) in
+        household.shared_with(account).into_iter().filter(|(_, c, _)| is_calendar(c))
+    {
+        out.push((owner.clone(), household.view(&owner)?, collection));
+    }
+    Ok(out)
+}
+
+/// A collection's colour as CSS writes it.
+pub fn colour(collection: &Collection) -> &str {
+    let own = collection.properties.color.as_deref().and_then(|c| c.get(..7));
+    let is_colour = |c: &&str| c.starts_with('#') && c[1..].bytes().all(|b| b.is_ascii_hexdigit());
+    own.filter(is_colour).unwrap_or(USUAL_COLOUR)
 }
 
 /// The zone of an account: that of its first calendar that has one, else UTC.
@@ -55,13 +86,12 @@ pub fn between(
     let zone = zone_of(&view);
     let range = Range { from: zone.to_utc(from.midnight()), to: zone.to_utc(to.midnight()) };
     let mut out = Vec::new();
-    for collection in view.collections.values().filter(|c| c.properties.kind == Kind::Calendar) {
-        of_calendar(&view, collection, range, &zone, &mut out)?;
-    }
-    for (owner, collection, _) in household.shared_with(account) {
-        if collection.properties.kind == Kind::Calendar {
-            of_calendar(&*household.view(&owner)?, &collection, range, &zone, &mut out)?;
-        }
+    for (of, (owner, view, collection)) in calendars(household, account)?.iter().enumerate() {
+        let path = match owner == account {
+            true => collection.path.clone(),
+            false => crate::server::mount_name(owner, collection),
+        };
+        of_calendar(view, collection, (of, &path), range, &zone, &mut out)?;
     }
     out.sort_by(|a, b| (a.start, !a.all_day, &a.title).cmp(&(b.start, !b.all_day, &b.title)));
     out.truncate(most);
@@ -71,11 +101,11 @@ pub fn between(
 fn of_calendar(
     view: &View,
     collection: &Collection,
+    (of, path): (usize, &str),
     range: Range,
     zone: &Zone,
     out: &mut Vec<Occurrence>,
 ) -> store::Result<()> {
-    let color = collection.properties.color.as_deref().and_then(|c| c.get(..7)).unwrap_or("#2E6FBA");
     for (name, member) in collection.members() {
         if member.summary.kind != ObjectKind::Event || !member.summary.may_occur(range) {
             continue;
@@ -88,8 +118,8 @@ fn of_calendar(
                 let component = &calendar.components[instance.component];
                 let all_day = component.value("DTSTART").is_some_and(|start| start.len() == 8);
                 out.push(Occurrence {
-                    calendar: collection.path.clone(),
-                    color: color.to_string(),
+                    calendar: path.to_string(),
+                    of,
                     name: name.to_string(),
                     title: component
                         .text("SUMMARY")
@@ -100,6 +130,7 @@ fn of_calendar(
                     end: zone.to_local(instance.end),
                     all_day,
                     recurs: series.recurs(),
+                    key: instance.recurrence.map(Civil::basic).unwrap_or_default(),
                 });
             }
         }

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
 use chassis::Chassis;
 use chassis::http::{
     Answer, Body as HttpBody, Fault, HeaderName, HeaderValue, Method, Request as HttpRequest, Router,
@@ -10,7 +13,8 @@ use chassis::http::{
 
 use crate::activity::Activity;
 use crate::household::{Caller, Household};
-use crate::limits::{FILE_BYTES_MAX, OBJECT_BYTES_MAX, XML_BODY_BYTES_MAX};
+use crate::limits::{FILE_BYTES_MAX, LONG_AT_ONCE, OBJECT_BYTES_MAX, XML_BODY_BYTES_MAX};
+use crate::pages::Imports;
 use crate::server::{Body, Request, Response, Service};
 
 /// What the pages and the WebDAV routes of an appliance share.
@@ -22,6 +26,8 @@ pub struct Site {
     pub service: Service,
     /// Who read what, for the activity page.
     pub activity: Arc<Activity>,
+    /// Files that are taken in.
+    pub imports: Arc<Imports>,
 }
 
 impl Site {
@@ -31,7 +37,7 @@ impl Site {
         let names = move || accounts.all().iter().map(|account| account.user.clone()).collect();
         let household = Household::new(chassis.store().clone(), names);
         let service = Service { household, domain: chassis.domain().to_string() };
-        Site { chassis: chassis.clone(), service, activity: Arc::default() }
+        Site { chassis: chassis.clone(), service, activity: Arc::default(), imports: Arc::default() }
     }
 
     /// The trees.
@@ -92,7 +98,20 @@ impl Site {
             program: request.agent(),
         };
         let request = read_request(request).await?;
-        let response = self.service.answer(&caller, &request).await;
+        let (caller, request, response) = match request.is_long() {
+            false => {
+                let response = self.service.answer(&caller, &request).await;
+                (caller, request, response)
+            }
+            true => {
+                let (service, runtime) = (self.service.clone(), Handle::current());
+                let answering = aside(move || {
+                    let response = runtime.block_on(service.answer(&caller, &request));
+                    (caller, request, response)
+                });
+                answering.await?
+            }
+        };
         self.activity.saw(&caller, &request, response.status);
         to_http(response)
     }
@@ -151,17 +170,35 @@ pub fn to_http(response: Response) -> Answer {
     Ok(answer)
 }
 
-/// Pieces are made one by one between other requests: making one takes a millisecond or two, and the task gives way after
-/// each.
-fn streamed(pieces: Box<dyn Iterator<Item = String> + Send>) -> HttpBody {
+/// Pieces are made one by one as the client takes them, away from the threads on which other requests are answered.
+fn streamed(mut pieces: Box<dyn Iterator<Item = String> + Send>) -> HttpBody {
     let (sender, body) = HttpBody::stream(None);
     tokio::spawn(async move {
-        for piece in pieces {
-            if !piece.is_empty() && sender.send(piece).await.is_err() {
-                return;
+        loop {
+            let made = aside(move || {
+                let piece = pieces.next();
+                (pieces, piece)
+            });
+            match made.await {
+                Ok((rest, Some(piece))) => {
+                    pieces = rest;
+                    if !piece.is_empty() && sender.send(piece).await.is_err() {
+                        return;
+                    }
+                }
+                Ok((_, None)) => return,
+                Err(_) => return sender.fail(std::io::Error::other("the answer could not be made")).await,
             }
-            tokio::task::yield_now().await;
         }
     });
     body
+}
+
+/// Does long work on a thread of its own, a few at once; what is short goes on meanwhile.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
+    static PLACES: Semaphore = Semaphore::const_new(LONG_AT_ONCE);
+    let place = PLACES.acquire().await.map_err(Fault::internal)?;
+    let done = tokio::task::spawn_blocking(work).await.map_err(Fault::internal);
+    drop(place);
+    done
 }

@@ -4,6 +4,9 @@ pub mod activity;
 pub mod agenda;
 pub mod calendar;
 pub mod card;
+#[cfg(feature = "command")]
+pub mod command;
+pub mod commands;
 pub mod git;
 pub mod household;
 pub mod http;

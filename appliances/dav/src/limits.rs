@@ -55,6 +55,8 @@ pub const YEAR_MAX: i32 = 9999;
 /// Observances of one VTIMEZONE, and their RDATEs together.
 pub const OBSERVANCES_MAX: usize = 1_000;
 
+/// Long answers (reports, listings) that are made at the same time; more wait. Two processors are what a household has.
+pub const LONG_AT_ONCE: usize = 2;
 /// Resources that one PROPFIND or REPORT of depth 1 renders before it lets others run.
 pub const YIELD_EVERY: usize = 64;
 /// Octets gathered before a chunk of a streamed answer goes out.

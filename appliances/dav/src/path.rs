@@ -116,6 +116,18 @@ impl Place {
     }
 }
 
+impl Place {
+    /// Whether both name the same resource, with or without a slash at the end.
+    pub fn is_same(&self, other: &Place) -> bool {
+        match (self, other) {
+            (Place::In(account, names, _), Place::In(other_account, other_names, _)) => {
+                account == other_account && names == other_names
+            }
+            _ => self == other,
+        }
+    }
+}
+
 /// The path of an account's tree, or of something in it; collections end in a slash.
 pub fn href(account: &str, names: &[String], collection: bool) -> String {
     let mut out = String::from("/dav/");

@@ -1,5 +1,7 @@
 //! `text-match` of calendar and address book filters, and its collations (RFC 4790, RFC 5051).
 
+use icu_normalizer::DecomposingNormalizerBorrowed;
+
 use crate::xml::read::Element;
 
 /// A text-match.
@@ -93,8 +95,15 @@ impl Collation {
         match self {
             Collation::Octet => text.to_string(),
             Collation::AsciiCasemap => text.to_ascii_uppercase(),
-            // RFC 5051 maps to title case; upper then lower case folds the same letters together (ß, ς, ſ).
-            Collation::UnicodeCasemap => text.to_uppercase().to_lowercase(),
+            // RFC 5051 maps to title case and decomposes, compatibility forms included. Upper then lower case folds the
+            // same letters together, and a few more (ß and ss, ς and σ).
+            Collation::UnicodeCasemap => {
+                let folded = text.to_uppercase().to_lowercase();
+                match folded.is_ascii() {
+                    true => folded,
+                    false => DecomposingNormalizerBorrowed::new_nfkd().normalize(&folded).into_owned(),
+                }
+            }
         }
     }
 }
@@ -113,6 +122,12 @@ mod tests {
         assert!(matches("<t>caf</t>", "a CAFÉ"));
         assert!(!matches("<t>café</t>", "a CAFÉ"));
         assert!(matches("<t collation='i;unicode-casemap'>café STRASSE</t>", "CAFÉ straße"));
+        assert!(matches("<t collation='i;unicode-casemap'>cafe\u{301}</t>", "CAFÉ"), "RFC 5051: decomposed");
+        assert!(
+            matches("<t collation='i;unicode-casemap'>find</t>", "ﬁnder ＦＩＮＤ"),
+            "compatibility forms"
+        );
+        assert!(matches("<t collation='i;unicode-casemap'>한</t>", "\u{1112}\u{1161}\u{11ab}글"), "Hangul");
         assert!(!matches("<t collation='i;octet'>caf</t>", "CAF"));
         assert!(!matches("<t negate-condition='yes'>a</t>", "bab"));
         assert!(matches("<t match-type='starts-with'>b</t>", "Bab"));

@@ -7,6 +7,7 @@ use super::filter::time_range;
 use super::occurs::{Range, period};
 use super::series::{Bound, Instance, Series, series_of};
 use super::times::{Stamp, Zones};
+use super::timezones::ZonesWanted;
 use super::value::Written;
 use super::zone::Zone;
 use crate::limits::REPORT_INSTANCES_MAX;
@@ -26,6 +27,8 @@ pub struct DataWanted {
     pub limit_recurrence: Option<Range>,
     /// `limit-freebusy-set`
     pub limit_freebusy: Option<Range>,
+    /// The field CalDAV-Timezones of RFC 7809.
+    pub zones: ZonesWanted,
 }
 
 /// Which parts of a component are wanted.
@@ -53,6 +56,7 @@ impl DataWanted {
             expand: range("expand")?,
             limit_recurrence: range("limit-recurrence-set")?,
             limit_freebusy: range("limit-freebusy-set")?,
+            zones: ZonesWanted::AsPut,
         })
     }
 
@@ -99,7 +103,7 @@ impl DataWanted {
             }
         }
         out.push_str("END:VCALENDAR\r\n");
-        Ok(Cow::Owned(out))
+        Ok(self.zones.applied(Cow::Owned(out)))
     }
 
     fn component(&self, bytes: &[u8], component: &Component, wanted: Option<&CompWanted>, out: &mut String) {

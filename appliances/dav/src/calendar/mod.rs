@@ -10,6 +10,7 @@ pub mod repeat;
 pub mod rule;
 pub mod series;
 pub mod times;
+pub mod timezones;
 pub mod value;
 mod windows;
 pub mod words;

@@ -152,6 +152,9 @@ fn instance_in(component: &Component, instance: &Instance, range: Range) -> bool
     let (start, end) = (instance.start, instance.end);
     match component.name.as_str() {
         "VTODO" if start == end => range.from <= start && range.to > start,
+        "VTODO" if component.property("DURATION").is_some() => {
+            range.from <= end && (range.to > start || range.to >= end)
+        }
         "VTODO" => (range.from < end || range.from <= start) && (range.to > start || range.to >= end),
         "VJOURNAL" => {
             let of_day = component

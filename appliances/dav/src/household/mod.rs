@@ -4,6 +4,7 @@
 pub mod names;
 pub mod policy;
 pub mod properties;
+mod purge;
 pub mod summary;
 pub mod view;
 
@@ -28,6 +29,8 @@ struct Inner {
     reserved: Mutex<HashSet<(String, String, String)>>,
     /// Account that a new account's collections were made for.
     prepared: Mutex<HashSet<String>>,
+    /// Held by whoever makes them: a second one must not go on before they are there.
+    preparing: tokio::sync::Mutex<()>,
 }
 
 /// Who asks: for histories, in words.
@@ -63,6 +66,7 @@ impl Household {
             views: Mutex::default(),
             reserved: Mutex::default(),
             prepared: Mutex::default(),
+            preparing: tokio::sync::Mutex::default(),
         }))
     }
 
@@ -113,7 +117,7 @@ impl Household {
                 let changes = snapshot.diff(&known.snapshot, "")?;
                 known.advanced(snapshot, &changes, &summarise)?
             }
-            _ => View::load(snapshot, None, &summarise)?,
+            _ => View::load(self.0.store.clone(), snapshot, None, &summarise)?,
         };
         let view = Arc::new(view);
         lock(&self.0.views).insert(account.to_string(), view.clone());
@@ -130,6 +134,7 @@ impl Household {
         if lock(&self.0.prepared).contains(account) {
             return Ok(());
         }
+        let _alone = self.0.preparing.lock().await;
         let branch = self.branch(account)?;
         if branch.head().is_none() {
             let mut change = branch.begin()?;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use store::{Change, CommitId, ObjectId, Snapshot};
+use store::{Change, CommitId, ObjectId, Snapshot, Store};
 
 use super::names::{self, COLLECTION_FILE, PROPERTIES_DIR};
 use super::properties::{Kind, Properties};
@@ -13,6 +13,7 @@ use super::summary::{ObjectKind, Summary};
 /// An account's tree.
 #[derive(Clone)]
 pub struct View {
+    store: Store,
     /// The files.
     pub snapshot: Snapshot,
     /// Collections by their stored path; the account's root is the empty path.
@@ -66,8 +67,13 @@ pub type Summarise<'a> = &'a dyn Fn(&Snapshot, &str, ObjectId, Kind) -> store::R
 
 impl View {
     /// Reads a whole tree; collections that `before` has with the same tree are taken from there.
-    pub fn load(snapshot: Snapshot, before: Option<&View>, summarise: Summarise<'_>) -> store::Result<View> {
-        let mut view = View { snapshot, collections: BTreeMap::new() };
+    pub fn load(
+        store: Store,
+        snapshot: Snapshot,
+        before: Option<&View>,
+        summarise: Summarise<'_>,
+    ) -> store::Result<View> {
+        let mut view = View { store, snapshot, collections: BTreeMap::new() };
         view.read_collection(String::new(), Vec::new(), view.snapshot.tree(), before, summarise)?;
         Ok(view)
     }
@@ -79,13 +85,15 @@ impl View {
         changes: &[Change],
         summarise: Summarise<'_>,
     ) -> store::Result<View> {
-        let mut view = View { snapshot, collections: self.collections.clone() };
+        let mut view = View { store: self.store.clone(), snapshot, collections: self.collections.clone() };
         let mut touched: Vec<String> = Vec::new();
         for change in changes {
             let path = change.path.to_str().into_owned();
             match self.belongs(&path) {
                 Belongs::Nothing => {}
-                Belongs::Collection => return View::load(view.snapshot, Some(self), summarise),
+                Belongs::Collection => {
+                    return View::load(view.store, view.snapshot, Some(self), summarise);
+                }
                 Belongs::Member(collection, stored) => {
                     let Some(known) = view.collections.get_mut(&collection) else { continue };
                     let kind = known.properties.kind;
@@ -134,10 +142,10 @@ impl View {
         self.collections.values().filter(move |c| c.names.starts_with(&parent.names))
     }
 
-    /// A member's bytes.
+    /// A member's bytes; by its id, since the view's snapshot keeps all that it names.
     pub fn read(&self, collection: &Collection, name: &str, member: &Member) -> store::Result<bytes::Bytes> {
-        let path = collection.member_path(name, member);
-        self.snapshot.read(&path)?.ok_or(store::Error::NotFound { what: path })
+        let missing = || store::Error::NotFound { what: collection.member_path(name, member) };
+        self.store.blob(&member.id)?.ok_or_else(missing)
     }
 
     /// Where a path of the tree belongs.

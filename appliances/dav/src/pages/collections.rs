@@ -7,14 +7,14 @@ use chassis::http::{Answer, Fault, Request, Router, see_other};
 use super::html::Html;
 use super::{About, broken, caller, fault};
 use crate::household::names::COLLECTION_FILE;
-use crate::household::properties::{Properties, Share};
+use crate::household::properties::{Kind, Properties, Share};
 use crate::household::view::{Collection, join};
 use crate::http::{Site, to_http};
 use crate::path::encode;
 use crate::server::{Fault as DavFault, Request as DavRequest};
 
 pub fn routes(site: &Site, about: &'static About) -> Router {
-    let (a, b, c, d) = (site.clone(), site.clone(), site.clone(), site.clone());
+    let (a, b, c, d, e) = (site.clone(), site.clone(), site.clone(), site.clone(), site.clone());
     Router::new()
         .get("/collections", move |request| {
             let site = a.clone();
@@ -28,9 +28,13 @@ pub fn routes(site: &Site, about: &'static About) -> Router {
             let site = c.clone();
             async move { export(&site, &request).await }
         })
+        .get("/imports/{id}", move |request| {
+            let site = e.clone();
+            async move { super::upload::progress(&site, about, &request).await }
+        })
         .post("/import/{name}", move |request| {
             let site = d.clone();
-            async move { super::import::import(&site, request).await }
+            async move { super::upload::import(&site, request).await }
         })
 }
 
@@ -45,8 +49,9 @@ async fn list(site: &Site, about: &'static About, request: &Request) -> Answer {
     if !imported.is_empty() {
         html.raw("<p class=\"note\" role=\"status\">").text(&imported).raw("</p>");
     }
-    for collection in view.collections.values().filter(|c| c.properties.kind == about.kind) {
-        one(site, about, &account, collection, &csrf, request, &mut html);
+    let own = view.collections.values().filter(|c| c.properties.kind == about.kind);
+    for (place, collection) in own.enumerate() {
+        one(site, about, &account, (place, collection), &csrf, request, &mut html);
     }
     let shared: Vec<_> = site
         .household()
@@ -68,11 +73,12 @@ async fn list(site: &Site, about: &'static About, request: &Request) -> Answer {
         }
         html.raw("</ul>");
     }
-    html.raw("<h2>One more</h2>")
+    html.raw("<section><h2>Take everything along</h2><p><a href=\"/everything.tar\">Download all collections</a> as files, each object as a device put it; or with its whole history by git, as the page <a href=\"/setup\">Set up</a> says.</p></section>");
+    html.raw("<section><h2>One more</h2>")
         .form("/collections", &csrf, "")
         .raw("<input type=\"hidden\" name=\"do\" value=\"make\">");
     html.input("Name", "name", "text", "", "required maxlength=\"80\"")
-        .raw("<button>Make it</button></form>");
+        .raw("<button>Make it</button></form></section>");
     site.chassis.page_of_html(Some(&visitor), &about.page("Collections", "/collections"), &html.0)
 }
 
@@ -80,25 +86,32 @@ fn one(
     site: &Site,
     about: &About,
     account: &str,
-    collection: &Arc<Collection>,
+    (place, collection): (usize, &Arc<Collection>),
     csrf: &str,
     request: &Request,
     html: &mut Html,
 ) {
     let (path, properties) = (&collection.path, &collection.properties);
     let color = properties.color.as_deref().and_then(|c| c.get(..7)).unwrap_or("#2E6FBA");
-    html.raw("<section class=\"collection\"><h2>")
-        .text(&collection.display_name())
-        .raw("</h2><p class=\"quiet\">");
-    html.text(&format!("{} objects", collection.count())).raw("</p>");
-    html.form("/collections", csrf, "inline")
+    html.raw("<section><h2>");
+    if about.kind == Kind::Calendar {
+        html.raw(&format!("<span class=\"dot of{place}\"></span>"));
+    }
+    html.text(&collection.display_name()).raw("</h2><p class=\"quiet\">");
+    let count = collection.count();
+    html.text(&format!("{count} {}", if count == 1 { "object" } else { "objects" })).raw("</p>");
+    let calendar = about.kind == Kind::Calendar;
+    html.form("/collections", csrf, if calendar { "inline colours" } else { "inline" })
         .raw(
             "<input type=\"hidden\" name=\"do\" value=\"name\"><input type=\"hidden\" name=\"path\" value=\"",
         )
         .text(path)
         .raw("\">");
     html.input("Name", "name", "text", &collection.display_name(), "required maxlength=\"80\"");
-    html.input("Colour", "color", "color", color, "").raw("<button class=\"quiet\">Save</button></form>");
+    if calendar {
+        html.input("Colour", "color", "color", color, "");
+    }
+    html.raw("<button class=\"quiet\">Save</button></form>");
     html.raw("<details><summary>Share in the household</summary>");
     for other in site.household().accounts().iter().filter(|other| *other != account) {
         let chosen = match properties.shares.get(other) {
@@ -189,8 +202,10 @@ async fn change(site: &Site, about: &'static About, mut request: Request) -> Ans
         let says = match what.as_str() {
             "name" => {
                 properties.name = Some(form.text("name").trim().chars().take(80).collect());
-                properties.color =
-                    Some(format!("{}FF", form.text("color").to_uppercase())).filter(|c| c.len() == 9);
+                if !form.text("color").is_empty() {
+                    properties.color =
+                        Some(format!("{}FF", form.text("color").to_uppercase())).filter(|c| c.len() == 9);
+                }
                 format!("“{name}” is called “{}” now", form.text("name").trim())
             }
             "share" => {

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use chassis::http::{Answer, Fault, Request, encode, see_other};
+use chassis::http::{Fault, Request};
+use chassis::web::Visitor;
 
-use super::{caller, fault};
 use crate::calendar::data::text_of;
 use crate::household::names::stored;
 use crate::household::properties::Kind;
 use crate::household::{Caller, Household, summarise_anew};
-use crate::http::Site;
 use crate::reading::read;
 use crate::server::Fault as DavFault;
 
@@ -130,26 +129,22 @@ pub async fn take(
     Ok(done.await?.0)
 }
 
-pub async fn import(site: &Site, mut request: Request) -> Answer {
-    let visitor = site.chassis.require(&request).await?;
+/// The file of a form that was sent with one; the form's secret stands in the query, since the body is not read as fields.
+pub async fn uploaded(request: &mut Request, visitor: &Visitor, limit: usize) -> Result<Vec<u8>, Fault> {
     let given = request.query_form().text("csrf").to_string();
     if !visitor.gave(&given) {
-        return Err(Fault::forbidden("This form is from another session."));
+        return Err(Fault::forbidden("This form is from another session.")
+            .advise("Go back, reload the page and send it again."));
     }
-    let body = request.bytes(64 << 20).await?;
+    // What stands around the file is small.
+    let body = request.bytes(limit + (64 << 10)).await?;
+    let none = || Fault::bad_request("There is no file in the form.");
     let boundary = request
         .header("content-type")
         .and_then(|t| t.split("boundary=").nth(1))
-        .map(|b| b.trim_matches('"').to_string());
-    let boundary = boundary.ok_or_else(|| Fault::bad_request("There is no file in the form."))?;
-    let file =
-        file_of(&body, &boundary).ok_or_else(|| Fault::bad_request("There is no file in the form."))?;
-    let path = request.matched("name").to_string();
-    let caller = caller(&visitor, &request);
-    let imported = take(site.household(), &caller, &path, file, chassis::clock::now_ms(), |_, _| ())
-        .await
-        .map_err(fault)?;
-    Ok(see_other(&format!("/collections?imported={}", encode(&imported.to_string()))))
+        .map(|b| b.trim_matches('"').to_string())
+        .ok_or_else(none)?;
+    file_of(&body, &boundary).map(<[u8]>::to_vec).ok_or_else(none)
 }
 
 /// The first part of a multipart form that has a file's name.

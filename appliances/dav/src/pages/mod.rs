@@ -1,11 +1,15 @@
 //! Pages that contacts and calendar share: collections, history with undo, conflicts, set-up of devices.
 
+mod archive;
 mod collections;
 mod conflicts;
 mod history;
 pub mod html;
 mod import;
+pub mod object;
+mod routes;
 mod setup;
+mod upload;
 
 use chassis::http::{Fault, Request, Router};
 use chassis::web::{NavItem, Page, Visitor};
@@ -15,7 +19,9 @@ use crate::household::properties::Kind;
 use crate::http::Site;
 use crate::server::Fault as DavFault;
 
-pub use import::{Imported, take};
+pub use import::{Imported, take, uploaded};
+pub use routes::{Routes, life};
+pub use upload::Imports;
 
 /// What an appliance's pages are about.
 #[derive(Clone, Copy)]
@@ -38,6 +44,8 @@ pub fn routes(site: &Site, about: &'static About) -> Router {
         .and(history::routes(site, about))
         .and(conflicts::routes(site, about))
         .and(setup::routes(site, about))
+        .and(object::routes(site))
+        .and(Routes::of(site).get("/everything.tar", archive::everything).done())
 }
 
 impl About {

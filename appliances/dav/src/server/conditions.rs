@@ -1,5 +1,6 @@
 //! Conditional requests (RFC 9110 section 13, RFC 4918 section 10.4), Depth, Prefer (RFC 8144).
 
+use crate::path::Place;
 use crate::server::Request;
 use crate::server::fault::Fault;
 
@@ -31,6 +32,11 @@ impl Depth {
 pub fn prefers_minimal(request: &Request) -> bool {
     prefers(request, "return=minimal")
         || request.get("brief").is_some_and(|b| b.trim().eq_ignore_ascii_case("t"))
+}
+
+/// Whether `Prefer: depth-noroot` was said: a listing leaves the collection itself out.
+pub fn prefers_no_root(request: &Request) -> bool {
+    prefers(request, "depth-noroot")
 }
 
 /// Whether `Prefer: return=representation` was said.
@@ -89,7 +95,32 @@ pub struct Conditions {
     pub matches: Option<Tags>,
     /// If-None-Match
     pub none_match: Option<Tags>,
-    lists: Option<String>,
+    lists: Lists,
+}
+
+/// The If field (RFC 4918 section 10.4).
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Lists {
+    Absent,
+    Unreadable,
+    AnyOf(Vec<List>),
+}
+
+/// One list of the If field: all of it must hold for the resource that it is about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct List {
+    /// The resource, when it is not the request's own.
+    about: Option<Place>,
+    /// The ETag of that resource.
+    other_etag: Option<String>,
+    /// Whether it is negated, and the ETag or the state token that is asked for.
+    terms: Vec<(bool, Term)>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Term {
+    Etag(String),
+    Token,
 }
 
 impl Conditions {
@@ -98,8 +129,22 @@ impl Conditions {
         Conditions {
             matches: Tags::parse(request.all("if-match")),
             none_match: Tags::parse(request.all("if-none-match")),
-            lists: request.get("if").map(str::to_string),
+            lists: match request.get("if") {
+                None => Lists::Absent,
+                Some(field) => lists(field, &request.target).map_or(Lists::Unreadable, Lists::AnyOf),
+            },
         }
+    }
+
+    /// Reads them, and looks up the ETags of the other resources that the If field is about.
+    pub fn with(request: &Request, etag_of: impl Fn(&Place) -> Option<String>) -> Conditions {
+        let mut conditions = Conditions::of(request);
+        if let Lists::AnyOf(lists) = &mut conditions.lists {
+            for list in lists {
+                list.other_etag = list.about.as_ref().and_then(&etag_of);
+            }
+        }
+        conditions
     }
 
     /// For a method that changes something.
@@ -111,8 +156,10 @@ impl Conditions {
             return Err(Fault::new(412, "there is something that If-None-Match excludes"));
         }
         match &self.lists {
-            Some(lists) if !any_list(lists, etag)? => Err(Fault::new(412, "no list of the If field is met")),
-            _ => Ok(()),
+            Lists::Absent => Ok(()),
+            Lists::Unreadable => Err(Fault::new(400, "the If field cannot be read")),
+            Lists::AnyOf(lists) if lists.iter().any(|list| list.holds(etag)) => Ok(()),
+            Lists::AnyOf(_) => Err(Fault::new(412, "no list of the If field is met")),
         }
     }
 
@@ -136,20 +183,30 @@ impl Conditions {
     }
 }
 
-/// RFC 4918 section 10.4: `(["etag"] Not <token>) (…)`, with or without a resource before each list. There are no
-/// locks, so that no state token holds.
-fn any_list(field: &str, etag: Option<&str>) -> Result<bool, Fault> {
-    let bad = || Fault::new(400, "the If field cannot be read");
-    let mut rest = field.trim();
-    let mut any = false;
+impl List {
+    /// There are no locks, so that no state token holds.
+    fn holds(&self, own_etag: Option<&str>) -> bool {
+        let etag = if self.about.is_some() { self.other_etag.as_deref() } else { own_etag };
+        self.terms.iter().all(|(not, term)| match term {
+            Term::Etag(wanted) => (etag == Some(wanted)) != *not,
+            Term::Token => *not,
+        })
+    }
+}
+
+/// RFC 4918 section 10.4: `(["etag"] Not <token>) (…)`, with or without a resource before the lists about it.
+fn lists(field: &str, target: &str) -> Option<Vec<List>> {
+    let own = Place::parse(target).ok();
+    let (mut rest, mut about, mut out) = (field.trim(), None, Vec::new());
     while !rest.is_empty() {
         if let Some(tagged) = rest.strip_prefix('<') {
-            let end = tagged.find('>').ok_or_else(bad)?;
-            rest = tagged[end + 1..].trim_start();
-            continue;
+            let (resource, after) = tagged.split_once('>')?;
+            let place = Place::parse(resource).ok()?;
+            about = Some(place).filter(|place| !own.as_ref().is_some_and(|own| place.is_same(own)));
+            rest = after.trim_start();
         }
-        let inside = rest.strip_prefix('(').ok_or_else(bad)?;
-        let (mut holds, mut at) = (true, inside.trim_start());
+        let mut at = rest.strip_prefix('(')?.trim_start();
+        let mut terms = Vec::new();
         loop {
             if let Some(after) = at.strip_prefix(')') {
                 rest = after.trim_start();
@@ -159,21 +216,23 @@ fn any_list(field: &str, etag: Option<&str>) -> Result<bool, Fault> {
             if not {
                 at = at[3..].trim_start();
             }
-            let (open, close) =
-                (at.chars().next().ok_or_else(bad)?, if at.starts_with('<') { '>' } else { ']' });
-            let end = at.find(close).ok_or_else(bad)?;
-            let value = at[1..end].trim();
-            let met = match open {
-                '[' => etag.is_some_and(|etag| value.trim_start_matches("W/").trim_matches('"') == etag),
-                '<' => false,
-                _ => return Err(bad()),
+            let (term, after) = match (at.strip_prefix('['), at.strip_prefix('<')) {
+                (Some(inside), _) => {
+                    let (tag, after) = inside.split_once(']')?;
+                    (Term::Etag(tag.trim().trim_start_matches("W/").trim_matches('"').to_string()), after)
+                }
+                (_, Some(inside)) => (Term::Token, inside.split_once('>')?.1),
+                _ => return None,
             };
-            holds &= met != not;
-            at = at[end + 1..].trim_start();
+            terms.push((not, term));
+            at = after.trim_start();
         }
-        any |= holds;
+        if terms.is_empty() {
+            return None;
+        }
+        out.push(List { about: about.clone(), other_etag: None, terms });
     }
-    Ok(any)
+    (!out.is_empty()).then_some(out)
 }
 
 #[cfg(test)]
@@ -199,11 +258,22 @@ mod tests {
 
     #[test]
     fn rfc4918_10_4_if() {
-        let met = |field: &str, etag| any_list(field, etag).map_err(|fault| fault.status);
-        assert_eq!(met("([\"a\"])", Some("a")), Ok(true));
-        assert_eq!(met("<http://x/y> ([\"b\"]) (Not <DAV:no-lock> [\"a\"])", Some("a")), Ok(true));
-        assert_eq!(met("(<urn:uuid:1>)", Some("a")), Ok(false));
-        assert_eq!(met("(nonsense)", Some("a")), Err(400));
-        assert_eq!(met("([\"a\"", Some("a")), Err(400));
+        let met = |field: &str, etag| {
+            let request = Request::new("PUT", "/dav/a/x", &[("If", field)], "");
+            let other =
+                |place: &Place| (*place == Place::parse("/dav/a/y").unwrap()).then(|| "y".to_string());
+            Conditions::with(&request, other).for_change(etag).map_err(|fault| fault.status)
+        };
+        assert_eq!(met("([\"a\"])", Some("a")), Ok(()));
+        assert_eq!(met("([\"b\"]) (Not <DAV:no-lock> [\"a\"])", Some("a")), Ok(()));
+        assert_eq!(met("<http://h/dav/a/x> ([\"a\"])", Some("a")), Ok(()));
+        assert_eq!(met("(<urn:uuid:1>)", Some("a")), Err(412));
+        // A list that names another resource is about that one.
+        assert_eq!(met("</dav/a/y> ([\"a\"])", Some("a")), Err(412));
+        assert_eq!(met("</dav/a/y> ([\"y\"])", Some("a")), Ok(()));
+        assert_eq!(met("</dav/a/z> (Not [\"y\"])", Some("a")), Ok(()));
+        for bad in ["(nonsense)", "([\"a\"", "", "<http://h/dav/a/x>", "()"] {
+            assert_eq!(met(bad, Some("a")), Err(400), "{bad}");
+        }
     }
 }

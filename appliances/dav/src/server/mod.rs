@@ -4,6 +4,7 @@ mod conditions;
 mod export;
 mod fault;
 mod make;
+mod media;
 mod object;
 mod offline;
 mod principals;
@@ -19,9 +20,10 @@ mod transfer;
 
 pub use export::{export_book, export_calendar};
 pub use fault::Fault;
+pub use object::thing;
 pub use offline::{Refused, refused_branch};
 pub use propfind::zone_of_text;
-pub use subject::Access;
+pub use subject::{Access, At, Subject, mount_name};
 
 use bytes::Bytes;
 
@@ -73,8 +75,9 @@ pub struct Service {
 /// What OPTIONS says is possible.
 const ALLOW: &str =
     "OPTIONS, GET, HEAD, POST, PUT, DELETE, COPY, MOVE, MKCOL, MKCALENDAR, PROPFIND, PROPPATCH, REPORT";
-/// The classes of RFC 4918, 3744, 4791, 6352, 5689, 5995 that are served.
-const CLASSES: &str = "1, 3, access-control, calendar-access, addressbook, extended-mkcol, add-member";
+/// The classes of RFC 4918, 3744, 4791, 7809, 6352, 5689, 5995 that are served.
+const CLASSES: &str =
+    "1, 3, access-control, calendar-access, calendar-no-timezone, addressbook, extended-mkcol, add-member";
 
 impl Request {
     /// A request made by hand.
@@ -100,23 +103,40 @@ impl Request {
         self.fields.iter().filter(move |(field, _)| field == name).map(|(_, value)| value.as_str())
     }
 
+    /// Whether the answer may take long: a report, or a listing of a collection.
+    pub fn is_long(&self) -> bool {
+        match self.method.as_str() {
+            "REPORT" => true,
+            "PROPFIND" => self.get("depth") != Some("0"),
+            "GET" | "HEAD" => self.target.ends_with('/'),
+            _ => false,
+        }
+    }
+
     /// Seconds since 1970.
     pub fn now(&self) -> i64 {
         (self.now_ms / 1000) as i64
     }
 
-    /// Whether the body is said to be XML, or nothing is said.
+    /// The media type of the body without parameters, in lower case.
+    fn media_type(&self) -> Option<String> {
+        let kind = self.get("content-type")?;
+        Some(kind.split(';').next().unwrap_or(kind).trim().to_ascii_lowercase())
+    }
+
+    /// The body as XML, whatever it is said to be. What is none is 400; a new collection's body of a type that is not
+    /// known is 415 (RFC 4918 section 9.3).
     fn xml_body(&self) -> Result<Option<crate::xml::read::Element>, Fault> {
         if self.body.is_empty() {
             return Ok(None);
         }
-        if let Some(kind) = self.get("content-type") {
-            let kind = kind.split(';').next().unwrap_or(kind).trim().to_ascii_lowercase();
-            if !kind.ends_with("/xml") && !kind.ends_with("+xml") {
-                return Err(Fault::new(415, format!("a body of {kind:?} is not read here, only XML")));
+        let said_xml = self.media_type().is_none_or(|kind| kind.ends_with("/xml") || kind.ends_with("+xml"));
+        match crate::xml::read::read(&self.body) {
+            Err(_) if !said_xml && self.method.starts_with("MK") => {
+                Err(Fault::new(415, "a body here is XML or not there"))
             }
+            read => Ok(Some(read?)),
         }
-        Ok(Some(crate::xml::read::read(&self.body)?))
     }
 }
 
@@ -124,6 +144,14 @@ impl Response {
     /// An empty answer.
     pub fn new(status: u16) -> Response {
         Response { status, fields: Vec::new(), body: Body::Whole(Bytes::new()) }
+    }
+
+    /// Says which preferences were followed (RFC 7240 section 3).
+    fn applied(&mut self, preferences: &[(bool, &str)]) {
+        let said: Vec<&str> = preferences.iter().filter(|(yes, _)| *yes).map(|(_, name)| *name).collect();
+        if !said.is_empty() {
+            self.header("preference-applied", said.join(", ")).header("vary", "Prefer");
+        }
     }
 
     /// An answer in XML.
@@ -146,6 +174,25 @@ impl Response {
             Body::Whole(bytes) => bytes,
             Body::Stream(pieces) => pieces.collect::<String>().into(),
         }
+    }
+
+    /// The body's pieces, made as they are asked for.
+    pub fn into_pieces(self) -> Box<dyn Iterator<Item = String> + Send> {
+        match self.body {
+            Body::Whole(bytes) => Box::new(std::iter::once(String::from_utf8_lossy(&bytes).into_owned())),
+            Body::Stream(pieces) => pieces,
+        }
+    }
+
+    /// Why it is a refusal, for people.
+    pub fn words(self) -> String {
+        if self.status == 412 {
+            return "somebody changed it meanwhile; go back, reload, and make your change again".into();
+        }
+        let text = String::from_utf8_lossy(&self.into_bytes()).into_owned();
+        let message =
+            text.split("<n:message xmlns:n=\"urn:nymote\">").nth(1).and_then(|t| t.split('<').next());
+        message.unwrap_or(&text).trim().to_string()
     }
 }
 
@@ -206,5 +253,7 @@ pub fn well_known() -> Response {
     response
 }
 
+#[cfg(test)]
+mod offline_tests;
 #[cfg(test)]
 mod tests;

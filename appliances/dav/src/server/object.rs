@@ -3,9 +3,11 @@
 use bytes::Bytes;
 
 use super::conditions::{Conditions, prefers_representation};
+use super::media;
 use super::properties::{content_type, http_date};
 use super::subject::{At, Found, Subject};
 use super::{Body, Fault, Request, Response, Service};
+use crate::calendar::timezones::{ZonesWanted, applied_to};
 use crate::household::names;
 use crate::household::properties::Kind;
 use crate::household::summary::{BadObject, ObjectKind, Summary};
@@ -41,6 +43,20 @@ impl Service {
                     response.header("content-type", "text/vcard; charset=utf-8").header("vary", "Accept");
                     response.body = Body::Whole(converted.into());
                     return Ok(response);
+                }
+                if let Some(field) = request.get("caldav-timezones")
+                    && !matches!(member.summary.kind, ObjectKind::File | ObjectKind::Card | ObjectKind::Group)
+                {
+                    let wanted = ZonesWanted::of(Some(field))
+                        .ok_or_else(|| Fault::new(400, "CalDAV-Timezones is T or F"))?;
+                    let object = applied_to(&bytes, wanted);
+                    if *object.as_bytes() != *bytes {
+                        response.fields.retain(|(name, _)| *name != "etag");
+                        response.header("content-type", content_type(&name, &member));
+                        response.header("vary", "CalDAV-Timezones");
+                        response.body = Body::Whole(object.into());
+                        return Ok(response);
+                    }
                 }
                 response.header("content-type", content_type(&name, &member));
                 // What somebody put is shown by no browser as a page of ours.
@@ -78,11 +94,12 @@ impl Service {
             return Err(Fault::new(405, "a collection is made by MKCOL"));
         }
         at.writable()?;
-        let summary = checked(&at.collection, &request.body, request.now())?;
+        let summary = media::checked_as(request, &at.collection)?;
         let done = self.put_object(caller, request, &at, &name, &summary).await;
         let put = match done {
             Err(fault) if fault.status == 412 => {
-                return self.put_offline(caller, request, &at, &name, &summary, fault).await;
+                let done = self.put_offline(caller, request, &at, &name, &summary, fault).await;
+                return self.with_representation(caller, request, place, done);
             }
             other => other?,
         };
@@ -104,6 +121,36 @@ impl Service {
         Ok(response)
     }
 
+    /// RFC 8144 section 3: who is refused by a condition and prefers a representation is given what stands there.
+    fn with_representation(
+        &self,
+        caller: &Caller,
+        request: &Request,
+        place: &Place,
+        done: Result<Response, Fault>,
+    ) -> Result<Response, Fault> {
+        match done {
+            Err(fault) if fault.status == 412 && prefers_representation(request) => {
+                let read = Request { fields: Vec::new(), ..request.clone() };
+                let mut response = self.get(caller, &read, place).map_err(|_| fault)?;
+                response.status = 412;
+                response.header("preference-applied", "return=representation");
+                response.header("content-location", self.resolve(&caller.account, place)?.href());
+                Ok(response)
+            }
+            done => done,
+        }
+    }
+
+    /// The conditions of a request that changes something.
+    pub(super) fn conditions(&self, account: &str, request: &Request) -> Conditions {
+        Conditions::with(request, |place| match self.resolve(account, place).ok()? {
+            Subject::Member(_, _, member) => Some(member.id.to_string()),
+            Subject::Collection(at) => at.collection.tree.map(|tree| tree.to_string()),
+            _ => None,
+        })
+    }
+
     async fn put_object(
         &self,
         caller: &Caller,
@@ -112,7 +159,7 @@ impl Service {
         name: &str,
         summary: &Summary,
     ) -> Result<Put, Fault> {
-        let conditions = Conditions::of(request);
+        let conditions = self.conditions(&caller.account, request);
         let path = at.collection.path.clone();
         // A member that has its UID already needs no reservation: the store compares what stands there.
         let has_it = at.collection.member(name).is_some_and(|member| member.summary.uid == summary.uid);
@@ -170,7 +217,7 @@ impl Service {
         if kind == Kind::Plain {
             return Err(Fault::new(405, "this collection has no DAV:add-member"));
         }
-        let summary = checked(&at.collection, &request.body, request.now())?;
+        let summary = media::checked_as(request, &at.collection)?;
         let end = if kind == Kind::Calendar { "ics" } else { "vcf" };
         let id = store::ObjectId::of(store::Kind::Blob, &request.body)
             .map_err(|e| Fault::new(400, e.to_string()))?;
@@ -198,7 +245,7 @@ impl Service {
         request: &Request,
         place: &Place,
     ) -> Result<Response, Fault> {
-        let conditions = Conditions::of(request);
+        let conditions = self.conditions(&caller.account, request);
         if request.get("depth").is_some_and(|depth| !depth.trim().eq_ignore_ascii_case("infinity"))
             && matches!(self.resolve(&caller.account, place)?, Subject::Collection(_))
         {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::conditions::{Depth, prefers_minimal};
+use super::conditions::{Depth, prefers_minimal, prefers_no_root};
 use super::properties::{ALLPROP, LIVE};
 use super::stream::{self, Members};
 use super::subject::{At, Subject};
@@ -95,17 +95,16 @@ impl Service {
             return Err(Fault::condition(403, "D:propfind-finite-depth", "ask with Depth 0 or 1"));
         }
         wanted.minimal = prefers_minimal(request);
-        let mut subjects: Box<dyn Iterator<Item = Subject> + Send> =
-            Box::new(std::iter::once(subject.clone()));
+        let without_root = depth == Depth::One && prefers_no_root(request);
+        let root = (!without_root).then(|| subject.clone());
+        let mut subjects: Box<dyn Iterator<Item = Subject> + Send> = Box::new(root.into_iter());
         if depth == Depth::One {
             subjects = Box::new(subjects.chain(self.inside(&caller.account, subject)));
         }
-        let minimal = wanted.minimal;
+        let applied = [(wanted.minimal, "return=minimal"), (without_root, "depth-noroot")];
         let body = self.multistatus(&caller.account, wanted, subjects, "</D:multistatus>");
         let mut response = Response::xml(207, body);
-        if minimal {
-            response.header("preference-applied", "return=minimal");
-        }
+        response.applied(&applied);
         Ok(response)
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::conditions::prefers_minimal;
 use super::properties::{SETTABLE, is_live};
 use super::subject::Subject;
 use super::{Body, Fault, Request, Response, Service};
@@ -148,6 +149,11 @@ impl Service {
         };
         if !refused.contains(&true) {
             self.apply(caller, &subject, &edits).await?;
+            if prefers_minimal(request) {
+                let mut response = Response::new(204);
+                response.applied(&[(true, "return=minimal")]);
+                return Ok(response);
+            }
         }
         Ok(answer(&subject, &edits, &refused))
     }

@@ -8,6 +8,7 @@ use store::ObjectId;
 
 use super::conditions::Depth;
 use super::propfind::{Wanted, default_zone, zone_of_text};
+use super::report::Report;
 use super::stream::{self, Members};
 use super::subject::{At, Found, Subject};
 use super::{Body, Fault, Response, Service};
@@ -35,16 +36,16 @@ const READY_MAX: usize = 6_000;
 impl Service {
     pub(super) fn calendar_query(
         &self,
-        caller: &str,
+        report: &Report<'_>,
         subject: &Subject,
-        root: &Element,
         depth: Depth,
     ) -> Result<Response, Fault> {
+        let Report { caller, root, .. } = *report;
         let filter = root
             .child(CALDAV, "filter")
             .ok_or_else(|| Fault::condition(403, "C:valid-filter", "a calendar-query has a filter"))?;
         let filter = CompFilter::of(filter).map_err(|bad| Fault::filter(&bad, true))?;
-        let wanted = Wanted::of(root)?;
+        let wanted = report.wanted()?;
         let zone = query_zone(root)?;
         let parts = calendar_members(subject, depth)?;
         let zone_for = move |at: &At| zone.clone().unwrap_or_else(|| default_zone(at));
@@ -115,17 +116,17 @@ impl Service {
 
     pub(super) fn addressbook_query(
         &self,
-        caller: &str,
+        report: &Report<'_>,
         subject: &Subject,
-        root: &Element,
     ) -> Result<Response, Fault> {
+        let Report { caller, root, .. } = *report;
         let filter = match root.child(CARDDAV, "filter") {
             Some(filter) => CardFilter::of(filter).map_err(|bad| Fault::filter(&bad, false))?,
             None => {
                 return Err(Fault::condition(403, "R:supported-filter", "an addressbook-query has a filter"));
             }
         };
-        let wanted = Wanted::of(root)?;
+        let wanted = report.wanted()?;
         let limit = root.child(CARDDAV, "limit").and_then(|limit| limit.child(CARDDAV, "nresults"));
         let limit = match limit {
             None => usize::MAX,
@@ -161,13 +162,9 @@ impl Service {
         ))
     }
 
-    pub(super) fn multiget(
-        &self,
-        caller: &str,
-        subject: &Subject,
-        root: &Element,
-    ) -> Result<Response, Fault> {
-        let wanted = Wanted::of(root)?;
+    pub(super) fn multiget(&self, report: &Report<'_>, subject: &Subject) -> Result<Response, Fault> {
+        let Report { caller, root, .. } = *report;
+        let wanted = report.wanted()?;
         let hrefs: Vec<String> = root.all(DAV, "href").map(|href| href.text.trim().to_string()).collect();
         if hrefs.len() > MULTIGET_HREFS_MAX {
             let why = format!("a multiget has at most {MULTIGET_HREFS_MAX} hrefs");
@@ -231,13 +228,7 @@ impl Service {
         Ok(Response::xml(207, body))
     }
 
-    pub(super) fn free_busy(
-        &self,
-        _caller: &str,
-        subject: &Subject,
-        root: &Element,
-        now: i64,
-    ) -> Result<Response, Fault> {
+    pub(super) fn free_busy(&self, subject: &Subject, root: &Element, now: i64) -> Result<Response, Fault> {
         let range =
             root.child(CALDAV, "time-range").ok_or_else(|| Fault::new(400, "there is no time-range"))?;
         let range = time_range(range).map_err(|bad| Fault::new(400, bad.to_string()))?;

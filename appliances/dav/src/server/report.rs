@@ -1,9 +1,10 @@
 //! REPORT: which one it is, and those that are about no particular kind of collection.
 
-use super::conditions::Depth;
+use super::conditions::{Depth, prefers_minimal};
 use super::propfind::Wanted;
 use super::subject::Subject;
 use super::{Body, Fault, Request, Response, Service};
+use crate::calendar::timezones::ZonesWanted;
 use crate::household::Caller;
 use crate::path::Place;
 use crate::xml::read::Element;
@@ -12,6 +13,30 @@ use crate::xml::{CALDAV, CARDDAV, DAV, Name};
 
 /// How deep expand-property follows hrefs.
 const EXPAND_DEPTH_MAX: usize = 3;
+
+/// A REPORT: who asks, and what.
+#[derive(Clone, Copy)]
+pub(super) struct Report<'a> {
+    /// The account that asks.
+    pub caller: &'a str,
+    /// The request.
+    pub request: &'a Request,
+    /// Its body.
+    pub root: &'a Element,
+}
+
+impl Report<'_> {
+    /// The properties and data that are wanted, preferences included.
+    pub fn wanted(&self) -> Result<Wanted, Fault> {
+        let mut wanted = Wanted::of(self.root)?;
+        wanted.minimal = prefers_minimal(self.request);
+        if let Some(data) = &mut wanted.calendar {
+            data.zones = ZonesWanted::of(self.request.get("caldav-timezones"))
+                .ok_or_else(|| Fault::new(400, "CalDAV-Timezones is T or F"))?;
+        }
+        Ok(wanted)
+    }
+}
 
 impl Service {
     pub(super) fn report(
@@ -23,37 +48,45 @@ impl Service {
         let root = request.xml_body()?.ok_or_else(|| Fault::new(400, "there is no body"))?;
         let subject = self.resolve(&caller.account, place)?;
         let account = &caller.account;
+        let report = Report { caller: account, request, root: &root };
+        let mut response = self.report_about(&report, subject)?;
+        response.applied(&[(response.status == 207 && prefers_minimal(request), "return=minimal")]);
+        Ok(response)
+    }
+
+    fn report_about(&self, report: &Report<'_>, subject: Subject) -> Result<Response, Fault> {
+        let Report { caller: account, request, root } = *report;
         let not_here =
             || Fault::condition(403, "D:supported-report", format!("{} is not served here", root.name()));
         match (root.ns.as_str(), root.local.as_str()) {
             (DAV, "sync-collection") => match subject {
-                Subject::Collection(at) => self.sync(account, at, &root),
+                Subject::Collection(at) => self.sync(report, at),
                 _ => Err(not_here()),
             },
             (DAV, "expand-property") => {
                 let mut out = Writer::document("D:multistatus");
-                self.expand(account, &subject, &root, EXPAND_DEPTH_MAX, &mut out);
+                self.expand(account, &subject, root, EXPAND_DEPTH_MAX, &mut out);
                 out.raw("</D:multistatus>");
                 Ok(Response::xml(207, Body::Whole(out.out.into())))
             }
-            (DAV, "principal-property-search") => self.principal_search(account, &root),
+            (DAV, "principal-property-search") => self.principal_search(account, root),
             (DAV, "principal-search-property-set") => Ok(super::principals::search_property_set()),
             (DAV, "principal-match") => {
-                let subjects = std::iter::once(Subject::Principal(account.clone()));
+                let subjects = std::iter::once(Subject::Principal(account.to_string()));
                 Ok(Response::xml(
                     207,
-                    self.multistatus(account, Wanted::of(&root)?, subjects, "</D:multistatus>"),
+                    self.multistatus(account, report.wanted()?, subjects, "</D:multistatus>"),
                 ))
             }
             (CALDAV, "calendar-query") => {
                 let depth = Depth::of(request, Depth::One)?;
-                self.calendar_query(account, &subject, &root, depth)
+                self.calendar_query(report, &subject, depth)
             }
             (CALDAV, "calendar-multiget") | (CARDDAV, "addressbook-multiget") => {
-                self.multiget(account, &subject, &root)
+                self.multiget(report, &subject)
             }
-            (CALDAV, "free-busy-query") => self.free_busy(account, &subject, &root, request.now()),
-            (CARDDAV, "addressbook-query") => self.addressbook_query(account, &subject, &root),
+            (CALDAV, "free-busy-query") => self.free_busy(&subject, root, request.now()),
+            (CARDDAV, "addressbook-query") => self.addressbook_query(report, &subject),
             _ => Err(not_here()),
         }
     }

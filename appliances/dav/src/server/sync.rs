@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use store::{CommitId, ObjectId};
 
-use super::propfind::Wanted;
+use super::report::Report;
 use super::stream;
 use super::subject::{At, Subject};
 use super::{Body, Fault, Response, Service};
@@ -14,7 +14,6 @@ use crate::household::names;
 use crate::household::view::{Belongs, Member, View};
 use crate::limits::REPORT_INSTANCES_MAX;
 use crate::xml::DAV;
-use crate::xml::read::Element;
 use crate::xml::write::Writer;
 
 /// The token of a collection that is as it was at a commit.
@@ -35,7 +34,8 @@ struct Token {
 type Changed = (String, Option<Member>);
 
 impl Service {
-    pub(super) fn sync(&self, caller: &str, at: At, root: &Element) -> Result<Response, Fault> {
+    pub(super) fn sync(&self, report: &Report<'_>, at: At) -> Result<Response, Fault> {
+        let Report { caller, root, .. } = *report;
         let level = root.child(DAV, "sync-level").map(|level| level.text.trim().to_string());
         match level.as_deref() {
             None | Some("1") => {}
@@ -57,7 +57,7 @@ impl Service {
                 }
             },
         };
-        let wanted = Wanted::of(root)?;
+        let wanted = report.wanted()?;
         let given = root.child(DAV, "sync-token").map(|t| t.text.trim().to_string()).unwrap_or_default();
         let invalid =
             || Fault::condition(403, "D:valid-sync-token", "this token is not known; begin anew without one");

@@ -3,8 +3,8 @@
 use super::*;
 use crate::xml::read::{Element, read};
 
-struct World {
-    service: Service,
+pub(super) struct World {
+    pub service: Service,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -12,8 +12,11 @@ const EVENT: &str = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nBEGIN:VEVENT\
 const CARD: &str = "BEGIN:VCARD\r\nVERSION:3.0\r\nUID:c1\r\nFN:Ada L\r\nN:L;Ada;;;\r\nEND:VCARD\r\n";
 
 impl World {
-    fn new() -> World {
-        let store = store::Store::create(store::MemoryDevice::new(), store::Options::new()).unwrap();
+    pub fn new() -> World {
+        World::over(store::Store::create(store::MemoryDevice::new(), store::Options::new()).unwrap())
+    }
+
+    pub fn over(store: store::Store) -> World {
         let household = Household::new(store, || vec!["anna".into(), "bob".into()]);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         World { service: Service { household, domain: "example.org".into() }, runtime }
@@ -32,11 +35,11 @@ impl World {
         self.runtime.block_on(self.service.answer(&caller, &request))
     }
 
-    fn ask(&self, method: &str, target: &str, fields: &[(&str, &str)], body: &str) -> Response {
+    pub fn ask(&self, method: &str, target: &str, fields: &[(&str, &str)], body: &str) -> Response {
         self.ask_as("anna", method, target, fields, body)
     }
 
-    fn put(&self, target: &str, body: &str) -> u16 {
+    pub fn put(&self, target: &str, body: &str) -> u16 {
         self.ask("PUT", target, &[], body).status
     }
 
@@ -45,7 +48,7 @@ impl World {
         response.fields.iter().find(|(name, _)| *name == "etag").unwrap().1.clone()
     }
 
-    fn text(&self, target: &str) -> String {
+    pub fn text(&self, target: &str) -> String {
         String::from_utf8(self.ask("GET", target, &[], "").into_bytes().to_vec()).unwrap()
     }
 
@@ -75,7 +78,7 @@ impl World {
         (status, condition.unwrap_or_default())
     }
 
-    fn sync(&self, target: &str, token: &str, limit: Option<usize>) -> (Vec<(String, bool)>, String) {
+    pub fn sync(&self, target: &str, token: &str, limit: Option<usize>) -> (Vec<(String, bool)>, String) {
         let limit = limit.map(|n| format!("<limit><nresults>{n}</nresults></limit>")).unwrap_or_default();
         let body = format!(
             "<sync-collection xmlns='DAV:'><sync-token>{token}</sync-token><sync-level>1</sync-level>{limit}<prop><getetag/></prop></sync-collection>"
@@ -348,4 +351,131 @@ fn collections_are_made_changed_copied_and_moved() {
     assert_eq!(world.ask("GET", "/dav/anna/files2/book/2.vcf", &[], "").status, 404);
     let added = world.ask("POST", "/dav/anna/contacts/?add-member", &[], &CARD.replace("c1", "c7"));
     assert_eq!((added.status, added.fields[0].1.as_str()), (201, "/dav/anna/contacts/c7.vcf"));
+}
+
+#[test]
+fn rfc8144_preferences() {
+    let world = World::new();
+    world.put("/dav/anna/calendar/a.ics", EVENT);
+    let field = |response: &Response, name: &str| {
+        response
+            .fields
+            .iter()
+            .find(|(own, _)| *own == name)
+            .map(|(_, value)| value.clone())
+            .unwrap_or_default()
+    };
+    let ask = "<propfind xmlns='DAV:' xmlns:x='urn:x'><prop><getetag/><x:none/></prop></propfind>";
+    let full = world.ask("PROPFIND", "/dav/anna/calendar/", &[("depth", "1")], ask).into_bytes();
+    assert!(String::from_utf8_lossy(&full).contains("404 Not Found"));
+    let fields = [("depth", "1"), ("prefer", "return=minimal, depth-noroot")];
+    let minimal = world.ask("PROPFIND", "/dav/anna/calendar/", &fields, ask);
+    assert_eq!(field(&minimal, "preference-applied"), "return=minimal, depth-noroot");
+    let text = String::from_utf8(minimal.into_bytes().to_vec()).unwrap();
+    assert!(!text.contains("404") && !text.contains("<D:href>/dav/anna/calendar/</D:href>"), "{text}");
+    let query = "<C:calendar-query xmlns='DAV:' xmlns:C='urn:ietf:params:xml:ns:caldav' xmlns:x='urn:x'><prop><getetag/><x:none/></prop><C:filter><C:comp-filter name='VCALENDAR'/></C:filter></C:calendar-query>";
+    let report =
+        world.ask("REPORT", "/dav/anna/calendar/", &[("depth", "1"), ("prefer", "return=minimal")], query);
+    assert_eq!(field(&report, "preference-applied"), "return=minimal");
+    assert!(!String::from_utf8_lossy(&report.into_bytes()).contains("404"));
+    let patch = "<propertyupdate xmlns='DAV:'><set><prop><displayname>Own</displayname></prop></set></propertyupdate>";
+    let patched = world.ask("PROPPATCH", "/dav/anna/calendar/", &[("prefer", "return=minimal")], patch);
+    assert_eq!((patched.status, field(&patched, "preference-applied").as_str()), (204, "return=minimal"));
+    let fields =
+        [("if-match", "\"0000000000000000000000000000000000000000\""), ("prefer", "return=representation")];
+    let refused = world.ask("PUT", "/dav/anna/calendar/a.ics", &fields, &EVENT.replace("Dentist", "Other"));
+    assert_eq!((refused.status, field(&refused, "etag")), (412, world.etag("/dav/anna/calendar/a.ics")));
+    assert_eq!(field(&refused, "content-location"), "/dav/anna/calendar/a.ics");
+    assert_eq!(refused.into_bytes(), EVENT);
+}
+
+#[test]
+fn media_types_of_bodies() {
+    let world = World::new();
+    let put = |target: &str, kind: &str, body: &str| {
+        let response = world.ask("PUT", target, &[("content-type", kind)], body);
+        let status = response.status;
+        let bytes = response.into_bytes();
+        let condition = read(&bytes).ok().and_then(|root| Some(root.children.first()?.local.clone()));
+        (status, condition.unwrap_or_default())
+    };
+    let (event, card) = ("/dav/anna/calendar/a.ics", "/dav/anna/contacts/a.vcf");
+    assert_eq!(put(event, "text/calendar; charset=utf-8", EVENT).0, 201);
+    assert_eq!(put(event, "application/octet-stream", EVENT).0, 204);
+    assert_eq!(put(event, "text/calendar", "nonsense"), (403, "valid-calendar-data".into()));
+    assert_eq!(put(event, "text/plain", "nonsense"), (403, "supported-calendar-data".into()));
+    assert_eq!(put(event, "application/calendar+json", EVENT), (403, "supported-calendar-data".into()));
+    assert_eq!(put(event, "text/vcard", CARD), (403, "supported-calendar-data".into()));
+    assert_eq!(put(card, "text/vcard", CARD).0, 201);
+    assert_eq!(put(card, "image/png", CARD), (403, "supported-address-data".into()));
+    // A body that is no XML is malformed, whatever it says of itself; a new collection's may be of an unknown type.
+    for kind in ["application/xml", "text/plain"] {
+        let fields = [("depth", "0"), ("content-type", kind)];
+        assert_eq!(world.ask("PROPFIND", "/dav/anna/", &fields, "<a").status, 400, "{kind}");
+    }
+    assert_eq!(world.ask("MKCOL", "/dav/anna/x/", &[("content-type", "text/plain")], "x").status, 415);
+    let fields = [("depth", "0"), ("content-type", "application/x-www-form-urlencoded")];
+    assert_eq!(
+        world.ask("PROPFIND", "/dav/anna/", &fields, "<propfind xmlns='DAV:'><allprop/></propfind>").status,
+        207
+    );
+}
+
+#[test]
+fn rfc7809_zones_by_reference() {
+    let world = World::new();
+    let zoned = EVENT
+        .replace("DTSTART:20240501T100000Z", "DTSTART;TZID=Europe/Berlin:20240501T100000")
+        .replace("DTEND:20240501T110000Z", "DTEND;TZID=Europe/Berlin:20240501T110000");
+    world.put("/dav/anna/calendar/a.ics", &zoned);
+    assert_eq!(world.text("/dav/anna/calendar/a.ics"), zoned);
+    let with = world.ask("GET", "/dav/anna/calendar/a.ics", &[("caldav-timezones", "T")], "");
+    assert!(with.fields.iter().all(|(name, _)| *name != "etag"), "not the bytes that the ETag names");
+    let with = String::from_utf8(with.into_bytes().to_vec()).unwrap();
+    assert!(with.contains("BEGIN:VTIMEZONE") && with.contains("TZID:Europe/Berlin"), "{with}");
+    world.put("/dav/anna/calendar/a.ics", &with);
+    let without = world.ask("GET", "/dav/anna/calendar/a.ics", &[("caldav-timezones", "F")], "").into_bytes();
+    assert_eq!(without, zoned);
+    let query = "<C:calendar-query xmlns='DAV:' xmlns:C='urn:ietf:params:xml:ns:caldav'><prop><C:calendar-data/></prop><C:filter><C:comp-filter name='VCALENDAR'/></C:filter></C:calendar-query>";
+    let report = world
+        .ask("REPORT", "/dav/anna/calendar/", &[("depth", "1"), ("caldav-timezones", "F")], query)
+        .into_bytes();
+    assert!(!String::from_utf8_lossy(&report).contains("VTIMEZONE"));
+    assert_eq!(
+        world.ask("GET", "/dav/anna/calendar/a.ics", &[("caldav-timezones", "perhaps")], "").status,
+        400
+    );
+    assert!(
+        world
+            .ask("OPTIONS", "/dav/anna/", &[], "")
+            .fields
+            .iter()
+            .any(|(_, v)| v.contains("calendar-no-timezone"))
+    );
+}
+
+#[test]
+fn purged_objects_are_in_no_commit() {
+    let world = World::new();
+    world.put("/dav/anna/calendar/a.ics", EVENT);
+    world.put("/dav/anna/calendar/b.ics", &EVENT.replace("UID:1", "UID:2"));
+    let (_, token) = world.sync("/dav/anna/calendar/", "", None);
+    let caller = Caller { account: "anna".into(), device: "page".into(), program: "test".into() };
+    let household = &world.service.household;
+    world.runtime.block_on(household.purge(&caller, "calendar", "a.ics")).unwrap();
+    assert_eq!(world.ask("GET", "/dav/anna/calendar/a.ics", &[], "").status, 404);
+    assert_eq!(world.ask("GET", "/dav/anna/calendar/b.ics", &[], "").status, 200);
+    for found in household.branch("anna").unwrap().history("").unwrap() {
+        let (id, _) = found.unwrap();
+        let all = household.store().snapshot_at(id).unwrap().walk("").unwrap();
+        assert!(all.map(Result::unwrap).all(|entry| entry.name() != "a.ics"));
+    }
+    let body = format!(
+        "<sync-collection xmlns='DAV:'><sync-token>{token}</sync-token><sync-level>1</sync-level><prop/></sync-collection>"
+    );
+    assert_eq!(world.condition("REPORT", "/dav/anna/calendar/", &body), (403, "valid-sync-token".into()));
+    // The same name in another account keeps both.
+    world.ask_as("bob", "PUT", "/dav/bob/calendar/b.ics", &[], EVENT);
+    let refused = world.runtime.block_on(household.purge(&caller, "calendar", "b.ics")).unwrap_err();
+    assert_eq!(refused.status, 409);
 }

@@ -1,6 +1,6 @@
 //! COPY and MOVE, of files and of collections with all that is in them.
 
-use super::conditions::{Conditions, Depth};
+use super::conditions::Depth;
 use super::object::{checked, thing, uid_is_free};
 use super::subject::{At, Found, Subject};
 use super::{Fault, Request, Response, Service};
@@ -88,7 +88,7 @@ impl Service {
         if moves {
             from.writable()?;
         }
-        let conditions = Conditions::of(request);
+        let conditions = self.conditions(&caller.account, request);
         let stored_to = names::stored(to_name).map_err(|bad| Fault::new(403, bad.to_string()))?;
         let stored_from = names::stored(from_name).map_err(|bad| Fault::new(403, bad.to_string()))?;
         let bytes = {

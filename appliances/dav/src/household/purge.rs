@@ -1,0 +1,38 @@
+//! Deleting for good: an object leaves the tree, and then every commit that ever held it.
+
+use super::{Caller, Household, lock};
+use crate::server::Fault;
+
+impl Household {
+    /// Takes an object out of its account's tree and out of all history. The sync tokens of the account are void afterwards: its
+    /// commits are others.
+    pub async fn purge(&self, caller: &Caller, collection: &str, name: &str) -> Result<(), Fault> {
+        let account = caller.account.clone();
+        let view = self.view(&account)?;
+        let known = view.collections.get(collection).ok_or_else(Fault::not_found)?;
+        let member = known.member(name).ok_or_else(Fault::not_found)?;
+        let path = known.member_path(name, member);
+        // The store purges a path from every branch; another account may have an object at the same one.
+        for other in self.accounts().into_iter().filter(|other| *other != account) {
+            if self.view(&other)?.snapshot.entry(&path)?.is_some() {
+                let why = format!("{other} has an object of the same name; it can be deleted, not purged");
+                return Err(Fault::new(409, why));
+            }
+        }
+        let title = crate::server::thing(&member.summary, name);
+        drop(view);
+        let removed = self.change(&account, caller, |_, change| {
+            change.remove(&path)?;
+            Ok::<_, Fault>(((), "An object deleted for good".to_string()))
+        });
+        removed.await?;
+        // What is held in memory would keep the old trees alive.
+        lock(&self.0.views).clear();
+        let (store, author) = (self.0.store.clone(), caller.author());
+        let purged = tokio::task::spawn_blocking(move || store.purge(&path, author)).await;
+        lock(&self.0.views).clear();
+        purged.map_err(|_| Fault::new(500, "the purge broke off"))??;
+        tracing::info!(account, object = title, "purged");
+        Ok(())
+    }
+}
