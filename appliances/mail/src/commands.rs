@@ -39,6 +39,8 @@ pub fn register(post: &Arc<Post>) {
         let id: Id = call.args()?;
         serde_json::to_value(post.trace.of(&id.id)).map_err(CommandError::from_error)
     });
+    add(post, "mail.accounts", accounts);
+    add(post, "mail.special", special);
     add(post, "mail.settings", settings);
     add(post, "alias.list", |post, _| async move {
         serde_json::to_value(&post.settings().aliases).map_err(CommandError::from_error)
@@ -92,6 +94,41 @@ async fn settings(post: Arc<Post>, call: Call) -> Outcome {
     };
     post.take_settings(shown.clone());
     serde_json::to_value(shown).map_err(CommandError::from_error)
+}
+
+/// Every account with what it holds, and how it goes with another server that holds it too.
+async fn accounts(post: Arc<Post>, _: Call) -> Outcome {
+    let rounds = post.rounds.all();
+    let mut all = Vec::new();
+    for one in post.chassis.accounts().all() {
+        let account = post.mailboxes.account(&one.user).await.map_err(CommandError::from_error)?;
+        let state = account.state();
+        let messages: u64 = state.folders.values().map(|f| u64::from(f.about.messages)).sum();
+        let bytes: u64 = state.folders.values().map(|f| f.about.bytes).sum();
+        all.push(json!({
+            "user": one.user, "address": one.address, "admin": one.admin, "mailboxes": state.folders.len(),
+            "messages": messages, "bytes": bytes, "twin": rounds.get(&one.user),
+        }));
+    }
+    Ok(Value::Array(all))
+}
+
+/// Which mailbox of an account has which special use (RFC 6154).
+async fn special(post: Arc<Post>, call: Call) -> Outcome {
+    #[derive(Deserialize)]
+    struct Args {
+        user: String,
+    }
+    let args: Args = call.args()?;
+    if post.chassis.accounts().find(&args.user).is_none() {
+        return Err(CommandError(format!("there is no account {:?}", args.user)));
+    }
+    let account = post.mailboxes.account(&args.user).await.map_err(CommandError::from_error)?;
+    let state = account.state();
+    let of = |(name, folder): (&String, &crate::mailbox::Folder)| {
+        (!folder.about.special_use.is_empty()).then(|| (folder.about.special_use.clone(), json!(name)))
+    };
+    Ok(Value::Object(state.folders.iter().filter_map(of).collect()))
 }
 
 /// Sets an alias; no targets remove it.

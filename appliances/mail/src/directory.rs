@@ -41,6 +41,8 @@ pub struct Directory<'a> {
     pub settings: &'a Settings,
     /// The accounts.
     pub known: &'a dyn Known,
+    /// Whom a rewritten sender of ours stands for, by its local part.
+    pub rewritten: &'a dyn Fn(&str) -> Option<Mailbox>,
 }
 
 impl Directory<'_> {
@@ -92,6 +94,9 @@ impl Directory<'_> {
 
     /// One step: an account, an alias, or one of them without its detail.
     fn direct(&self, address: &Mailbox) -> Option<Vec<Target>> {
+        if let Some(sender) = (self.rewritten)(&address.local) {
+            return Some(vec![Target::Remote(sender)]);
+        }
         let local = address.local.to_lowercase();
         if let Some(found) = self.named(&local, &address.domain, None) {
             return Some(found);
@@ -165,7 +170,7 @@ mod tests {
     }
 
     fn found(address: &str, settings: &Settings) -> Vec<String> {
-        let directory = Directory { domain: "home.test", settings, known: &Accounts };
+        let directory = Directory { domain: "home.test", settings, known: &Accounts, rewritten: &|_| None };
         let shown = |t| match t {
             Target::Local { user, detail: None } => user,
             Target::Local { user, detail: Some(d) } => format!("{user}/{d}"),
@@ -191,7 +196,8 @@ mod tests {
     #[test]
     fn an_account_writes_as_itself_only() {
         let settings = settings();
-        let directory = Directory { domain: "home.test", settings: &settings, known: &Accounts };
+        let directory =
+            Directory { domain: "home.test", settings: &settings, known: &Accounts, rewritten: &|_| None };
         let may = |user: &str, a: &str| directory.may_send_as(user, &Mailbox::parse(a).unwrap());
         assert!(
             may("anna", "anna@home.test")

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 
 const MAIN: &[u8] = b"refs/heads/main";
 /// What a push may change.
-const PLACES: [&[u8]; 3] = [b"folders/", b"keywords", b"subscriptions"];
+const PLACES: [&[u8]; 5] = [b"folders/", b"keywords", b"subscriptions", b"uid-validity", b".conflicts/"];
 
 /// The repository's address.
 pub fn routes(post: &Arc<Post>) -> Router {

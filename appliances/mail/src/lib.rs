@@ -18,6 +18,7 @@ pub mod settings;
 pub mod setup;
 pub mod smtp;
 pub mod trace;
+pub mod twins;
 pub mod webmail;
 
 pub use run::{IDENTITY, run};

@@ -8,6 +8,8 @@ pub const MIME_PARTS_MAX: usize = 10_000;
 pub const MIME_DEPTH_MAX: usize = 64;
 /// Parameters of one Content-Type or Content-Disposition.
 pub const MIME_PARAMETERS_MAX: usize = 100;
+/// Bytes of such a field that are read: a hundred long parameters, and no more (a field of 10 MB is a bomb).
+pub const MIME_PARAMETER_BYTES_MAX: usize = 64 << 10;
 /// Header fields looked at in one header.
 pub const HEADER_FIELDS_MAX: usize = 10_000;
 /// Addresses read from one field.

@@ -3,7 +3,7 @@
 use crate::imap::{self, Security};
 use crate::mailbox::Mailboxes;
 use crate::service::{self, Door, Post};
-use crate::{commands, gitmount, queue, setup, webmail};
+use crate::{commands, gitmount, queue, setup, twins, webmail};
 use chassis::{Chassis, Failure, Identity, Service};
 use std::sync::Arc;
 
@@ -58,12 +58,17 @@ pub async fn run(chassis: Chassis) -> Result<(), Failure> {
         });
     }
     tokio::spawn(post.clone().follow_settings());
+    tokio::spawn(twins::start(post.clone()));
+    let tracing = tokio::spawn({
+        let post = post.clone();
+        async move { post.trace.keep(&post.chassis).await }
+    });
     let carrier = tokio::spawn(queue::start(post.clone()));
     commands::register(&post);
     chassis.http(webmail::routes(&post).and(setup::routes(&post)).and(gitmount::routes(&post))).await?;
     chassis.ready();
     chassis.stopping().await;
-    let _ = carrier.await;
+    let _ = tokio::join!(carrier, tracing);
     Ok(())
 }
 

@@ -35,8 +35,12 @@ pub struct Settings {
     pub routes: BTreeMap<String, String>,
     /// DNS servers, `"192.0.2.53:53"`; empty takes those of the system.
     pub dns: Vec<String>,
+    /// The port of other mail hosts. Anything but 25 is for trials on one machine.
+    pub mx_port: u16,
     /// Days that a message is tried.
     pub queue_days: u32,
+    /// Other servers that hold an account of ours too: by account, where it is there. Both fetch, merge and push.
+    pub twins: BTreeMap<String, Twin>,
     /// Whether IMAP takes passwords without TLS. Only for trials on one machine.
     pub plaintext_login: bool,
 }
@@ -53,6 +57,29 @@ pub struct SmartHost {
     pub password: String,
     /// Certificates to trust beside the usual ones, as PEM.
     pub trust_pem: String,
+    /// Whether TLS begins with the connection; where it is left out, at port 465.
+    pub implicit_tls: Option<bool>,
+}
+
+/// An account on another server.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Twin {
+    /// Its repository: `https://mail.example.org/mail.git`.
+    pub url: String,
+    /// The account's name there.
+    pub user: String,
+    /// A device's password there.
+    pub password: String,
+    /// The authority that vouches for its certificate, as PEM; empty for the usual ones.
+    pub trust_pem: String,
+}
+
+impl SmartHost {
+    /// Whether the connection is encrypted from its start, instead of by STARTTLS.
+    pub fn tls_from_start(&self) -> bool {
+        self.implicit_tls.unwrap_or_else(|| self.host.ends_with(":465"))
+    }
 }
 
 impl Default for Settings {
@@ -72,7 +99,9 @@ impl Default for Settings {
             smart_host: None,
             routes: BTreeMap::new(),
             dns: Vec::new(),
+            mx_port: 25,
             queue_days: 5,
+            twins: BTreeMap::new(),
             plaintext_login: false,
         }
     }

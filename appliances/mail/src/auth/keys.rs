@@ -7,10 +7,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chassis::config::{Change, ConfigFiles};
 use chassis::{Chassis, Failure};
+use mail_auth::arc::ArcSealer;
 use mail_auth::common::crypto::{Ed25519Key, RsaKey, Sha256};
 use mail_auth::common::headers::HeaderWriter;
 use mail_auth::dkim::generate::DkimKeyPair;
 use mail_auth::dkim::{Canonicalization, DkimSigner, Done};
+use mail_auth::{ArcOutput, AuthenticatedMessage, AuthenticationResults};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs1KeyDer};
 use std::sync::{Arc, RwLock};
 
@@ -41,6 +43,22 @@ const SIGNED: [&str; 18] = [
     "List-Unsubscribe-Post",
 ];
 
+/// Fields that an ARC seal covers: what people see, and the signatures that came with it (RFC 8617 section 4.1.2).
+const SEALED: [&str; 12] = [
+    "From",
+    "To",
+    "Cc",
+    "Subject",
+    "Date",
+    "Message-ID",
+    "Reply-To",
+    "In-Reply-To",
+    "References",
+    "MIME-Version",
+    "Content-Type",
+    "DKIM-Signature",
+];
+
 /// The keys. Cheap to clone.
 #[derive(Clone)]
 pub struct Keys {
@@ -52,6 +70,10 @@ pub struct Keys {
 struct Signers {
     ed25519: Option<(DkimSigner<Ed25519Key, Done>, String)>,
     rsa: Option<(DkimSigner<RsaKey<Sha256>, Done>, String)>,
+    /// ARC knows RSA alone (RFC 8617 section 4.1.2).
+    arc: Option<ArcSealer<RsaKey<Sha256>, Done>>,
+    /// What other keys of this server are derived from.
+    secret: Vec<u8>,
 }
 
 impl Keys {
@@ -75,18 +97,59 @@ impl Keys {
         Ok(keys)
     }
 
-    /// The message with a signature of each key before it.
-    pub fn sign(&self, raw: &[u8]) -> Vec<u8> {
+    /// The signatures of a message, one of each key, to put before it or before what is put before it.
+    pub fn signatures(&self, raw: &[u8]) -> Vec<u8> {
         let signers = self.signers.read().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let mut out = Vec::with_capacity(raw.len() + 1024);
+        let mut out = Vec::with_capacity(1024);
         if let Some((signer, _)) = &signers.rsa {
             push(&mut out, signer.sign(raw).map(|s| s.to_header()));
         }
         if let Some((signer, _)) = &signers.ed25519 {
             push(&mut out, signer.sign(raw).map(|s| s.to_header()));
         }
-        out.extend_from_slice(raw);
         out
+    }
+
+    /// The message with its signatures.
+    pub fn sign(&self, raw: &[u8]) -> Vec<u8> {
+        [self.signatures(raw).as_slice(), raw].concat()
+    }
+
+    /// The same for a message whose octets were changed: the signatures of this domain at its start go.
+    pub fn sign_anew(&self, raw: &[u8]) -> Vec<u8> {
+        let ours = format!("d={};", self.domain);
+        let mut rest = raw;
+        while let Some(first) = crate::message::fields(rest).next() {
+            let value = String::from_utf8_lossy(first.value);
+            if !first.is("DKIM-Signature") || !value.contains(&ours) {
+                break;
+            }
+            rest = &rest[first.raw.len()..];
+        }
+        self.sign(rest)
+    }
+
+    /// The three ARC fields for a message that is forwarded; empty where the chain must not go on, or there is no key yet.
+    pub fn seal(
+        &self,
+        message: &AuthenticatedMessage<'_>,
+        results: &AuthenticationResults<'_>,
+        arc: &ArcOutput<'_>,
+    ) -> String {
+        let signers = self.signers.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let Some(sealer) = signers.arc.as_ref().filter(|_| arc.can_be_sealed()) else { return String::new() };
+        match sealer.seal(message, results, arc) {
+            Ok(set) => set.to_header(),
+            Err(error) => {
+                tracing::error!(%error, "a forwarded message could not be sealed");
+                String::new()
+            }
+        }
+    }
+
+    /// A secret of this server, the same at each start.
+    pub fn secret(&self) -> Vec<u8> {
+        self.signers.read().unwrap_or_else(|poisoned| poisoned.into_inner()).secret.clone()
     }
 
     /// The TXT records that publish the keys: name and value.
@@ -108,13 +171,18 @@ impl Keys {
             .headers(SIGNED)
             .header_canonicalization(Canonicalization::Relaxed)
             .body_canonicalization(Canonicalization::Relaxed);
-        self.write().ed25519 = Some((signer, public));
+        let mut signers = self.write();
+        signers.ed25519 = Some((signer, public));
+        signers.secret = der.to_vec();
         Ok(())
     }
 
     fn set_rsa(&self, der: &[u8]) -> Result<(), Failure> {
-        let key = PrivateKeyDer::Pkcs1(PrivatePkcs1KeyDer::from(der.to_vec()));
-        let key = RsaKey::<Sha256>::from_key_der(key).map_err(|e| format!("{RSA_FILE}: {e}"))?;
+        let read = || {
+            let key = PrivateKeyDer::Pkcs1(PrivatePkcs1KeyDer::from(der.to_vec()));
+            RsaKey::<Sha256>::from_key_der(key).map_err(|e| format!("{RSA_FILE}: {e}"))
+        };
+        let key = read()?;
         let public = STANDARD.encode(spki(&key.public_key()));
         let signer = DkimSigner::from_key(key)
             .domain(self.domain.clone())
@@ -122,7 +190,15 @@ impl Keys {
             .headers(SIGNED)
             .header_canonicalization(Canonicalization::Relaxed)
             .body_canonicalization(Canonicalization::Relaxed);
-        self.write().rsa = Some((signer, public));
+        let sealer = ArcSealer::from_key(read()?)
+            .domain(self.domain.clone())
+            .selector(SELECTORS[1])
+            .headers(SEALED)
+            .header_canonicalization(Canonicalization::Relaxed)
+            .body_canonicalization(Canonicalization::Relaxed);
+        let mut signers = self.write();
+        signers.rsa = Some((signer, public));
+        signers.arc = Some(sealer);
         Ok(())
     }
 

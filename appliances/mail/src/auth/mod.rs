@@ -3,6 +3,8 @@
 
 mod check;
 mod keys;
+mod records;
+mod results;
 
-pub use check::{Checker, Verdict};
+pub use check::{Checker, Source, Verdict};
 pub use keys::Keys;

@@ -1,6 +1,8 @@
-//! `nymote mail …`: the queue, one message's trace, aliases, DNS records, import and export.
+//! `nymote mail …`: the queue, one message's trace, accounts, aliases, DNS records, import and export.
 
 mod files;
+mod imap;
+mod transfer;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,7 +12,6 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
-use tokio::sync::mpsc;
 
 /// What this appliance adds to `nymote`.
 pub static PART: Part =
@@ -21,7 +22,7 @@ fn command() -> Command {
     let json =
         Arg::new("json").long("json").action(ArgAction::SetTrue).global(true).help("Answers for programs");
     Command::new("mail")
-        .about("Mail: queue, trace, aliases, import, export")
+        .about("Mail: queue, trace, accounts, aliases, import, export")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .arg(json)
@@ -38,6 +39,7 @@ fn command() -> Command {
                 .about("What happened to a message")
                 .arg(id().help("Message-ID, or an id of Received or queue")),
         )
+        .subcommand(Command::new("accounts").about("Accounts, their mail, and other servers that hold them"))
         .subcommand(Command::new("aliases").about("Aliases and where they lead"))
         .subcommand(
             Command::new("alias")
@@ -51,18 +53,8 @@ fn command() -> Command {
                 .arg(Arg::new("file").value_name("FILE").help("The new mail.toml")),
         )
         .subcommand(Command::new("dns").about("The DNS records that mail needs"))
-        .subcommand(
-            Command::new("import")
-                .about("Reads a Maildir or an mbox file into a mailbox")
-                .arg(Arg::new("user").required(true).value_name("ACCOUNT"))
-                .arg(
-                    Arg::new("path")
-                        .required(true)
-                        .value_name("PATH")
-                        .help("A Maildir (with cur and new) or an mbox file"),
-                )
-                .arg(Arg::new("mailbox").long("to").default_value("INBOX").value_name("MAILBOX")),
-        )
+        .subcommand(transfer::import_command())
+        .subcommand(transfer::import_imap_command())
         .subcommand(
             Command::new("export")
                 .about("Writes an account's mailboxes as Maildirs")
@@ -95,6 +87,7 @@ async fn run(matches: ArgMatches, reach: Reach) -> Result<(), CommandError> {
         "trace" => {
             shown(reach.ask("mail.trace", json!({"id": text("id")})).await?, as_json, trace_for_people)
         }
+        "accounts" => shown(reach.ask("mail.accounts", json!({})).await?, as_json, accounts_for_people),
         "aliases" => shown(reach.ask("alias.list", json!({})).await?, as_json, aliases_for_people),
         "alias" => {
             let targets: Vec<String> =
@@ -114,9 +107,11 @@ async fn run(matches: ArgMatches, reach: Reach) -> Result<(), CommandError> {
         }
         "dns" => shown(reach.ask("mail.dns", json!({})).await?, as_json, dns_for_people),
         "import" => {
-            import(&reach, &text("user"), PathBuf::from(text("path")), &text("mailbox"), as_json).await
+            let (path, mailbox) = (PathBuf::from(text("path")), text("mailbox"));
+            transfer::import(&reach, &text("user"), path, &mailbox, as_json).await
         }
-        "export" => export(&reach, &text("user"), PathBuf::from(text("path")), as_json).await,
+        "import-imap" => transfer::import_imap(&reach, m, as_json).await,
+        "export" => transfer::export(&reach, &text("user"), PathBuf::from(text("path")), as_json).await,
         other => Err(CommandError(format!("{other}: not known"))),
     }
 }
@@ -174,64 +169,22 @@ fn dns_for_people(value: &Value) -> String {
     value.as_array().into_iter().flatten().map(line).collect()
 }
 
-async fn import(
-    reach: &Reach,
-    user: &str,
-    path: PathBuf,
-    mailbox: &str,
-    as_json: bool,
-) -> Result<(), CommandError> {
-    let messages =
-        files::list(&path).map_err(|error| CommandError(format!("{}: {error}", path.display())))?;
-    let total = messages.len();
-    let (sender, input) = mpsc::channel(4);
-    let reading = std::thread::spawn(move || {
-        for message in messages {
-            let one = message.read()?;
-            let value = json!({"raw": STANDARD.encode(&one.raw), "flags": one.flags, "date": one.date});
-            if sender.blocking_send(value).is_err() {
-                break;
-            }
+fn accounts_for_people(value: &Value) -> String {
+    let mut out = String::new();
+    for one in value.as_array().into_iter().flatten() {
+        let text = |name: &str| one[name].as_str().unwrap_or_default().to_owned();
+        out += &format!(
+            "{:16} {:32} {:>8} messages {:>9} kB\n",
+            text("user"),
+            text("address"),
+            one["messages"].as_u64().unwrap_or(0),
+            one["bytes"].as_u64().unwrap_or(0) / 1000
+        );
+        if let Some(round) = one["twin"].as_object() {
+            let problem = round["problem"].as_str().unwrap_or_default();
+            let how = if problem.is_empty() { "agrees" } else { problem };
+            out += &format!("    other server: {how}\n");
         }
-        Ok::<(), std::io::Error>(())
-    });
-    let args = json!({"user": user, "mailbox": mailbox});
-    let done = reach
-        .call("mail.import", args, input, |p| bar(p["imported"].as_u64().unwrap_or(0), total as u64))
-        .await;
-    eprintln!();
-    match reading.join() {
-        Ok(Err(error)) => {
-            Err(CommandError(format!("{}: {error}; what was read before is imported", path.display())))
-        }
-        _ => shown(done?, as_json, |v| format!("{} messages are in {mailbox}.\n", v["imported"])),
     }
-}
-
-async fn export(reach: &Reach, user: &str, dir: PathBuf, as_json: bool) -> Result<(), CommandError> {
-    std::fs::create_dir(&dir).map_err(|error| CommandError(format!("{}: {error}", dir.display())))?;
-    let (_, input) = mpsc::channel(1);
-    let (mut failed, mut count) = (None, 0u64);
-    let done = reach
-        .call("mail.export", json!({ "user": user }), input, |one| {
-            count += 1;
-            if failed.is_none() {
-                failed = files::write(&dir, &one).err();
-            }
-            if count % 100 == 0 {
-                eprint!("\r{count} messages");
-            }
-        })
-        .await?;
-    match failed {
-        Some(error) => Err(CommandError(format!("{}: {error}", dir.display()))),
-        None => shown(done, as_json, |v| format!("\r{} messages are in {}.\n", v["exported"], dir.display())),
-    }
-}
-
-/// A progress bar on a terminal's standard error.
-fn bar(done: u64, total: u64) {
-    const WIDTH: u64 = 40;
-    let full = (done * WIDTH).checked_div(total).unwrap_or(WIDTH).min(WIDTH) as usize;
-    eprint!("\r[{}{}] {done} of {total}", "#".repeat(full), " ".repeat(WIDTH as usize - full));
+    out
 }

@@ -183,6 +183,19 @@ fn moved(store: &Store, user: &str, what: What) -> Result<CommitId, MailboxError
         let ours = branch.head();
         let head = match (ours, what) {
             (Some(ours), What::Merge(theirs)) if store.is_ancestor(theirs, ours)? => ours,
+            // Another server merged ours and settled it: a second settling would only make more commits, for ever.
+            (Some(ours), What::Merge(theirs))
+                if store.is_ancestor(ours, theirs)?
+                    && is_settled(&store.snapshot_at(ours)?, &store.snapshot_at(theirs)?)? =>
+            {
+                theirs
+            }
+            // A server without a message that gets an account from another takes it as it is, UIDs and all.
+            (Some(ours), What::Merge(theirs))
+                if store.merge_base(ours, theirs)?.is_none() && is_blank(&store.snapshot_at(ours)?)? =>
+            {
+                theirs
+            }
             (Some(ours), _) => beside(store, user, ours, what)?,
             (None, What::Merge(theirs)) => theirs,
             (None, What::Undo(_)) => {
@@ -221,6 +234,61 @@ fn beside(store: &Store, user: &str, ours: CommitId, what: What) -> Result<Commi
     Ok(*head)
 }
 
+/// Whether there was never a message in any mailbox.
+fn is_blank(side: &Snapshot) -> Result<bool, MailboxError> {
+    for entry in side.walk(name::FOLDERS)? {
+        let entry = entry?;
+        let used = entry.name() == ABOUT
+            && side.read(&entry.path)?.as_deref().and_then(About::parse).is_some_and(|a| a.uid_next > 1);
+        if used {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether every mailbox went on from `older` to `newer` as a server makes it: new messages at UIDNEXT or above, a higher
+/// mod-sequence, the number of messages right. What people push with git does not, and is settled.
+fn is_settled(older: &Snapshot, newer: &Snapshot) -> Result<bool, MailboxError> {
+    let mut counts: BTreeMap<String, i64> = BTreeMap::new();
+    let mut lowest: BTreeMap<String, u32> = BTreeMap::new();
+    let mut highest: BTreeMap<String, u32> = BTreeMap::new();
+    for change in newer.diff(older, name::FOLDERS)? {
+        let path = change.path.to_str().into_owned();
+        let Some((folder, _)) = name::of_path(&path) else { continue };
+        let count = counts.entry(folder.clone()).or_default();
+        let Some(file) = path.rsplit('/').next().and_then(FileName::parse) else { continue };
+        if change.is_removed() {
+            *count -= 1;
+        } else if change.is_added() {
+            *count += 1;
+            let low = lowest.entry(folder.clone()).or_insert(file.uid);
+            *low = file.uid.min(*low);
+            let high = highest.entry(folder).or_insert(file.uid);
+            *high = file.uid.max(*high);
+        } else {
+            return Ok(false);
+        }
+    }
+    let about = |side: &Snapshot, folder: &str| -> Result<Option<About>, MailboxError> {
+        let path = format!("{}/{ABOUT}", name::directory(folder));
+        Ok(side.read(path)?.as_deref().and_then(About::parse))
+    };
+    for (folder, count) in counts {
+        let (before, after) = (about(older, &folder)?, about(newer, &folder)?);
+        let Some(after) = after else { continue };
+        let messages = before.as_ref().map_or(0, |b| i64::from(b.messages)) + count;
+        let next = before.as_ref().map_or(1, |b| b.uid_next);
+        let goes_on = after.modseq > before.as_ref().map_or(0, |b| b.modseq) && after.uid_next >= next;
+        let new_above = lowest.get(&folder).is_none_or(|uid| *uid >= next)
+            && highest.get(&folder).is_none_or(|uid| *uid < after.uid_next);
+        if !goes_on || !new_above || messages != i64::from(after.messages) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 fn settle(tx: &mut Transaction, ours: &Snapshot, theirs: Option<&Snapshot>) -> Result<(), MailboxError> {
     let merged = tx.base().clone();
     let mut folders = BTreeSet::new();
@@ -242,6 +310,8 @@ struct Folder<'a> {
     sides: Vec<(&'a Snapshot, Option<About>)>,
     merged: Snapshot,
     files: Vec<FileName>,
+    /// Of each side the messages that it does not have, by path.
+    missing: Vec<BTreeSet<String>>,
 }
 
 impl<'a> Folder<'a> {
@@ -255,9 +325,11 @@ impl<'a> Folder<'a> {
         let about = |side: &Snapshot| -> Result<Option<About>, MailboxError> {
             Ok(side.read(format!("{directory}/{ABOUT}"))?.as_deref().and_then(About::parse))
         };
-        let mut sides = Vec::new();
+        let (mut sides, mut missing) = (Vec::new(), Vec::new());
         for side in [Some(ours), theirs].into_iter().flatten() {
             sides.push((side, about(side)?));
+            let added = merged.diff(side, &directory)?.into_iter().filter(store::Change::is_added);
+            missing.push(added.map(|change| change.path.to_str().into_owned()).collect());
         }
         let mut files = Vec::new();
         for entry in merged.walk(&directory)? {
@@ -265,7 +337,7 @@ impl<'a> Folder<'a> {
         }
         let about = about(merged)?
             .or_else(|| sides.iter().find_map(|(_, a)| a.clone()).filter(|_| !files.is_empty()));
-        Ok(Folder { about, sides, merged: merged.clone(), files, directory })
+        Ok(Folder { about, sides, merged: merged.clone(), files, missing, directory })
     }
 
     fn settle(mut self, tx: &mut Transaction) -> Result<(), MailboxError> {
@@ -281,7 +353,7 @@ impl<'a> Folder<'a> {
         order.sort_by_key(|f| (f.date, f.mark, f.uid));
         let (mut files, mut touched) = (Vec::new(), BTreeSet::new());
         for file in order {
-            let new_to = self.new_to(&file)?;
+            let new_to = self.new_to(&file);
             let below = |i: &usize| self.sides[*i].1.as_ref().is_some_and(|a| file.uid < a.uid_next);
             if !new_to.iter().any(below) {
                 if !new_to.is_empty() {
@@ -329,15 +401,9 @@ impl<'a> Folder<'a> {
     }
 
     /// The sides that do not have this file.
-    fn new_to(&self, file: &FileName) -> Result<Vec<usize>, MailboxError> {
+    fn new_to(&self, file: &FileName) -> Vec<usize> {
         let path = format!("{}/{}", self.directory, file.path());
-        let mut new_to = Vec::new();
-        for (i, (side, _)) in self.sides.iter().enumerate() {
-            if side.entry(&path)?.is_none() {
-                new_to.push(i);
-            }
-        }
-        Ok(new_to)
+        (0..self.missing.len()).filter(|i| self.missing[*i].contains(&path)).collect()
     }
 
     /// All flags of the mailbox as of a snapshot.

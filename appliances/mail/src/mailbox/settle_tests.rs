@@ -99,6 +99,166 @@ async fn undo_brings_a_message_back_under_a_new_uid_and_keeps_what_came_after() 
     assert_eq!(a.state().folders["INBOX"].about.messages, 4);
 }
 
+#[tokio::test]
+async fn two_servers_that_agree_make_no_more_commits() {
+    let (_, a, b) = two().await;
+    append(&a, "INBOX", &["a4"]).await;
+    append(&b, "INBOX", &["b4"]).await;
+    a.merge(b.state().head.unwrap()).await.unwrap();
+    let head = a.state().head.unwrap();
+    b.merge(head).await.unwrap();
+    assert_eq!(b.state().head, Some(head), "what one settled the other takes as it is");
+    a.merge(b.state().head.unwrap()).await.unwrap();
+    assert_eq!(a.state().head, Some(head));
+    // A person's push changes files alone: it is settled.
+    let mut tx = a.store().branch(Account::branch_name("a")).unwrap().begin().unwrap();
+    let file =
+        tx.base().walk("folders").unwrap().map(Result::unwrap).find(|e| e.name().ends_with(".eml")).unwrap();
+    tx.remove(&file.path).unwrap();
+    let pushed = *tx.commit(Author::new("x", "x@x"), "by hand").unwrap();
+    b.merge(pushed).await.unwrap();
+    assert_eq!(b.state().folders["INBOX"].about.messages, 4);
+    assert_ne!(b.state().head, Some(pushed));
+}
+
+#[derive(Debug, Clone)]
+enum Edit {
+    Append(usize),
+    Flag(usize, usize),
+    Unflag(usize, usize),
+    Move(usize, usize),
+    Expunge(usize),
+    Rename,
+    Meet,
+}
+
+fn edits() -> impl proptest::strategy::Strategy<Value = Vec<(bool, Edit)>> {
+    use proptest::prelude::*;
+    let edit = prop_oneof![
+        4 => (1usize..3).prop_map(Edit::Append),
+        4 => (0usize..20, 0usize..3).prop_map(|(m, f)| Edit::Flag(m, f)),
+        2 => (0usize..20, 0usize..3).prop_map(|(m, f)| Edit::Unflag(m, f)),
+        2 => (0usize..20, 0usize..3).prop_map(|(m, f)| Edit::Move(m, f)),
+        2 => (0usize..20).prop_map(Edit::Expunge),
+        1 => Just(Edit::Rename),
+        3 => Just(Edit::Meet),
+    ];
+    proptest::collection::vec((any::<bool>(), edit), 1..25)
+}
+
+const WORDS: [&str; 3] = ["\\Seen", "\\Flagged", "$Work"];
+const BOXES: [&str; 3] = ["INBOX", "Archive", "Trash"];
+
+/// What a client of one server knows of each mailbox: UIDVALIDITY, UIDNEXT, and which message each UID is.
+type Known = BTreeMap<String, (u32, u32, BTreeMap<u32, String>)>;
+
+async fn known(account: &Account) -> Known {
+    let mut all = Known::new();
+    for (name, folder) in &account.state().folders {
+        let messages =
+            subjects(account, name).await.into_iter().map(|(uid, subject, _)| (uid, subject)).collect();
+        all.insert(name.clone(), (folder.about.uid_validity, folder.about.uid_next, messages));
+    }
+    all
+}
+
+/// RFC 9051 2.3.1.1: no UID ever means another message, and what is new is at UIDNEXT or above.
+fn unbroken(before: &Known, after: &Known) {
+    for (name, (validity, next, messages)) in before {
+        let Some((validity_now, next_now, messages_now)) = after.get(name) else { continue };
+        if validity != validity_now {
+            continue;
+        }
+        assert!(next_now >= next, "{name}: UIDNEXT went back");
+        for (uid, subject) in messages_now {
+            match messages.get(uid) {
+                Some(known) => assert_eq!(known, subject, "{name}: UID {uid} is another message"),
+                None => assert!(uid >= next, "{name}: UID {uid} of {subject} is new below {next}"),
+            }
+        }
+    }
+}
+
+async fn apply(account: &Account, edit: &Edit, serial: &mut u32, removed: &mut BTreeSet<String>) {
+    let nth = |m: usize| -> String { BOXES[m % BOXES.len()].into() };
+    match edit {
+        Edit::Append(count) => {
+            for _ in 0..*count {
+                *serial += 1;
+                append(account, "INBOX", &[&format!("m{serial}")]).await;
+            }
+        }
+        Edit::Flag(m, f) | Edit::Unflag(m, f) => {
+            let name = nth(*m);
+            let all = subjects(account, &name).await;
+            let Some((uid, ..)) = all.get(m % all.len().max(1)).cloned() else { return };
+            let word = vec![WORDS[*f].to_owned()];
+            let change =
+                if matches!(edit, Edit::Flag(..)) { FlagChange::Add(word) } else { FlagChange::Remove(word) };
+            account.change(move |d| d.store_flags(&name, &[uid], &change, None)).await.unwrap();
+        }
+        Edit::Move(m, to) => {
+            let (from, to) = (nth(*m), nth(*to));
+            let all = subjects(account, &from).await;
+            let Some((uid, ..)) = all.get(m % all.len().max(1)).cloned() else { return };
+            if from != to {
+                account.change(move |d| d.move_to(&from, &[uid], &to)).await.unwrap();
+            }
+        }
+        Edit::Expunge(m) => {
+            let name = nth(*m);
+            let all = subjects(account, &name).await;
+            let Some((uid, subject, _)) = all.get(m % all.len().max(1)).cloned() else { return };
+            removed.insert(subject);
+            account.change(move |d| d.expunge(&name, &[uid])).await.unwrap();
+        }
+        Edit::Rename => {
+            let (from, to) = match account.state().folders.contains_key("Junk") {
+                true => ("Junk", "Spam"),
+                false => ("Spam", "Junk"),
+            };
+            let _ = account.change(move |d| d.rename(from, to)).await;
+        }
+        Edit::Meet => {}
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 24, ..Default::default() })]
+    #[test]
+    fn two_servers_edited_at_random_agree_lose_nothing_and_break_no_uid(all in edits()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (_, a, b) = two().await;
+            let (mut serial, mut removed) = (0, BTreeSet::new());
+            for (on_a, edit) in all.iter().chain([&(true, Edit::Meet)]) {
+                if !matches!(edit, Edit::Meet) {
+                    apply(if *on_a { &a } else { &b }, edit, &mut serial, &mut removed).await;
+                    continue;
+                }
+                let (first, second) = if *on_a { (&a, &b) } else { (&b, &a) };
+                let (before_first, before_second) = (known(first).await, known(second).await);
+                first.merge(second.state().head.unwrap()).await.unwrap();
+                second.merge(first.state().head.unwrap()).await.unwrap();
+                assert_eq!(first.state().head, second.state().head, "they agree");
+                unbroken(&before_first, &known(first).await);
+                unbroken(&before_second, &known(second).await);
+            }
+            let mut there = BTreeSet::new();
+            for name in a.state().folders.keys() {
+                assert_eq!(subjects(&a, name).await, subjects(&b, name).await);
+                there.extend(subjects(&a, name).await.into_iter().map(|(_, subject, _)| subject));
+                let about = &a.state().folders[name].about;
+                assert_eq!(about.messages as usize, subjects(&a, name).await.len());
+            }
+            let every = (1..=serial).map(|i| format!("m{i}")).chain((1..4).map(|i| format!("base{i}")));
+            for subject in every.filter(|s| !removed.contains(s)) {
+                assert!(there.contains(&subject), "{subject} is lost");
+            }
+        });
+    }
+}
+
 #[test]
 fn merging_flags_is_symmetric_and_takes_one_sided_changes() {
     let path = store::TreePath::new("x/flags").unwrap();

@@ -209,7 +209,7 @@ fn before_line_end(raw: &[u8], from: usize, boundary: usize) -> usize {
 
 /// Splits `text/plain; charset="x"; name*0*=…` into its value and parameters (RFC 2045 5.1, RFC 2231).
 pub(super) fn parameters(value: &[u8]) -> (String, Vec<(String, String)>) {
-    let flat = unfold(value);
+    let flat = unfold(&value[..value.len().min(limits::MIME_PARAMETER_BYTES_MAX)]);
     let mut pieces = pieces(&flat).into_iter();
     let head = pieces.next().unwrap_or_default();
     let head = String::from_utf8_lossy(&head).trim().to_owned();

@@ -10,6 +10,7 @@ mod encoded;
 mod envelope;
 mod header;
 mod mime;
+mod sevenbit;
 mod structure;
 mod text;
 
@@ -19,5 +20,6 @@ pub use encoded::{decode_words, encode_word};
 pub use envelope::{write_envelope, write_nstring, write_string};
 pub use header::{Field, Fields, fields, first_value, header_end, message_ids, unfold};
 pub use mime::{Entity, MimeType, parse, part_at};
+pub use sevenbit::seven_bit;
 pub use structure::write_structure;
 pub use text::{decode_body, searchable_text};

@@ -68,6 +68,12 @@ pub struct Waiting {
     /// Whether the sender was told of the delay.
     #[serde(default)]
     pub delay_told: bool,
+    /// Whether the sender was told of the end, where it is to be told.
+    #[serde(default)]
+    pub end_told: bool,
+    /// Whether the host that has it tells of success itself (RFC 3461 5.2.2).
+    #[serde(default)]
+    pub dsn_passed_on: bool,
 }
 
 impl Waiting {
@@ -84,7 +90,14 @@ impl Waiting {
             answer: String::new(),
             status: String::new(),
             delay_told: false,
+            end_told: false,
+            dsn_passed_on: false,
         }
+    }
+
+    /// The domain of its address, by which it is carried.
+    pub fn domain(&self) -> String {
+        Mailbox::parse(&self.to).map(|m| m.domain).unwrap_or_default()
     }
 
     /// NOTIFY with its default.
@@ -111,6 +124,9 @@ pub struct Entry {
     pub user: String,
     /// Size in bytes.
     pub size: u64,
+    /// SMTPUTF8.
+    #[serde(default)]
+    pub smtputf8: bool,
     /// RET: `FULL` or `HDRS`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ret: Option<String>,
@@ -134,9 +150,9 @@ impl Entry {
         }
     }
 
-    /// Whether nobody waits any more.
+    /// Whether nobody waits any more, and the sender knows what it is to know.
     pub fn is_done(&self) -> bool {
-        self.recipients.iter().all(|r| r.state != RecipientState::Waiting)
+        self.recipients.iter().all(|r| r.state != RecipientState::Waiting) && !self.has_ends_to_tell()
     }
 
     /// When somebody is due.
@@ -240,6 +256,7 @@ mod tests {
             from: Some("a@b.test".into()),
             user: "a".into(),
             size: 2,
+            smtputf8: false,
             ret: None,
             envid: None,
             subject: String::new(),

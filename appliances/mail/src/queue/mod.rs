@@ -9,6 +9,7 @@
 
 mod entry;
 mod notice;
+mod progress;
 mod route;
 mod runner;
 mod schedule;

@@ -18,16 +18,28 @@ pub enum Kind {
 /// Most of a message that a notice returns, in bytes.
 const RETURNED_BYTES_MAX: usize = 100 << 10;
 
-/// The notice for these recipients of a message, to its sender. `tag` makes boundary and Message-ID unique.
+/// What a notice says of us.
+#[derive(Debug, Clone, Copy)]
+pub struct Writer<'a> {
+    /// Our name.
+    pub hostname: &'a str,
+    /// The time, in milliseconds since 1970.
+    pub now_ms: u64,
+    /// How long a message is tried.
+    pub days: u32,
+    /// Makes boundary and Message-ID unique.
+    pub tag: &'a str,
+}
+
+/// The notice for these recipients of a message, to its sender.
 pub fn notice(
     kind: Kind,
-    hostname: &str,
+    by: Writer<'_>,
     entry: &Entry,
     recipients: &[&Waiting],
     original: &[u8],
-    now_ms: u64,
-    tag: &str,
 ) -> Vec<u8> {
+    let Writer { hostname, now_ms, days, tag } = by;
     let to = entry.from.as_deref().unwrap_or_default();
     let date = format_rfc5322((now_ms / 1000) as i64);
     let boundary = format!("=_nymote_{tag}");
@@ -44,7 +56,7 @@ Message-ID: <{tag}@{hostname}>\r\nAuto-Submitted: auto-replied\r\nMIME-Version: 
 Content-Type: multipart/report; report-type=delivery-status;\r\n boundary=\"{boundary}\"\r\n\r\n\
 --{boundary}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
     );
-    people(&mut out, kind, entry, recipients);
+    people(&mut out, kind, entry, recipients, days);
     let _ = write!(
         out,
         "\r\n--{boundary}\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; {hostname}\r\n"
@@ -61,8 +73,8 @@ Content-Type: multipart/report; report-type=delivery-status;\r\n boundary=\"{bou
         let status = if r.status.is_empty() { default_status(kind) } else { &r.status };
         let _ = write!(
             out,
-            "Final-Recipient: rfc822; {}\r\nAction: {action}\r\nStatus: {}\r\n",
-            line(&r.to),
+            "Final-Recipient: {}\r\nAction: {action}\r\nStatus: {}\r\n",
+            typed(&line(&r.to)),
             line(status)
         );
         if !r.host.is_empty() {
@@ -72,7 +84,7 @@ Content-Type: multipart/report; report-type=delivery-status;\r\n boundary=\"{bou
             let _ = write!(out, "Diagnostic-Code: smtp; {}\r\n", line(&r.answer));
         }
         if kind == Kind::Delayed {
-            let until = entry.created_ms / 1000 + 5 * 86_400;
+            let until = entry.created_ms / 1000 + u64::from(days) * 86_400;
             let _ = write!(out, "Will-Retry-Until: {}\r\n", format_rfc5322(until as i64));
         }
     }
@@ -80,13 +92,12 @@ Content-Type: multipart/report; report-type=delivery-status;\r\n boundary=\"{bou
     let full =
         kind == Kind::Failed && entry.ret.as_deref() == Some("FULL") && original.len() <= RETURNED_BYTES_MAX;
     let mut out = out.into_bytes();
+    let (what, returned) = if full { ("message/rfc822", original) } else { ("text/rfc822-headers", header) };
+    let encoding = if returned.is_ascii() { "" } else { "Content-Transfer-Encoding: 8bit\r\n" };
+    out.extend_from_slice(format!("\r\n--{boundary}\r\nContent-Type: {what}\r\n{encoding}\r\n").as_bytes());
     if full {
-        out.extend_from_slice(format!("\r\n--{boundary}\r\nContent-Type: message/rfc822\r\n\r\n").as_bytes());
         out.extend_from_slice(original);
     } else {
-        out.extend_from_slice(
-            format!("\r\n--{boundary}\r\nContent-Type: text/rfc822-headers\r\n\r\n").as_bytes(),
-        );
         let mut length = 0;
         for field in fields(header).filter(|f| !f.is("Bcc")) {
             length += field.raw.len();
@@ -100,7 +111,7 @@ Content-Type: multipart/report; report-type=delivery-status;\r\n boundary=\"{bou
     out
 }
 
-fn people(out: &mut String, kind: Kind, entry: &Entry, recipients: &[&Waiting]) {
+fn people(out: &mut String, kind: Kind, entry: &Entry, recipients: &[&Waiting], days: u32) {
     let subject = if entry.subject.is_empty() {
         "without a subject".into()
     } else {
@@ -110,7 +121,8 @@ fn people(out: &mut String, kind: Kind, entry: &Entry, recipients: &[&Waiting]) 
         Kind::Failed => write!(out, "Your message {subject} could not be delivered to:\r\n\r\n"),
         Kind::Delayed => write!(
             out,
-            "Your message {subject} could not be delivered yet. You need do nothing: it is tried\r\nfor five days. It waits for:\r\n\r\n"
+            "Your message {subject} could not be delivered yet. You need do nothing: it is tried\r\nfor {}. It waits for:\r\n\r\n",
+            super::progress::in_days(days)
         ),
         Kind::Delivered => write!(out, "Your message {subject} was handed on for:\r\n\r\n"),
     };
@@ -126,6 +138,16 @@ fn default_status(kind: Kind) -> &'static str {
         Kind::Delayed => "4.0.0",
         Kind::Delivered => "2.0.0",
     }
+}
+
+/// An address with its type; outside of ASCII as RFC 6533 section 3 writes it in 7 bits.
+fn typed(address: &str) -> String {
+    if address.is_ascii() {
+        return format!("rfc822; {address}");
+    }
+    let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '\\' | '+' | '=');
+    let xtext = |c: char| if plain(c) { c.to_string() } else { format!("\\x{{{:X}}}", u32::from(c)) };
+    format!("utf-8; {}", address.chars().map(xtext).collect::<String>())
 }
 
 /// One line, whatever a peer said.
@@ -156,13 +178,15 @@ mod tests {
             from: Some("me@here.test".into()),
             user: String::new(),
             size: 0,
+            smtputf8: false,
             ret: None,
             envid: Some("QQ".into()),
             subject: "Hello".into(),
             recipients: vec![r.clone()],
         };
         let original = b"Subject: Hello\r\nBcc: secret@x.test\r\n\r\nbody";
-        let raw = notice(Kind::Failed, "mail.here.test", &entry, &[&r], original, 1000, "t1");
+        let by = Writer { hostname: "mail.here.test", now_ms: 1000, days: 5, tag: "t1" };
+        let raw = notice(Kind::Failed, by, &entry, &[&r], original);
         let tree = parse(&raw);
         let kinds: Vec<String> = tree.children.iter().map(|c| c.mime.subtype.clone()).collect();
         assert_eq!(kinds, ["plain", "delivery-status", "rfc822-headers"]);
@@ -176,6 +200,7 @@ mod tests {
                 && text.contains("Original-Envelope-Id: QQ\r\n")
         );
         assert!(!text.contains("\r\nX-Injected") && !text.contains("secret@"));
+        assert_eq!(typed("grün@x.test"), "utf-8; gr\\x{FC}n@x.test");
         assert_eq!(first_value(&raw, "Auto-Submitted").as_deref(), Some("auto-replied"));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::settings::{Settings, SmartHost};
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{NameServerConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{RData, RecordType};
 use std::net::{IpAddr, SocketAddr};
@@ -27,7 +27,15 @@ pub enum RouteError {
     /// The domain takes no mail (null MX).
     #[error("{0} takes no mail")]
     NullMx(String),
-    /// DNS does not answer now, or has no address.
+    /// None of its mail hosts has an address.
+    #[error("no mail host of {0} has an address")]
+    NoHost(String),
+    /// Its mail comes here, and here it is not known.
+    #[error(
+        "the mail of {0} comes to this server, which does not know it: set `domains` in mail.toml, or its MX record"
+    )]
+    Loop(String),
+    /// DNS does not answer now.
     #[error("{0}")]
     Later(String),
 }
@@ -51,8 +59,14 @@ impl Router {
         self.resolver.as_ref()
     }
 
-    /// The hosts for a domain, the first to try first.
-    pub async fn routes(&self, domain: &str, settings: &Settings) -> Result<Vec<Route>, RouteError> {
+    /// The hosts for a domain, the first to try first. `hostname` is ours.
+    pub async fn routes(
+        &self,
+        domain: &str,
+        settings: &Settings,
+        hostname: &str,
+    ) -> Result<Vec<Route>, RouteError> {
+        let port = settings.mx_port;
         if let Some(fixed) =
             settings.routes.iter().find(|(d, _)| d.eq_ignore_ascii_case(domain)).map(|(_, h)| h)
         {
@@ -64,37 +78,34 @@ impl Router {
         if let Some(literal) = domain.strip_prefix('[').and_then(|d| d.strip_suffix(']')) {
             let address = literal.strip_prefix("ipv6:").unwrap_or(literal).parse::<IpAddr>();
             let address = address.map_err(|_| RouteError::NoDomain(domain.into()))?;
-            return Ok(vec![Route {
-                host: domain.into(),
-                addresses: vec![SocketAddr::new(address, 25)],
-                smart: None,
-            }]);
+            let addresses = vec![SocketAddr::new(address, port)];
+            return Ok(vec![Route { host: domain.into(), addresses, smart: None }]);
         }
-        let mut routes = Vec::new();
-        for host in self.exchanges(domain).await?.into_iter().take(HOSTS_MAX) {
-            match self.addresses(&host, 25).await {
+        let exchanges = before_us(self.exchanges(domain).await?, hostname, domain)?;
+        let (mut routes, mut later) = (Vec::new(), None);
+        for host in exchanges.into_iter().take(HOSTS_MAX) {
+            match self.addresses(&host, port).await {
                 Ok(addresses) => routes.push(Route { host, addresses, smart: None }),
-                Err(error) => tracing::debug!(host, %error, "a mail exchanger has no address"),
+                Err(error @ RouteError::Later(_)) => later = Some(error),
+                Err(error) => tracing::debug!(host, %error, "a mail host has no address"),
             }
         }
-        if routes.is_empty() {
-            Err(RouteError::Later(format!("{domain} has no mail host with an address")))
-        } else {
-            Ok(routes)
+        match (routes.is_empty(), later) {
+            (false, _) => Ok(routes),
+            (true, Some(error)) => Err(error),
+            (true, None) => Err(RouteError::NoHost(domain.into())),
         }
     }
 
-    /// MX hosts by preference; the domain itself where there are none.
-    async fn exchanges(&self, domain: &str) -> Result<Vec<String>, RouteError> {
-        let Some(resolver) = &self.resolver else {
-            return Err(RouteError::Later("this machine has no DNS server; set `dns` in mail.toml".into()));
-        };
+    /// MX hosts with their preference, in the order to try: equal ones in any order (RFC 5321 5.1); the domain itself
+    /// where there are none.
+    async fn exchanges(&self, domain: &str) -> Result<Vec<(u16, String)>, RouteError> {
+        let resolver = self.asked()?;
+        let implicit = || vec![(0, domain.to_owned())];
         let answer = match resolver.lookup(absolute(domain), RecordType::MX).await {
             Ok(answer) => answer,
-            Err(error) if error.is_no_records_found() && !is_nxdomain(&error) => {
-                return Ok(vec![domain.to_owned()]);
-            }
-            Err(error) if is_nxdomain(&error) => return Err(RouteError::NoDomain(domain.into())),
+            Err(error) if error.is_nx_domain() => return Err(RouteError::NoDomain(domain.into())),
+            Err(error) if error.is_no_records_found() => return Ok(implicit()),
             Err(error) => return Err(RouteError::Later(format!("DNS for {domain}: {error}"))),
         };
         let mut found: Vec<(u16, String)> = Vec::new();
@@ -103,17 +114,24 @@ impl Router {
                 found.push((mx.preference, mx.exchange.to_ascii().trim_end_matches('.').to_lowercase()));
             }
         }
-        if found.iter().any(|(_, host)| host.is_empty()) {
+        // RFC 7505 3: a null MX stands alone; beside others the empty name is no host.
+        if found.iter().all(|(_, host)| host.is_empty()) && !found.is_empty() {
             return Err(RouteError::NullMx(domain.into()));
         }
-        found.sort();
-        if found.is_empty() {
-            Ok(vec![domain.to_owned()])
-        } else {
-            Ok(found.into_iter().map(|(_, h)| h).collect())
-        }
+        found.retain(|(_, host)| !host.is_empty());
+        let dice = || u32::from_be_bytes(chassis::accounts::random::<4>());
+        let mut shuffled: Vec<(u16, u32, String)> = found.into_iter().map(|(p, h)| (p, dice(), h)).collect();
+        shuffled.sort();
+        let found: Vec<(u16, String)> = shuffled.into_iter().map(|(p, _, h)| (p, h)).collect();
+        Ok(if found.is_empty() { implicit() } else { found })
     }
 
+    fn asked(&self) -> Result<&TokioResolver, RouteError> {
+        let none = || RouteError::Later("this machine has no DNS server; set `dns` in mail.toml".into());
+        self.resolver.as_ref().ok_or_else(none)
+    }
+
+    /// The addresses of a host, IPv4 before IPv6: a household's IPv6 seldom has a name that leads back.
     async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, RouteError> {
         if let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);
@@ -121,11 +139,15 @@ impl Router {
         if host.eq_ignore_ascii_case("localhost") {
             return Ok(vec![SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port)]);
         }
-        let Some(resolver) = &self.resolver else {
-            return Err(RouteError::Later("this machine has no DNS server; set `dns` in mail.toml".into()));
-        };
-        match resolver.lookup_ip(absolute(host)).await {
-            Ok(found) => Ok(found.iter().take(HOSTS_MAX).map(|ip| SocketAddr::new(ip, port)).collect()),
+        match self.asked()?.lookup_ip(absolute(host)).await {
+            Ok(found) => {
+                let mut found: Vec<IpAddr> = found.iter().take(HOSTS_MAX).collect();
+                found.sort_by_key(IpAddr::is_ipv6);
+                Ok(found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
+            }
+            Err(error) if error.is_nx_domain() || error.is_no_records_found() => {
+                Err(RouteError::NoHost(host.into()))
+            }
             Err(error) => Err(RouteError::Later(format!("DNS for {host}: {error}"))),
         }
     }
@@ -146,8 +168,12 @@ impl Router {
     }
 }
 
-fn is_nxdomain(error: &hickory_resolver::net::NetError) -> bool {
-    error.is_nx_domain()
+/// RFC 5321 5.1: where we are a mail host of the domain ourselves, only those before us are tried.
+fn before_us(exchanges: Vec<(u16, String)>, hostname: &str, domain: &str) -> Result<Vec<String>, RouteError> {
+    let ours = exchanges.iter().find(|(_, host)| host.eq_ignore_ascii_case(hostname)).map(|(p, _)| *p);
+    let before: Vec<String> =
+        exchanges.into_iter().filter(|(p, _)| ours.is_none_or(|ours| *p < ours)).map(|(_, h)| h).collect();
+    if before.is_empty() { Err(RouteError::Loop(domain.into())) } else { Ok(before) }
 }
 
 fn absolute(name: &str) -> String {
@@ -156,8 +182,14 @@ fn absolute(name: &str) -> String {
 
 fn resolver(settings: &Settings) -> Option<TokioResolver> {
     let provider = TokioRuntimeProvider::default();
+    let both = |mut options: ResolverOpts| {
+        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+        options
+    };
     if settings.dns.is_empty() {
-        return TokioResolver::builder(provider).ok()?.build().ok();
+        let mut builder = TokioResolver::builder(provider).ok()?;
+        *builder.options_mut() = both(builder.options_mut().clone());
+        return builder.build().ok();
     }
     let mut servers = Vec::new();
     for text in &settings.dns {
@@ -175,6 +207,20 @@ fn resolver(settings: &Settings) -> Option<TokioResolver> {
     }
     let config = ResolverConfig::from_parts(None, Vec::new(), servers);
     let mut builder = TokioResolver::builder_with_config(config, provider);
-    *builder.options_mut() = ResolverOpts::default();
+    *builder.options_mut() = both(ResolverOpts::default());
     builder.build().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc5321_5_1_where_we_are_a_mail_host_only_those_before_us_are_tried() {
+        let of = |hosts: &[(u16, &str)]| hosts.iter().map(|(p, h)| (*p, (*h).to_owned())).collect::<Vec<_>>();
+        let all = of(&[(5, "first.test"), (10, "us.test"), (10, "beside.test"), (20, "last.test")]);
+        assert_eq!(before_us(all.clone(), "US.test", "x").unwrap(), ["first.test"]);
+        assert_eq!(before_us(all, "other.test", "x").unwrap().len(), 4);
+        assert_eq!(before_us(of(&[(0, "us.test")]), "us.test", "x"), Err(RouteError::Loop("x".into())));
+    }
 }

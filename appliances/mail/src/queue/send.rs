@@ -1,75 +1,102 @@
-//! One attempt at one host: connects, speaks `smtp::Client` over the socket, gives an outcome a recipient.
+//! One attempt at the hosts of a domain: connects, speaks `smtp::Client` over the socket, gives an outcome a recipient.
 
+use super::progress::Tried;
 use super::route::Route;
-use crate::smtp::{Client, ClientStep, Credentials, Outcome, Outgoing, Reply};
+use crate::settings::SmartHost;
+use crate::smtp::{Client, ClientStep, Credentials, Outcome, Outgoing};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// Time to connect, to wait for a reply, to wait for the reply to the text (RFC 5321 4.5.3.2, which allows longer).
 const CONNECT_TIME: Duration = Duration::from_secs(30);
 const REPLY_TIME: Duration = Duration::from_secs(300);
 const FINAL_TIME: Duration = Duration::from_secs(600);
+/// Time for a whole session; a millisecond more for each byte of the text (1 kB/s).
+const SESSION_TIME: Duration = Duration::from_secs(1800);
+/// Time for what is said at the end.
+const LAST_WORDS_TIME: Duration = Duration::from_secs(5);
+/// Addresses of one domain that are tried in one attempt.
+const ADDRESSES_MAX: usize = 12;
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
-/// What an attempt gave, and the host that it was made at.
+/// What an attempt gave.
 pub struct Attempt {
     /// One a recipient, in order.
-    pub outcomes: Vec<Outcome>,
-    /// The host.
-    pub host: String,
-    /// Whether the text went over TLS.
+    pub tried: Vec<Tried>,
+    /// Whether the last text went over TLS.
     pub tls: bool,
 }
 
-/// Tries the hosts one after another until one answers; recipients who got a final answer are not tried again.
+/// Tries the hosts one after another. A recipient that got an answer of its own is not tried at the next.
 pub async fn send(routes: &[Route], outgoing: &Outgoing, hostname: &str) -> Attempt {
-    let mut last = Attempt { outcomes: Vec::new(), host: String::new(), tls: false };
+    let nowhere = Outcome::Broken { why: "there is no host to try".into(), after_data: false };
+    let nothing = Tried { outcome: nowhere, host: String::new(), dsn_passed_on: false };
+    let mut tried = vec![nothing; outgoing.recipients.len()];
+    let mut tls = false;
+    let mut places: Vec<(&Route, SocketAddr)> = Vec::new();
     for route in routes {
-        for address in &route.addresses {
-            last = at_address(route, *address, outgoing, hostname).await;
-            let unheard = |o: &Outcome| matches!(o, Outcome::Broken { after_data: false, .. });
-            if !last.outcomes.iter().all(unheard) {
-                return last;
-            }
-            tracing::debug!(host = route.host, %address, "no answer, the next host is tried");
+        places.extend(route.addresses.iter().map(|address| (route, *address)));
+    }
+    places.truncate(ADDRESSES_MAX);
+    for (route, address) in places {
+        let open: Vec<usize> = (0..tried.len()).filter(|i| next_host_may(&tried[*i].outcome)).collect();
+        if open.is_empty() {
+            break;
+        }
+        let recipients = open.iter().map(|i| outgoing.recipients[*i].clone()).collect();
+        let part = Outgoing { recipients, ..outgoing.clone() };
+        let session = at_address(route, address, &part, hostname).await;
+        tracing::debug!(host = route.host, %address, outcomes = ?session.outcomes, "a host was tried");
+        tls = session.tls;
+        for (i, outcome) in open.into_iter().zip(session.outcomes) {
+            let dsn_passed_on = session.dsn && outgoing.recipients[i].notify.is_some();
+            tried[i] = Tried { outcome, host: route.host.clone(), dsn_passed_on };
         }
     }
-    if last.outcomes.is_empty() {
-        let nowhere = Outcome::Refused(Reply::new(451, "4.4.4", "no host to try"));
-        last.outcomes = vec![nowhere; outgoing.recipients.len()];
-    }
-    last
+    Attempt { tried, tls }
 }
 
-async fn at_address(route: &Route, address: SocketAddr, outgoing: &Outgoing, hostname: &str) -> Attempt {
-    let attempt = session(route, address, outgoing, hostname, true).await;
-    match attempt {
-        Ok(attempt) => attempt,
+fn next_host_may(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Broken { after_data: false, .. } | Outcome::Unavailable(_))
+}
+
+/// What a session gave: an outcome a recipient.
+struct Done {
+    outcomes: Vec<Outcome>,
+    tls: bool,
+    dsn: bool,
+}
+
+async fn at_address(route: &Route, address: SocketAddr, outgoing: &Outgoing, hostname: &str) -> Done {
+    match session(route, address, outgoing, hostname, true).await {
+        Ok(done) => done,
         // A host that offers TLS and cannot do it gets the mail in the clear, as before RFC 3207; never a password.
         Err(Broken::Tls(why)) if route.smart.as_ref().is_none_or(|s| s.user.is_empty()) => {
             tracing::warn!(host = route.host, why, "TLS does not work there; sent without");
             match session(route, address, outgoing, hostname, false).await {
-                Ok(attempt) => attempt,
-                Err(Broken::Tls(why) | Broken::Connection(why)) => broken(route, outgoing, &why),
+                Ok(done) => done,
+                Err(Broken::Tls(why) | Broken::Connection(why)) => broken(outgoing, &why),
             }
         }
-        Err(Broken::Tls(why) | Broken::Connection(why)) => broken(route, outgoing, &why),
+        Err(Broken::Tls(why) | Broken::Connection(why)) => broken(outgoing, &why),
     }
 }
 
-fn broken(route: &Route, outgoing: &Outgoing, why: &str) -> Attempt {
+fn broken(outgoing: &Outgoing, why: &str) -> Done {
     let outcome = Outcome::Broken { why: why.to_owned(), after_data: false };
-    Attempt { outcomes: vec![outcome; outgoing.recipients.len()], host: route.host.clone(), tls: false }
+    Done { outcomes: vec![outcome; outgoing.recipients.len()], tls: false, dsn: false }
 }
 
 enum Broken {
@@ -83,7 +110,7 @@ async fn session(
     outgoing: &Outgoing,
     hostname: &str,
     want_tls: bool,
-) -> Result<Attempt, Broken> {
+) -> Result<Done, Broken> {
     let connected = timeout(CONNECT_TIME, TcpStream::connect(address)).await;
     let stream = connected
         .map_err(|_| Broken::Connection(format!("{address} does not answer")))?
@@ -92,27 +119,34 @@ async fn session(
     let smart = route.smart.as_ref();
     let credentials = smart.filter(|s| !s.user.is_empty());
     let credentials = credentials.map(|s| Credentials { user: s.user.clone(), password: s.password.clone() });
-    let implicit = smart.is_some() && address.port() == 465;
+    let implicit = smart.is_some_and(SmartHost::tls_from_start);
     let mut stream: Box<dyn Stream> = Box::new(stream);
     if implicit {
         stream = handshake(stream, route).await.map_err(Broken::Tls)?;
     }
     let mut client = Client::new(hostname, outgoing.clone(), credentials, want_tls, implicit);
+    // What dribbles may not last for ever: half an hour, and more for what is large.
+    let end = Instant::now() + SESSION_TIME + Duration::from_millis(outgoing.message.len() as u64);
+    let mut out = Vec::new();
+    let mut buffer = [0u8; 4096];
     let why = loop {
         match client.step() {
             ClientStep::NeedInput => {
+                out.extend(client.take_output());
                 let time = if client.awaits_final() { FINAL_TIME } else { REPLY_TIME };
-                let out = client.take_output();
-                let mut buffer = [0u8; 4096];
-                let exchange = async {
-                    stream.write_all(&out).await?;
-                    stream.flush().await?;
-                    stream.read(&mut buffer).await
-                };
-                match timeout(time, exchange).await {
-                    Ok(Ok(0)) => break "the host closed the connection".to_owned(),
-                    Ok(Ok(n)) => client.receive(&buffer[..n]),
-                    Ok(Err(error)) => break format!("the connection broke: {error}"),
+                match timeout_at(end.min(Instant::now() + time), turn(&mut stream, &out, &mut buffer)).await {
+                    Ok(Ok(Moved::Wrote(n))) => drop(out.drain(..n)),
+                    Ok(Ok(Moved::Read(0))) => break "the host closed the connection".to_owned(),
+                    Ok(Ok(Moved::Read(n))) => client.receive(&buffer[..n]),
+                    Ok(Err(error)) if out.is_empty() => break format!("the connection broke: {error}"),
+                    // It takes no more; what it said before may still be read.
+                    Ok(Err(error)) => match timeout(LAST_WORDS_TIME, stream.read(&mut buffer)).await {
+                        Ok(Ok(n)) if n > 0 => {
+                            out.clear();
+                            client.receive(&buffer[..n]);
+                        }
+                        _ => break format!("the connection broke: {error}"),
+                    },
                     Err(_) => break "the host does not answer any more".to_owned(),
                 }
             }
@@ -123,15 +157,45 @@ async fn session(
                 client.tls_started();
             }
             ClientStep::Done => {
-                let out = client.take_output();
-                let _ = timeout(Duration::from_secs(5), stream.write_all(&out)).await;
-                let _ = timeout(Duration::from_secs(5), stream.shutdown()).await;
+                // Where the text was cut short no command can follow it.
+                if out.is_empty() {
+                    let _ = timeout(LAST_WORDS_TIME, stream.write_all(&client.take_output())).await;
+                    let _ = timeout(LAST_WORDS_TIME, stream.shutdown()).await;
+                }
                 break String::new();
             }
         }
     };
-    let tls = client.is_tls();
-    Ok(Attempt { outcomes: client.outcomes(&why), host: route.host.clone(), tls })
+    let (tls, dsn) = (client.is_tls(), client.passes_dsn_on());
+    Ok(Done { outcomes: client.outcomes(&why), tls, dsn })
+}
+
+/// One step of a conversation.
+enum Moved {
+    Wrote(usize),
+    Read(usize),
+}
+
+/// Writes some of `out` or reads what came, whichever can be done: a host that refuses in the midst of a text and reads
+/// no more is heard, and none waits for the other.
+async fn turn(stream: &mut Box<dyn Stream>, out: &[u8], buffer: &mut [u8]) -> std::io::Result<Moved> {
+    std::future::poll_fn(|cx| {
+        let mut stream = Pin::new(&mut **stream);
+        if !out.is_empty() {
+            if let Poll::Ready(wrote) = stream.as_mut().poll_write(cx, out) {
+                return Poll::Ready(wrote.map(Moved::Wrote));
+            }
+        } else if let Poll::Ready(Err(error)) = stream.as_mut().poll_flush(cx) {
+            return Poll::Ready(Err(error));
+        }
+        let mut read = ReadBuf::new(buffer);
+        match stream.poll_read(cx, &mut read) {
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(Moved::Read(read.filled().len()))),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
 }
 
 async fn handshake(stream: Box<dyn Stream>, route: &Route) -> Result<Box<dyn Stream>, String> {

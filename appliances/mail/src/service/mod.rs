@@ -4,10 +4,12 @@ mod connection;
 mod post;
 mod rate;
 mod receive;
+mod spool;
+mod srs;
 mod submit;
 
 pub use connection::{Door, serve};
-pub use post::{Post, PostError};
+pub use post::{Parcel, Post, PostError};
 pub use submit::send_own;
 
 /// Whether our users can write to this address: anybody elsewhere, somebody who exists here.

@@ -4,18 +4,20 @@ use crate::auth::{Checker, Keys};
 use crate::directory::{Directory, Target};
 use crate::mailbox::{MailboxError, Mailboxes, NewMessage};
 use crate::queue::{Entry, Queue, QueueError, Router, Runner, Waiting};
-use crate::service::rate::Rates;
+use crate::service::rate::{Crowd, Rates};
+use crate::service::srs::Rewriter;
 use crate::settings::Settings;
-use crate::smtp::{Envelope, Mailbox, Reply, Ret};
+use crate::smtp::{Mailbox, Reply, Ret};
 use crate::trace::{Trace, message_id};
 use chassis::clock::now_ms;
 use chassis::{Chassis, Failure};
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// Bytes of messages that are being received at the same time by all connections; beyond it 452.
-const RECEIVING_BYTES_MAX: usize = 192 << 20;
+/// Messages that are worked on at the same time, in KiB; each is in memory up to three times then. One of the largest
+/// size always fits.
+const WORKING_KIB_MAX: u32 = 64 << 10;
 
 /// Why a message could not be taken.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -52,20 +54,45 @@ pub struct Post {
     pub runner: Runner,
     /// DKIM keys.
     pub keys: Keys,
-    /// Messages by network.
+    /// Messages by address.
     pub rates: Rates,
+    /// Messages by the network around an address.
+    pub networks: Rates,
+    /// SMTP connections.
+    pub crowd: Crowd,
+    /// How it goes with other servers of our accounts.
+    pub rounds: crate::twins::Rounds,
+    /// Bytes of messages that are being worked on, of `WORKING_KIB_MAX`.
+    working: Semaphore,
     /// What happened to messages.
     pub trace: Trace,
+    rewriter: Rewriter,
     settings: RwLock<Arc<Settings>>,
     router: RwLock<Arc<Router>>,
     checker: RwLock<Arc<Checker>>,
-    receiving: AtomicUsize,
 }
 
-/// A share of the memory for messages under way; given back when dropped.
-pub struct Share<'a> {
-    post: &'a Post,
-    bytes: usize,
+/// A message on its way to its recipients.
+#[derive(Debug, Clone, Default)]
+pub struct Parcel<'a> {
+    /// The sender; `None` for `<>`.
+    pub from: Option<String>,
+    /// The account that sends it; empty for what came from outside, and for notices.
+    pub user: &'a str,
+    /// The recipients.
+    pub recipients: &'a [Waiting],
+    /// The message.
+    pub raw: Vec<u8>,
+    /// Whether it goes to Junk.
+    pub junk: bool,
+    /// SMTPUTF8.
+    pub smtputf8: bool,
+    /// RET.
+    pub ret: Option<Ret>,
+    /// ENVID.
+    pub envid: Option<&'a str>,
+    /// Fields put before what goes on to other hosts.
+    pub seal: &'a str,
 }
 
 impl Post {
@@ -74,16 +101,21 @@ impl Post {
         let settings: Settings = chassis.config().get()?;
         let router = Arc::new(Router::new(&settings));
         let checker = Arc::new(Checker::new(&router));
+        let keys = Keys::open(chassis).await?;
         Ok(Post {
             mailboxes,
             runner: Runner::new(Queue::open(chassis.store())?)?,
-            keys: Keys::open(chassis).await?,
+            rewriter: Rewriter::new(&keys.secret()),
+            keys,
             rates: Rates::default(),
-            trace: Trace::default(),
+            networks: Rates::default(),
+            crowd: Crowd::default(),
+            rounds: crate::twins::Rounds::default(),
+            working: Semaphore::new(WORKING_KIB_MAX as usize),
+            trace: Trace::open(chassis.store())?,
             settings: RwLock::new(Arc::new(settings)),
             router: RwLock::new(router),
             checker: RwLock::new(checker),
-            receiving: AtomicUsize::new(0),
             chassis: chassis.clone(),
         })
     }
@@ -144,12 +176,24 @@ impl Post {
     pub fn directory<T>(&self, ask: impl FnOnce(&Directory<'_>) -> T) -> T {
         let settings = self.settings();
         let accounts = WithFirst(self.chassis.accounts());
-        ask(&Directory { domain: self.chassis.domain(), settings: &settings, known: &accounts })
+        let rewritten = |local: &str| self.rewriter.recover(local, now_ms());
+        ask(&Directory {
+            domain: self.chassis.domain(),
+            settings: &settings,
+            known: &accounts,
+            rewritten: &rewritten,
+        })
     }
 
-    /// Takes a share of the memory for messages; `None` when there is none left.
-    pub fn share(&self) -> Share<'_> {
-        Share { post: self, bytes: 0 }
+    /// Waits until there is memory for work on a message of this size: what is read in whole, written, signed.
+    pub async fn memory_for(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
+        let kib = u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX).min(WORKING_KIB_MAX);
+        self.working.acquire_many(kib).await.ok()
+    }
+
+    /// Where messages under way are spooled; nothing on a machine without files.
+    pub fn spool_directory(&self) -> Option<&std::path::Path> {
+        self.chassis.options().dir.as_deref()
     }
 
     /// Puts a message into an account; resolves after the flush. A detail names a mailbox when there is one of that
@@ -173,21 +217,34 @@ impl Post {
         Ok(())
     }
 
-    /// Sends a message of our own making: local recipients get it, others are queued; resolves after the flush.
-    pub async fn route(
-        &self,
-        from: Option<String>,
-        user: &str,
-        recipients: &[(Mailbox, Waiting)],
-        raw: &[u8],
-        junk: bool,
-        envelope: &Envelope,
-    ) -> Result<Option<String>, PostError> {
-        let mut local = BTreeSet::new();
-        let mut remote: Vec<Waiting> = Vec::new();
-        for (to, waiting) in recipients {
+    /// Takes a message to where it goes: local recipients get it, others are queued; resolves after the flush. Gives the
+    /// id in the queue, when it is there.
+    pub async fn route(&self, mut parcel: Parcel<'_>) -> Result<Option<String>, PostError> {
+        let (local, remote) = self.targets(parcel.recipients);
+        let message_id = message_id(&parcel.raw);
+        let id = if remote.is_empty() { None } else { Some(self.queue(&parcel, remote).await?) };
+        let return_path = format!("Return-Path: <{}>\r\n", parcel.from.as_deref().unwrap_or_default());
+        let mailbox = if parcel.junk { "Junk" } else { "INBOX" };
+        let mut text = std::mem::take(&mut parcel.raw);
+        text.splice(0..0, return_path.into_bytes());
+        let mut left = local.len();
+        for (user, detail) in local {
+            left -= 1;
+            // The last one gets the text itself: most messages are never copied.
+            let copy = if left == 0 { std::mem::take(&mut text) } else { text.clone() };
+            self.deliver(&user, detail.as_deref(), mailbox, copy, &[]).await?;
+            self.trace.note(&[&message_id], format!("in the mailbox of {user}"));
+        }
+        Ok(id)
+    }
+
+    /// Where recipients lead: accounts here with the detail of the address, and addresses elsewhere, each once.
+    fn targets(&self, recipients: &[Waiting]) -> (BTreeSet<(String, Option<String>)>, Vec<Waiting>) {
+        let (mut local, mut remote) = (BTreeSet::new(), Vec::<Waiting>::new());
+        for waiting in recipients {
+            let Ok(to) = Mailbox::parse(&waiting.to) else { continue };
             for target in self.directory(|d| {
-                if d.is_ours(&to.domain) { d.targets(to) } else { [Target::Remote(to.clone())].into() }
+                if d.is_ours(&to.domain) { d.targets(&to) } else { [Target::Remote(to.clone())].into() }
             }) {
                 match target {
                     Target::Local { user, detail } => drop(local.insert((user, detail))),
@@ -200,69 +257,52 @@ impl Post {
                 }
             }
         }
-        let mut id = None;
-        if !remote.is_empty() {
-            let subject = crate::message::first_value(raw, "Subject").unwrap_or_default();
-            let entry = Entry {
-                id: String::new(),
-                created_ms: now_ms(),
-                from: from.clone(),
-                user: user.to_owned(),
-                size: raw.len() as u64,
-                ret: envelope.ret.map(|r| if r == Ret::Full { "FULL".into() } else { "HDRS".into() }),
-                envid: envelope.envid.clone(),
-                subject: crate::message::decode_words(subject.as_bytes()),
-                recipients: remote,
-            };
-            let queued = self.runner.add(entry, bytes::Bytes::copy_from_slice(raw)).await?;
-            self.trace.note(&[&queued, &message_id(raw)], "queued for other hosts");
-            id = Some(queued);
+        (local, remote)
+    }
+
+    /// Whether mail for any of these recipients goes on to another host.
+    pub fn goes_on(&self, recipients: &[Waiting]) -> bool {
+        !self.targets(recipients).1.is_empty()
+    }
+
+    async fn queue(&self, parcel: &Parcel<'_>, recipients: Vec<Waiting>) -> Result<String, PostError> {
+        let subject = crate::message::first_value(&parcel.raw, "Subject").unwrap_or_default();
+        let message = bytes::Bytes::from([parcel.seal.as_bytes(), &parcel.raw].concat());
+        let entry = Entry {
+            id: String::new(),
+            created_ms: now_ms(),
+            from: self.outer_sender(parcel),
+            user: parcel.user.to_owned(),
+            size: message.len() as u64,
+            smtputf8: parcel.smtputf8,
+            ret: parcel.ret.map(|r| if r == Ret::Full { "FULL".into() } else { "HDRS".into() }),
+            envid: parcel.envid.map(str::to_owned),
+            subject: crate::message::decode_words(subject.as_bytes()),
+            recipients,
+        };
+        let queued = self.runner.add(entry, message).await?;
+        self.trace.note(&[&queued, &message_id(&parcel.raw)], "queued for other hosts");
+        Ok(queued)
+    }
+
+    /// Forwarded mail gets a sender of ours: SPF would fail with somebody else's.
+    fn outer_sender(&self, parcel: &Parcel<'_>) -> Option<String> {
+        let from = parcel.from.clone()?;
+        match Mailbox::parse(&from) {
+            Ok(sender) if parcel.user.is_empty() && !self.directory(|d| d.is_ours(&sender.domain)) => {
+                Some(self.rewriter.rewrite(&sender, self.chassis.domain(), now_ms()).to_string())
+            }
+            _ => Some(from),
         }
-        let return_path = format!("Return-Path: <{}>\r\n", from.unwrap_or_default());
-        for (user, detail) in local {
-            let text = [return_path.as_bytes(), raw].concat();
-            let mailbox = if junk { "Junk" } else { "INBOX" };
-            self.deliver(&user, detail.as_deref(), mailbox, text, &[]).await?;
-            self.trace.note(&[&message_id(raw)], format!("in the mailbox of {user}"));
-        }
-        Ok(id)
     }
 
     /// Sends a delivery notice.
     pub async fn send_notice(&self, to: &str, raw: Vec<u8>) -> Result<(), PostError> {
         let Ok(to) = Mailbox::parse(to) else { return Ok(()) };
-        let waiting = Waiting::new(&to, None, None);
-        let envelope = Envelope {
-            from: None,
-            recipients: Vec::new(),
-            size: None,
-            eight_bit: false,
-            smtputf8: false,
-            ret: None,
-            envid: None,
-        };
-        self.route(None, "", &[(to, waiting)], &raw, false, &envelope).await?;
+        let recipients = [Waiting::new(&to, None, None)];
+        let signed = self.keys.sign(&raw);
+        self.route(Parcel { recipients: &recipients, raw: signed, ..Parcel::default() }).await?;
         Ok(())
-    }
-}
-
-impl Share<'_> {
-    /// Makes the share larger; `false` when there is no more.
-    pub fn grow(&mut self, bytes: usize) -> bool {
-        let before = self.post.receiving.fetch_add(bytes, Ordering::Relaxed);
-        self.bytes += bytes;
-        before + bytes <= RECEIVING_BYTES_MAX
-    }
-
-    /// Gives it back.
-    pub fn clear(&mut self) {
-        self.post.receiving.fetch_sub(std::mem::take(&mut self.bytes), Ordering::Relaxed);
-    }
-}
-
-impl Drop for Share<'_> {
-    fn drop(&mut self) {
-        self.clear();
     }
 }
 

@@ -1,4 +1,5 @@
-//! How much one network may bring without logging in: buckets that refill with time.
+//! How much one network may bring without logging in: buckets of messages that refill with time, and a bound on
+//! connections.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -39,6 +40,61 @@ impl Rates {
     }
 }
 
+/// Connections by network.
+#[derive(Debug, Default)]
+pub struct Crowd(Mutex<HashMap<IpAddr, usize>>);
+
+/// A place in the crowd; given back when dropped.
+#[derive(Debug)]
+pub struct Place<'a> {
+    crowd: &'a Crowd,
+    network: IpAddr,
+}
+
+impl Crowd {
+    /// A place for one more connection of a network; nothing where it has `max`.
+    pub fn enter(&self, network: IpAddr, max: usize) -> Option<Place<'_>> {
+        let mut counts = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let count = counts.entry(network).or_default();
+        if *count >= max {
+            return None;
+        }
+        *count += 1;
+        Some(Place { crowd: self, network })
+    }
+
+    /// Connections in all.
+    pub fn len(&self) -> usize {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).values().sum()
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut counts = self.crowd.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(count) = counts.get_mut(&self.network) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.network);
+            }
+        }
+    }
+}
+
+/// The network around an address: /24, or /48 of IPv6, as providers give them out.
+pub fn wider(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            IpAddr::from([a, b, c, 0])
+        }
+        IpAddr::V6(v6) => {
+            let [a, b, c, ..] = v6.segments();
+            IpAddr::from([a, b, c, 0, 0, 0, 0, 0])
+        }
+    }
+}
+
 fn refilled(bucket: &Bucket, full: f64, now_ms: u64) -> f64 {
     let hours = now_ms.saturating_sub(bucket.at_ms) as f64 / 3_600_000.0;
     (bucket.left + hours * full).min(full)
@@ -47,6 +103,18 @@ fn refilled(bucket: &Bucket, full: f64, now_ms: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_crowd_is_bounded_by_network_and_places_come_back() {
+        let crowd = Crowd::default();
+        let one = IpAddr::from([192, 0, 2, 1]);
+        let places: Vec<_> = (0..3).filter_map(|_| crowd.enter(one, 2)).collect();
+        assert_eq!((places.len(), crowd.len()), (2, 2));
+        assert!(crowd.enter(IpAddr::from([192, 0, 2, 2]), 2).is_some());
+        drop(places);
+        assert_eq!(crowd.len(), 0);
+        assert_eq!(wider("2001:db8:1:2::3".parse().unwrap()).to_string(), "2001:db8:1::");
+    }
 
     #[test]
     fn a_bucket_empties_and_refills() {

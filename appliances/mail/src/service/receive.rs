@@ -1,6 +1,7 @@
 //! Mail from outside: who may be written to, what is checked, what is added, where it goes.
 
-use super::post::Post;
+use super::post::{Parcel, Post};
+use crate::auth::Source;
 use crate::limits;
 use crate::message::{fields, format_rfc5322, header_end};
 use crate::queue::Waiting;
@@ -27,7 +28,12 @@ pub fn sender(post: &Post, ip: IpAddr) -> Result<(), Reply> {
     if ip.is_loopback() && !settings.limit_loopback {
         return Ok(());
     }
-    match post.rates.take(chassis::listen::network(ip), settings.messages_per_hour, now_ms()) {
+    // One address its share, the network around it four of them: a spammer has many addresses side by side.
+    let (own, around) = (settings.messages_per_hour, settings.messages_per_hour.saturating_mul(4));
+    let now = now_ms();
+    let within = post.rates.take(chassis::listen::network(ip), own, now)
+        && post.networks.take(super::rate::wider(ip), around, now);
+    match within {
         true => Ok(()),
         false => Err(Reply::new(450, "4.7.1", "too much mail from your network, try again later")),
     }
@@ -61,11 +67,15 @@ pub async fn message(
     }
     let hostname = post.hostname();
     let settings = post.settings();
-    let mut junk = false;
+    let recipients: Vec<Waiting> =
+        envelope.recipients.iter().map(|r| Waiting::new(&r.to, r.notify, r.orcpt.clone())).collect();
+    let (mut junk, mut seal) = (false, String::new());
     let mut results = format!("Authentication-Results: {hostname}; none\r\n");
     if !came.ip.is_loopback() || settings.limit_loopback {
         let sender = envelope.from.as_ref().map(Mailbox::to_string).unwrap_or_default();
-        let verdict = post.checker().check(&raw, came.ip, came.helo, &hostname, &sender).await;
+        let source = Source { ip: came.ip, helo: came.helo, sender: &sender };
+        let keys = post.goes_on(&recipients).then_some(&post.keys);
+        let verdict = post.checker().check(&raw, source, &hostname, keys).await;
         if verdict.dmarc_rejects && settings.obey_dmarc_reject {
             return Err(Reply::new(
                 550,
@@ -74,20 +84,28 @@ pub async fn message(
             ));
         }
         junk = verdict.dmarc_rejects || verdict.dmarc_quarantines;
-        results = verdict.header;
+        (results, seal) = (verdict.header, verdict.seal);
     }
     let id = chassis::accounts::new_token::<9>();
     let mut text = Vec::with_capacity(raw.len() + 512);
     text.extend_from_slice(results.as_bytes());
     text.extend_from_slice(received(came, envelope, &hostname, &id).as_bytes());
     without_forged_results(&raw, &hostname, &mut text);
-    let recipients: Vec<(Mailbox, Waiting)> = envelope
-        .recipients
-        .iter()
-        .map(|r| (r.to.clone(), Waiting::new(&r.to, r.notify, r.orcpt.clone())))
-        .collect();
+    drop(raw);
+    let (bytes, message_id) = (text.len(), message_id(&text));
     let from = envelope.from.as_ref().map(Mailbox::to_string);
-    match post.route(from.clone(), "", &recipients, &text, junk, envelope).await {
+    let parcel = Parcel {
+        from: from.clone(),
+        recipients: &recipients,
+        raw: text,
+        junk,
+        smtputf8: envelope.smtputf8,
+        ret: envelope.ret,
+        envid: envelope.envid.as_deref(),
+        seal: &seal,
+        ..Parcel::default()
+    };
+    match post.route(parcel).await {
         Ok(_) => {
             let what = format!(
                 "received from {} for {} recipients{}",
@@ -95,8 +113,8 @@ pub async fn message(
                 recipients.len(),
                 if junk { ", to Junk" } else { "" }
             );
-            post.trace.note(&[&id, &message_id(&text)], what);
-            tracing::info!(id, from, to = recipients.len(), bytes = text.len(), ip = %came.ip, junk, "received");
+            post.trace.note(&[&id, &message_id], what);
+            tracing::info!(id, from, to = recipients.len(), bytes, ip = %came.ip, junk, "received");
             Ok(format!("{id} is safe"))
         }
         Err(error) => {

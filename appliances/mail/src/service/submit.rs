@@ -1,6 +1,6 @@
 //! Mail from our users (RFC 6409): sender checked, header completed, signed, copied to Sent.
 
-use super::post::Post;
+use super::post::{Parcel, Post};
 use super::receive::{Came, received};
 use crate::message::{Entry, addresses, fields, format_rfc5322, header_end};
 use crate::queue::Waiting;
@@ -30,16 +30,18 @@ pub async fn message(
     header_from(post, user, &raw)?;
     let id = chassis::accounts::new_token::<9>();
     let completed = complete(&raw, &address, &post.hostname(), &id);
+    drop(raw);
     let trace = received(&Came { helo: "client", ip: came.ip, ..*came }, envelope, &post.hostname(), &id);
-    let text = [trace.into_bytes(), completed.clone()].concat();
-    let signed = post.keys.sign(&text);
+    // Received is not signed: the signatures hold with it between.
+    let signed = [post.keys.signatures(&completed).as_slice(), trace.as_bytes(), &completed].concat();
+    let (bytes, message_id) = (signed.len(), message_id(&completed));
     let from = envelope.from.as_ref().map(Mailbox::to_string);
-    send(post, user, from, envelope, &signed, &completed).await.map_err(|error| {
+    send(post, user, from, envelope, signed, completed).await.map_err(|error| {
         tracing::warn!(user, %error, "a message was not taken");
         error.reply()
     })?;
-    post.trace.note(&[&id, &message_id(&signed)], format!("submitted by {user} from {}", came.ip));
-    tracing::info!(id, user, to = envelope.recipients.len(), bytes = signed.len(), "submitted");
+    post.trace.note(&[&id, &message_id], format!("submitted by {user} from {}", came.ip));
+    tracing::info!(id, user, to = envelope.recipients.len(), bytes, "submitted");
     Ok(format!("{id} is on its way"))
 }
 
@@ -48,20 +50,27 @@ async fn send(
     user: &str,
     from: Option<String>,
     envelope: &Envelope,
-    signed: &[u8],
-    own: &[u8],
+    signed: Vec<u8>,
+    own: Vec<u8>,
 ) -> Result<(), super::PostError> {
-    let recipients: Vec<(Mailbox, Waiting)> = envelope
-        .recipients
-        .iter()
-        .map(|r| (r.to.clone(), Waiting::new(&r.to, r.notify, r.orcpt.clone())))
-        .collect();
-    post.route(from, user, &recipients, signed, false, envelope).await?;
+    let recipients: Vec<Waiting> =
+        envelope.recipients.iter().map(|r| Waiting::new(&r.to, r.notify, r.orcpt.clone())).collect();
+    let parcel = Parcel {
+        from,
+        user,
+        recipients: &recipients,
+        raw: signed,
+        smtputf8: envelope.smtputf8,
+        ret: envelope.ret,
+        envid: envelope.envid.as_deref(),
+        ..Parcel::default()
+    };
+    post.route(parcel).await?;
     if post.settings().copy_to_sent {
         let sent =
             post.mailboxes.account(user).await?.state().special("\\Sent").map(|(name, _)| name.clone());
         if let Some(sent) = sent {
-            post.deliver(user, None, &sent, own.to_vec(), &["\\Seen"]).await?;
+            post.deliver(user, None, &sent, own, &["\\Seen"]).await?;
         }
     }
     Ok(())
@@ -90,7 +99,7 @@ pub async fn send_own(
         envid: None,
     };
     post.trace.note(&[&id, &message_id(&signed)], format!("written in the webmail by {user}"));
-    send(post, user, Some(address.to_owned()), &envelope, &signed, &completed).await
+    send(post, user, Some(address.to_owned()), &envelope, signed, completed).await
 }
 
 /// The From of the header must be the user's too.

@@ -3,7 +3,6 @@
 use crate::service::Post;
 use askama::Template;
 use chassis::http::{Answer, HeaderValue, Request, Router, StatusCode, header, reply};
-use chassis::web::Page;
 use std::sync::Arc;
 
 /// Where the services are, as a client reaches them.
@@ -41,6 +40,7 @@ pub(super) fn routes(post: &Arc<Post>) -> Router {
             move |request| autodiscover(post.clone(), request)
         })
         .any("/Autodiscover/Autodiscover.xml", move |request| autodiscover(c.clone(), request))
+        .get("/autodiscover/autodiscover.json", |request| std::future::ready(autodiscover_json(&request)))
         .get("/setup", move |request| page(d.clone(), request))
         .get("/setup/mail.mobileconfig", move |request| profile(e.clone(), request))
 }
@@ -87,6 +87,19 @@ async fn autodiscover(post: Arc<Post>, mut request: Request) -> Answer {
     xml(autodiscover_xml(&Services::of(&post), &address))
 }
 
+/// What newer Outlooks ask first: where the older answer is.
+fn autodiscover_json(request: &Request) -> Answer {
+    let host = request.host().unwrap_or_default();
+    let url = format!("https://{host}/autodiscover/autodiscover.xml");
+    let wanted = request.query_form().get("Protocol").unwrap_or("AutodiscoverV1").to_owned();
+    if !wanted.eq_ignore_ascii_case("AutodiscoverV1") {
+        let words = serde_json::json!({"ErrorCode": "ProtocolNotSupported", "ErrorMessage": "AutodiscoverV1 is served here"});
+        return Ok(reply(StatusCode::BAD_REQUEST, "application/json", words.to_string()));
+    }
+    let words = serde_json::json!({"Protocol": "AutodiscoverV1", "Url": url});
+    Ok(reply(StatusCode::OK, "application/json", words.to_string()))
+}
+
 fn autodiscover_xml(s: &Services, address: &str) -> String {
     let protocol = |kind: &str, port: u16| {
         format!(
@@ -121,7 +134,7 @@ async fn page(post: Arc<Post>, request: Request) -> Answer {
     let host = request.host().unwrap_or(&services.host).to_owned();
     let qr = chassis::web::qr_svg(&format!("https://{host}/setup/mail.mobileconfig")).unwrap_or_default();
     let body = SetupBody { address: &visitor.account().address, services: &services, qr };
-    let shown = Page { nav: crate::webmail::NAV, active: "/setup", ..Page::titled("Set up a mail program") };
+    let shown = crate::webmail::page_at("Set up a mail program", "/setup", false);
     post.chassis.page(Some(&visitor), &shown, &body)
 }
 

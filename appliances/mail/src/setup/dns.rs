@@ -3,7 +3,6 @@
 use crate::service::Post;
 use askama::Template;
 use chassis::http::{Answer, Request, Router};
-use chassis::web::Page;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::proto::rr::RecordType;
 use serde::Serialize;
@@ -106,7 +105,7 @@ async fn page(post: Arc<Post>, request: Request) -> Answer {
         }
     }
     let body = DnsBody { domain: post.chassis.domain(), records, checked };
-    let shown = Page { nav: crate::webmail::NAV, active: "/dns", wide: true, ..Page::titled("DNS records") };
+    let shown = crate::webmail::page_at("DNS records", "/dns", true);
     post.chassis.page(Some(&visitor), &shown, &body)
 }
 

@@ -17,6 +17,10 @@ pub struct Outgoing {
     pub recipients: Vec<OutgoingRecipient>,
     /// The text.
     pub message: std::sync::Arc<Vec<u8>>,
+    /// The text for hosts without 8BITMIME, where the text has octets above 127 and can be converted.
+    pub seven_bit: Option<std::sync::Arc<Vec<u8>>>,
+    /// Whether the sender asked for SMTPUTF8: a header outside of ASCII needs it then (RFC 6531 3.2).
+    pub smtputf8: bool,
     /// RET.
     pub ret: Option<Ret>,
     /// ENVID.
@@ -50,6 +54,8 @@ pub enum Outcome {
     Delivered(Reply),
     /// The host (or we, for it) said no: 4xx to be tried again, 5xx for good.
     Refused(Reply),
+    /// The host takes nothing now, whoever it is for: the next host may. Its reply.
+    Unavailable(Reply),
     /// No answer was seen. `after_data` when the text was sent: trying again may make a duplicate.
     Broken {
         /// What went wrong.
@@ -169,6 +175,11 @@ impl Client {
         self.outcomes.into_iter().map(|o| o.unwrap_or_else(broken)).collect()
     }
 
+    /// Whether the host tells of success itself (RFC 3461 5.2.2): it offers DSN, and got NOTIFY.
+    pub fn passes_dsn_on(&self) -> bool {
+        self.offer.dsn
+    }
+
     /// The handshake is done: the session starts anew.
     pub fn tls_started(&mut self) {
         self.reader.clear();
@@ -197,6 +208,12 @@ impl Client {
     }
 
     fn reply(&mut self, reply: Reply) {
+        if reply.code == 421 && self.state != State::Final {
+            // The host closes, at whatever stage (RFC 5321 3.8).
+            self.settle(|| Outcome::Unavailable(reply.clone()));
+            self.state = State::Done;
+            return;
+        }
         match self.state {
             State::Greeting if reply.code == 220 => self.ehlo(),
             State::Ehlo if reply.code == 250 => {
@@ -218,12 +235,14 @@ impl Client {
             State::Envelope { mail, next } => self.envelope_reply(reply, mail, next),
             State::Data => self.data_reply(reply),
             State::Final => {
-                let outcome =
-                    if reply.is_positive() { Outcome::Delivered(reply) } else { Outcome::Refused(reply) };
+                let outcome = match reply.is_done() {
+                    true => Outcome::Delivered(reply),
+                    false => Outcome::Refused(unexpected(&reply)),
+                };
                 self.settle(|| outcome.clone());
                 self.finish();
             }
-            _ => self.give_up(reply),
+            _ => self.unavailable(reply),
         }
     }
 
@@ -248,7 +267,7 @@ impl Client {
         let Some(credentials) = self.credentials.clone() else { return };
         let offers = |m: &str| self.offer.mechanisms.iter().any(|o| o == m);
         if !self.tls {
-            return self.give_up(Reply::new(
+            return self.unavailable(Reply::new(
                 454,
                 "4.7.10",
                 "the smart host offers no TLS, the password stays here",
@@ -261,7 +280,7 @@ impl Client {
             self.login_step = 1;
             self.say("AUTH LOGIN");
         } else {
-            return self.give_up(Reply::new(
+            return self.unavailable(Reply::new(
                 454,
                 "4.7.4",
                 "the smart host offers neither AUTH PLAIN nor LOGIN",
@@ -281,7 +300,7 @@ impl Client {
                 self.say(&base64::engine::general_purpose::STANDARD.encode(word));
             }
             // A wrong password is the owner's to repair: the mail waits.
-            _ => self.give_up(Reply::new(
+            _ => self.unavailable(Reply::new(
                 454,
                 "4.7.8",
                 format!("the smart host refused the password: {reply}"),
@@ -291,31 +310,22 @@ impl Client {
 
     /// MAIL, RCPT and, with PIPELINING, DATA.
     fn envelope(&mut self) {
-        let size = self.outgoing.message.len() as u64;
-        if let Some(max) = self.offer.size.filter(|max| *max > 0 && *max < size) {
-            return self.give_up(Reply::new(
-                552,
-                "5.3.4",
-                format!("the host takes messages up to {max} bytes"),
-            ));
-        }
-        if !self.offer.smtputf8 {
-            let international = |m: &Mailbox| m.is_international();
-            let refuse = || {
-                Outcome::Refused(Reply::new(
-                    553,
-                    "5.6.7",
-                    "the host does not take addresses outside of ASCII",
-                ))
-            };
-            if self.outgoing.from.as_ref().is_some_and(international) {
-                self.settle(refuse);
-            }
-            for (i, recipient) in self.outgoing.recipients.iter().enumerate() {
-                if international(&recipient.to) {
-                    self.outcomes[i].get_or_insert_with(refuse);
+        if !self.offer.eight_bit && !self.outgoing.message.is_ascii() {
+            match self.outgoing.seven_bit.take() {
+                Some(text) => self.outgoing.message = text,
+                None => {
+                    let why = "the host takes no 8-bit text, and this message cannot be converted";
+                    return self.give_up(Reply::new(554, "5.6.3", why));
                 }
             }
+        }
+        let size = self.outgoing.message.len() as u64;
+        if let Some(max) = self.offer.size.filter(|max| *max > 0 && *max < size) {
+            let why = format!("the host takes messages up to {max} bytes");
+            return self.give_up(Reply::new(552, "5.3.4", why));
+        }
+        if !self.offer.smtputf8 {
+            self.refuse_international();
         }
         let Some(first) = self.next_recipient(0) else { return self.finish() };
         let mail = self.mail_command(size);
@@ -330,6 +340,29 @@ impl Client {
             }
             self.say("DATA");
             self.data_sent = true;
+        }
+    }
+
+    /// RFC 6531 3.2: what needs SMTPUTF8 goes back where the host does not offer it.
+    fn refuse_international(&mut self) {
+        let refuse = |what: &str| {
+            Outcome::Refused(Reply::new(
+                553,
+                "5.6.7",
+                format!("the host does not take {what} outside of ASCII"),
+            ))
+        };
+        let text = &self.outgoing.message;
+        let header = text[..crate::message::header_end(text)].is_ascii();
+        if self.outgoing.from.as_ref().is_some_and(Mailbox::is_international) {
+            self.settle(|| refuse("addresses"));
+        } else if self.outgoing.smtputf8 && !header {
+            self.settle(|| refuse("headers"));
+        }
+        for (i, recipient) in self.outgoing.recipients.iter().enumerate() {
+            if recipient.to.is_international() {
+                self.outcomes[i].get_or_insert_with(|| refuse("addresses"));
+            }
         }
     }
 
@@ -382,8 +415,8 @@ impl Client {
 
     fn envelope_reply(&mut self, reply: Reply, mail: bool, next: usize) {
         if !mail {
-            if !reply.is_positive() {
-                self.settle(|| Outcome::Refused(reply.clone()));
+            if !reply.is_done() {
+                self.settle(|| Outcome::Refused(unexpected(&reply)));
                 // With pipelining the replies to RCPT and DATA still come; QUIT after them is enough.
                 return self.finish();
             }
@@ -394,8 +427,8 @@ impl Client {
             }
             return;
         }
-        if !reply.is_positive() {
-            self.outcomes[next] = Some(Outcome::Refused(reply));
+        if !reply.is_done() {
+            self.outcomes[next] = Some(Outcome::Refused(unexpected(&reply)));
         }
         match self.next_recipient(next + 1) {
             Some(following) => {
@@ -438,13 +471,14 @@ impl Client {
         }
     }
 
+    /// The host refuses the session, not a message: another one may take it.
+    fn unavailable(&mut self, reply: Reply) {
+        self.settle(|| Outcome::Unavailable(unexpected(&reply)));
+        self.finish();
+    }
+
     fn give_up(&mut self, reply: Reply) {
-        // A strange positive reply where another was wanted is no answer to rely on.
-        let reply = if reply.is_positive() {
-            Reply::new(451, "4.5.0", format!("unexpected reply: {reply}"))
-        } else {
-            reply
-        };
+        let reply = unexpected(&reply);
         self.settle(|| Outcome::Refused(reply.clone()));
         self.finish();
     }
@@ -457,6 +491,14 @@ impl Client {
     fn say(&mut self, line: &str) {
         self.out.extend_from_slice(line.as_bytes());
         self.out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// A strange positive reply where another was wanted is no answer to rely on.
+fn unexpected(reply: &Reply) -> Reply {
+    match reply.is_positive() {
+        true => Reply::new(451, "4.5.0", format!("unexpected reply: {reply}")),
+        false => reply.clone(),
     }
 }
 

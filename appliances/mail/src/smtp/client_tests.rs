@@ -7,6 +7,8 @@ fn outgoing(to: &[&str], text: &[u8]) -> Outgoing {
         from: Some(Mailbox::parse("me@here.test").unwrap()),
         recipients: to.iter().map(recipient).collect(),
         message: std::sync::Arc::new(text.to_vec()),
+        seven_bit: None,
+        smtputf8: false,
         ret: None,
         envid: None,
     }
@@ -123,7 +125,7 @@ fn rfc4954_a_password_goes_over_tls_only() {
     let make = |tls| Client::new("me.test", outgoing(&["a@b.test"], b"x"), credentials.clone(), true, tls);
     let (said, outcomes) = play(make(false), &["220 hi\r\n", "250-x\r\n250 AUTH PLAIN\r\n"]);
     assert!(!said.contains("AUTH"));
-    assert!(matches!(&outcomes[0], Outcome::Refused(r) if r.is_transient()));
+    assert!(matches!(&outcomes[0], Outcome::Unavailable(r) if r.is_transient()));
     let (said, _) = play(
         make(true),
         &["220 hi\r\n", "250-x\r\n250 AUTH LOGIN\r\n", "334 VXNlcg==\r\n", "334 UGFzcw==\r\n", "235 ok\r\n"],
@@ -143,6 +145,48 @@ fn rfc6531_and_rfc1870_what_the_host_cannot_take_is_not_tried() {
     assert!(!said.contains('ü'));
     assert!(matches!(&outcomes[0], Outcome::Refused(r) if r.status() == "5.6.7"));
     assert_eq!(delivered(&outcomes), [false, true]);
+}
+
+#[test]
+fn rfc6152_3_a_host_without_8bitmime_gets_the_text_converted_or_nothing() {
+    let hello = ["220 hi\r\n", "250 x\r\n", "250 ok\r\n", "250 ok\r\n", "354 go\r\n", "250 ok\r\n"];
+    let raw = "Subject: x\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nü\r\n".as_bytes();
+    let mut with = outgoing(&["a@b.test"], raw);
+    with.seven_bit = crate::message::seven_bit(raw).map(std::sync::Arc::new);
+    let (said, outcomes) = play(Client::new("me.test", with, None, true, false), &hello);
+    assert!(said.contains("quoted-printable\r\n\r\n=C3=BC\r\n.\r\n"), "{said}");
+    assert_eq!(delivered(&outcomes), [true]);
+    let (said, outcomes) = play(client(&["a@b.test"], raw), &hello);
+    assert!(!said.contains("MAIL") && matches!(&outcomes[0], Outcome::Refused(r) if r.status() == "5.6.3"));
+    let replies =
+        ["220 hi\r\n", "250-x\r\n250 8BITMIME\r\n", "250 ok\r\n", "250 ok\r\n", "354 go\r\n", "250 ok\r\n"];
+    let (said, _) = play(client(&["a@b.test"], raw), &replies);
+    assert!(said.contains("BODY=8BITMIME\r\n") && said.contains("\r\n\r\nü\r\n.\r\n"));
+}
+
+#[test]
+fn rfc6531_3_2_a_header_outside_of_ascii_goes_back_when_the_sender_asked_for_smtputf8() {
+    let raw = "Subject: ü\r\n\r\nx\r\n".as_bytes();
+    let mut with = outgoing(&["a@b.test"], raw);
+    with.smtputf8 = true;
+    let (said, outcomes) =
+        play(Client::new("me.test", with, None, true, false), &["220 hi\r\n", "250-x\r\n250 8BITMIME\r\n"]);
+    assert!(!said.contains("MAIL") && matches!(&outcomes[0], Outcome::Refused(r) if r.status() == "5.6.7"));
+}
+
+#[test]
+fn rfc5321_3_8_a_host_that_closes_leaves_the_others_to_try() {
+    for replies in [
+        &["554 no\r\n"][..],
+        &["421 busy\r\n"],
+        &["220 hi\r\n", "250-x\r\n250 PIPELINING\r\n", "421 bye\r\n"],
+    ] {
+        let (_, outcomes) = play(client(&["a@b.test", "c@b.test"], b"x"), replies);
+        assert!(outcomes.iter().all(|o| matches!(o, Outcome::Unavailable(_))), "{replies:?} {outcomes:?}");
+    }
+    let after = ["220 hi\r\n", "250-x\r\n250 PIPELINING\r\n", "250 a\r\n250 b\r\n354 c\r\n", "421 full\r\n"];
+    let (_, outcomes) = play(client(&["a@b.test"], b"x"), &after);
+    assert!(matches!(&outcomes[0], Outcome::Refused(r) if r.code == 421));
 }
 
 proptest::proptest! {

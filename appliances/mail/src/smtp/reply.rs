@@ -19,6 +19,11 @@ impl Reply {
         Reply { code, enhanced: enhanced.into(), lines: vec![text.into()] }
     }
 
+    /// 2xx: done.
+    pub fn is_done(&self) -> bool {
+        (200..300).contains(&self.code)
+    }
+
     /// 2xx or 3xx.
     pub fn is_positive(&self) -> bool {
         self.code < 400

@@ -1,21 +1,18 @@
 //! Writing: a new message, a reply, a forward, a draft.
 
+use super::act::with_word;
+use super::build::{Author, File, Letter, build, multipart};
 use super::folder::decoded;
-use super::show::best_text;
-use super::{NAV, enter, fault, gone, named, query};
-use crate::mailbox::{Account, NewMessage};
-use crate::message::{
-    Entity, Entry, addresses, decode_body, encode_word, fields, first_value, format_rfc5322, header_end,
-    message_ids, parse,
-};
+use super::reading::{attached, bytes_of, readable};
+use super::{enter, fault, gone, named, page_at, query};
+use crate::mailbox::{Account, Draft, FlagChange, MailboxError, NewMessage};
+use crate::message::{Entry, addresses, first_value, header_end, message_ids, parse};
 use crate::service::{Post, PostError, send_own};
 use crate::smtp::Mailbox;
 use askama::Template;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use chassis::clock;
 use chassis::http::{Answer, Fault, Form, Request, Router, header, see_other};
-use chassis::web::Page;
+use chassis::web::Visitor;
 use std::sync::Arc;
 
 pub(super) fn routes(post: &Arc<Post>) -> Router {
@@ -25,31 +22,19 @@ pub(super) fn routes(post: &Arc<Post>) -> Router {
         .post("/compose", move |request| submit(b.clone(), request))
 }
 
-/// What the form shows and sends.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-struct Letter {
-    to: String,
-    cc: String,
-    bcc: String,
-    subject: String,
-    text: String,
-    in_reply_to: String,
-    references: String,
-    draft: String,
-    files: Vec<File>,
-}
-
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-struct File {
+/// A file that hangs at the message that the letter continues or forwards.
+struct Kept {
+    number: String,
     name: String,
-    kind: String,
-    bytes: Vec<u8>,
+    size: String,
 }
 
 #[derive(Template)]
 #[template(path = "compose.html")]
 struct ComposeBody<'a> {
+    title: &'a str,
     letter: &'a Letter,
+    kept: Vec<Kept>,
     problem: &'a str,
     csrf: String,
 }
@@ -58,13 +43,39 @@ async fn page(post: Arc<Post>, request: Request) -> Answer {
     let (visitor, account) = enter(&post, &request).await?;
     let form = request.query_form();
     let letter = begin(&account, &form, &visitor.account().address).await?;
-    show(&post, &visitor, &letter, "")
+    show(&post, &visitor, &account, &letter, "").await
 }
 
-fn show(post: &Post, visitor: &chassis::web::Visitor, letter: &Letter, problem: &str) -> Answer {
-    let body = ComposeBody { letter, problem, csrf: visitor.csrf() };
-    let page = Page { nav: NAV, active: "/compose", ..Page::titled("Write") };
-    post.chassis.page(Some(visitor), &page, &body)
+async fn show(post: &Post, visitor: &Visitor, account: &Account, letter: &Letter, problem: &str) -> Answer {
+    let title = match letter.kind.as_str() {
+        "reply" | "all" => "Reply",
+        "forward" => "Forward",
+        "draft" => "Draft",
+        _ => "Write",
+    };
+    let kept = kept(account, letter).await?;
+    let body = ComposeBody { title, letter, kept, problem, csrf: visitor.csrf() };
+    post.chassis.page(Some(visitor), &page_at(title, "/compose", false), &body)
+}
+
+/// The message that the letter came from, where its files go along.
+async fn source(account: &Account, letter: &Letter) -> Result<Option<bytes::Bytes>, Fault> {
+    if !matches!(letter.kind.as_str(), "draft" | "forward") {
+        return Ok(None);
+    }
+    let rows = account.rows(&letter.folder).await.map_err(fault)?;
+    let found = letter.uid.parse().ok().and_then(|uid| rows.find(uid)).map(|(_, row)| *row);
+    match found {
+        Some(row) => account.read(&row).map_err(fault),
+        None => Ok(None),
+    }
+}
+
+async fn kept(account: &Account, letter: &Letter) -> Result<Vec<Kept>, Fault> {
+    let Some(raw) = source(account, letter).await? else { return Ok(Vec::new()) };
+    let tree = parse(&raw);
+    let kept = |a: super::reading::Attached<'_>| Kept { number: a.number, name: a.name, size: a.size };
+    Ok(attached(&tree, &raw).into_iter().map(kept).collect())
 }
 
 /// The letter that a link begins: empty, a reply, a forward, a draft.
@@ -75,53 +86,81 @@ async fn begin(account: &Account, form: &Form, own: &str) -> Result<Letter, Faul
         ..Letter::default()
     };
     let Some(kind) = form.get("as") else { return Ok(letter) };
-    let (_, row) = named(account, form).await?;
+    let (folder, row) = named(account, form).await?;
     let raw = account.read(&row).map_err(fault)?.ok_or_else(gone)?;
-    let head = &raw[..header_end(&raw)];
-    let tree = parse(&raw);
-    let text = readable(&tree, &raw);
-    let subject = decoded(head, "Subject");
-    let from = decoded(head, "From");
+    letter.kind = kind.to_owned();
+    letter.folder = folder;
+    letter.uid = row.uid.to_string();
     match kind {
-        "draft" => {
-            letter = Letter {
-                to: decoded(head, "To"),
-                cc: decoded(head, "Cc"),
-                bcc: decoded(head, "Bcc"),
-                subject,
-                text,
-                in_reply_to: first_value(head, "In-Reply-To").unwrap_or_default(),
-                references: first_value(head, "References").unwrap_or_default(),
-                draft: row.uid.to_string(),
-                files: Vec::new(),
-            };
-        }
-        "forward" => {
-            letter.subject = prefixed("Fwd: ", &subject);
-            letter.text = format!(
-                "\n\n---- Forwarded ----\nFrom: {from}\nDate: {}\nSubject: {subject}\n\n{text}",
-                decoded(head, "Date")
-            );
-        }
-        _ => {
-            let reply_to = decoded(head, "Reply-To");
-            letter.to = if reply_to.trim().is_empty() { from.clone() } else { reply_to };
-            if kind == "all" {
-                let others = [first_value(head, "To"), first_value(head, "Cc")].into_iter().flatten();
-                let others: Vec<String> =
-                    others.flat_map(|v| specs(&v)).filter(|a| !a.eq_ignore_ascii_case(own)).collect();
-                letter.cc = others.join(", ");
-            }
-            letter.subject = prefixed("Re: ", &subject);
-            let quoted: String = text.lines().map(|l| format!("> {l}\n")).collect();
-            letter.text = format!("\n\n{from} wrote:\n{quoted}");
-            letter.in_reply_to = first_value(head, "Message-ID").unwrap_or_default();
-            let mut ids = message_ids(first_value(head, "References").unwrap_or_default().as_bytes(), 50);
-            ids.extend(message_ids(letter.in_reply_to.as_bytes(), 1));
-            letter.references = ids.join(" ");
-        }
+        "draft" => continue_draft(&mut letter, &raw),
+        "forward" => forward(&mut letter, &raw),
+        _ => reply(&mut letter, &raw, own, kind == "all"),
     }
     Ok(letter)
+}
+
+fn continue_draft(letter: &mut Letter, raw: &[u8]) {
+    let head = &raw[..header_end(raw)];
+    letter.to = decoded(head, "To");
+    letter.cc = decoded(head, "Cc");
+    letter.bcc = decoded(head, "Bcc");
+    letter.subject = decoded(head, "Subject");
+    letter.text = readable(&parse(raw), raw);
+    letter.in_reply_to = first_value(head, "In-Reply-To").unwrap_or_default();
+    letter.references = first_value(head, "References").unwrap_or_default();
+    letter.draft = letter.uid.clone();
+}
+
+fn forward(letter: &mut Letter, raw: &[u8]) {
+    let head = &raw[..header_end(raw)];
+    let subject = decoded(head, "Subject");
+    let lines: Vec<String> = ["From", "To", "Date", "Subject"]
+        .iter()
+        .map(|name| (name, decoded(head, name)))
+        .filter(|(_, value)| !value.trim().is_empty())
+        .map(|(name, value)| format!("{name}: {value}"))
+        .collect();
+    letter.subject = prefixed("Fwd: ", &subject);
+    letter.text =
+        format!("\n\n---- Forwarded message ----\n{}\n\n{}", lines.join("\n"), readable(&parse(raw), raw));
+}
+
+fn reply(letter: &mut Letter, raw: &[u8], own: &str, all: bool) {
+    let head = &raw[..header_end(raw)];
+    let from = decoded(head, "From");
+    let reply_to = decoded(head, "Reply-To");
+    let wrote_it = specs(&from).iter().any(|a| a.eq_ignore_ascii_case(own));
+    // An answer to what one wrote oneself goes to whom it was written.
+    letter.to = match (wrote_it, reply_to.trim().is_empty()) {
+        (true, _) => decoded(head, "To"),
+        (false, true) => from.clone(),
+        (false, false) => reply_to,
+    };
+    if all {
+        let already = specs(&letter.to);
+        let fields = if wrote_it { vec!["Cc"] } else { vec!["To", "Cc"] };
+        let mut others: Vec<String> = Vec::new();
+        for one in fields.iter().filter_map(|name| first_value(head, name)).flat_map(|v| listed(&v)) {
+            let (shown, spec) = one;
+            let known = |known: &String| known.eq_ignore_ascii_case(&spec);
+            if !spec.eq_ignore_ascii_case(own) && !already.iter().any(known) && !others.contains(&shown) {
+                others.push(shown);
+            }
+        }
+        letter.cc = others.join(", ");
+    }
+    letter.subject = prefixed("Re: ", &decoded(head, "Subject"));
+    let quoted: String = readable(&parse(raw), raw)
+        .trim_end()
+        .lines()
+        .map(|l| if l.starts_with('>') { format!(">{l}\n") } else { format!("> {l}\n") })
+        .collect();
+    let when = decoded(head, "Date");
+    letter.text = format!("\n\nOn {when}, {from} wrote:\n{quoted}");
+    letter.in_reply_to = first_value(head, "Message-ID").unwrap_or_default();
+    let mut ids = message_ids(first_value(head, "References").unwrap_or_default().as_bytes(), 50);
+    ids.extend(message_ids(letter.in_reply_to.as_bytes(), 1));
+    letter.references = ids.join(" ");
 }
 
 fn prefixed(prefix: &str, subject: &str) -> String {
@@ -129,30 +168,32 @@ fn prefixed(prefix: &str, subject: &str) -> String {
     if has { subject.to_owned() } else { format!("{prefix}{subject}") }
 }
 
-/// The text of a message for quoting.
-fn readable(tree: &Entity, raw: &[u8]) -> String {
-    match best_text(tree, raw) {
-        Some((part, false)) => part.text(raw).replace("\r\n", "\n"),
-        Some((part, true)) => ammonia::Builder::empty()
-            .clean(&part.text(raw))
-            .to_string()
-            .replace("&nbsp;", " ")
-            .replace("&amp;", "&"),
-        None => String::new(),
-    }
-}
-
 /// The addresses of a field.
 fn specs(value: &str) -> Vec<String> {
-    let spec = |e| if let Entry::Address(a) = e { Some(a.spec()) } else { None };
-    addresses(value.as_bytes()).into_iter().filter_map(spec).collect()
+    listed(value).into_iter().map(|(_, spec)| spec).collect()
+}
+
+/// The addresses of a field: as they are shown in a form, and alone.
+fn listed(value: &str) -> Vec<(String, String)> {
+    let both = |e| match e {
+        Entry::Address(a) => {
+            let (name, spec) = (a.shown(), a.spec());
+            let shown = match name == spec {
+                true => spec.clone(),
+                false => format!("\"{}\" <{spec}>", name.replace(['"', '\\'], "")),
+            };
+            Some((shown, spec))
+        }
+        _ => None,
+    };
+    addresses(value.as_bytes()).into_iter().filter_map(both).collect()
 }
 
 async fn submit(post: Arc<Post>, mut request: Request) -> Answer {
     let (visitor, account) = enter(&post, &request).await?;
     let (form, files) = read_form(&post, &visitor, &mut request).await?;
     let text = |name: &str| form.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()).unwrap_or_default();
-    let letter = Letter {
+    let mut letter = Letter {
         to: text("to"),
         cc: text("cc"),
         bcc: text("bcc"),
@@ -161,38 +202,74 @@ async fn submit(post: Arc<Post>, mut request: Request) -> Answer {
         in_reply_to: text("in_reply_to"),
         references: text("references"),
         draft: text("draft"),
-        files,
+        kind: text("as"),
+        folder: text("folder"),
+        uid: text("uid"),
+        files: Vec::new(),
     };
+    if text("do") == "discard" {
+        forget_draft(&account, &letter).await?;
+        return Ok(done("discard"));
+    }
+    let keep: Vec<&str> = form.iter().filter(|(n, _)| n == "keep").map(|(_, v)| v.as_str()).collect();
+    letter.files = kept_files(&account, &letter, &keep).await?;
+    letter.files.extend(files);
     let own = visitor.account();
     let tag = chassis::accounts::new_token::<12>();
     let id = format!("{}@{}", tag.replace(['_', '-'], "x"), post.hostname());
+    let author = Author { address: &own.address, name: &own.name, id: &id };
     if text("do") == "draft" {
-        let raw = build(&letter, &own.address, &own.name, &id, true);
-        keep_draft(&account, &letter, raw).await?;
-        return Ok(see_other(&format!("/folder?{}", query(&[("name", "Drafts")]))));
+        keep_draft(&account, &letter, build(&letter, &author, true)).await?;
+        let list = format!("/folder?{}", query(&[("name", &drafts(&account))]));
+        return Ok(see_other(&with_word(&list, &[("did", "draft")])));
     }
-    let recipients = match recipients(&post, &letter) {
-        Ok(recipients) => recipients,
-        Err(problem) => return show(&post, &visitor, &letter, &problem),
+    let sent = match recipients(&post, &letter) {
+        Ok(recipients) => {
+            let raw = build(&letter, &author, false);
+            let sent = send_own(&post, &own.user, &own.address, &recipients, raw).await;
+            sent.map_err(|error| match error {
+                PostError::Mailbox(e) => format!("The message was not sent: {e}."),
+                PostError::Queue(e) => format!("The message was not sent: {e}."),
+            })
+        }
+        Err(problem) => Err(problem),
     };
-    let raw = build(&letter, &own.address, &own.name, &id, false);
-    if let Err(error) = send_own(&post, &own.user, &own.address, &recipients, raw).await {
-        let problem = match error {
-            PostError::Mailbox(e) => e.to_string(),
-            PostError::Queue(e) => e.to_string(),
-        };
-        return show(&post, &visitor, &letter, &format!("The message was not sent: {problem}."));
+    if let Err(problem) = sent {
+        // Kept as a draft, files and all: a form cannot be given its files back.
+        let uid = keep_draft(&account, &letter, build(&letter, &author, true)).await?;
+        letter =
+            Letter { kind: "draft".into(), folder: drafts(&account), uid: uid.clone(), draft: uid, ..letter };
+        let problem = format!("{problem} What you wrote is kept as a draft.");
+        return show(&post, &visitor, &account, &letter, &problem).await;
     }
     forget_draft(&account, &letter).await?;
-    Ok(see_other("/"))
+    note_answer(&account, &letter).await?;
+    Ok(done("sent"))
+}
+
+fn done(did: &str) -> chassis::http::Response {
+    see_other(&with_word("/folder?name=INBOX", &[("did", did)]))
+}
+
+/// The files of the message that the letter continues or forwards, those that stay ticked.
+async fn kept_files(account: &Account, letter: &Letter, keep: &[&str]) -> Result<Vec<File>, Fault> {
+    let Some(raw) = source(account, letter).await? else { return Ok(Vec::new()) };
+    let tree = parse(&raw);
+    let chosen = attached(&tree, &raw).into_iter().filter(|a| keep.contains(&a.number.as_str()));
+    let file = |a: super::reading::Attached<'_>| File {
+        kind: format!("{}/{}", a.part.mime.kind, a.part.mime.subtype),
+        bytes: bytes_of(&raw, a.part),
+        name: a.name,
+    };
+    Ok(chosen.map(file).collect())
 }
 
 fn recipients(post: &Post, letter: &Letter) -> Result<Vec<Mailbox>, String> {
     let mut all = Vec::new();
     for spec in [&letter.to, &letter.cc, &letter.bcc].into_iter().flat_map(|f| specs(f)) {
-        let one = Mailbox::parse(&spec).map_err(|error| format!("{spec}: {error}"))?;
+        let one = Mailbox::parse(&spec).map_err(|error| format!("{spec}: {error}."))?;
         crate::service::may_write_to(post, &one)
-            .map_err(|reply| format!("{spec}: {}", reply.lines.join(" ")))?;
+            .map_err(|reply| format!("{spec}: {}.", reply.lines.join(" ")))?;
         if !all.contains(&one) {
             all.push(one);
         }
@@ -200,92 +277,8 @@ fn recipients(post: &Post, letter: &Letter) -> Result<Vec<Mailbox>, String> {
     if all.is_empty() { Err("Say who should get it.".into()) } else { Ok(all) }
 }
 
-/// The message as bytes (RFC 5322, MIME). Field values lose their line ends: nothing can be injected.
-fn build(letter: &Letter, address: &str, name: &str, id: &str, draft: bool) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut field = |name: &str, value: &str| {
-        if !value.trim().is_empty() {
-            out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
-        }
-    };
-    let from = if name.is_empty() { format!("<{address}>") } else { format!("{} <{address}>", phrase(name)) };
-    field("From", &from);
-    field("To", &address_list(&letter.to));
-    field("Cc", &address_list(&letter.cc));
-    if draft {
-        field("Bcc", &address_list(&letter.bcc));
-    }
-    field("Subject", &encode_word(&one_line(&letter.subject)));
-    field("Date", &format_rfc5322((clock::now_ms() / 1000) as i64));
-    field("Message-ID", &format!("<{id}>"));
-    field("In-Reply-To", &message_ids(letter.in_reply_to.as_bytes(), 1).join(" "));
-    field("References", &message_ids(letter.references.as_bytes(), 50).join("\r\n "));
-    field("MIME-Version", "1.0");
-    let text = letter.text.replace("\r\n", "\n").replace('\r', "\n").replace('\n', "\r\n");
-    let body = format!(
-        "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\n{}",
-        base64_lines(text.as_bytes())
-    );
-    if letter.files.is_empty() {
-        out.extend_from_slice(body.as_bytes());
-        return out;
-    }
-    let boundary = format!("=_{}", id.split('@').next().unwrap_or("nymote"));
-    out.extend_from_slice(
-        format!("Content-Type: multipart/mixed; boundary=\"{boundary}\"\r\n\r\n--{boundary}\r\n{body}")
-            .as_bytes(),
-    );
-    for file in &letter.files {
-        let kind = if file.kind.is_empty() { "application/octet-stream" } else { &file.kind };
-        let name = chassis::http::encode(&file.name).replace('+', "%20");
-        out.extend_from_slice(
-            format!(
-                "--{boundary}\r\nContent-Type: {}\r\nContent-Transfer-Encoding: base64\r\n\
-                 Content-Disposition: attachment; filename*=UTF-8''{name}\r\n\r\n{}",
-                one_line(kind),
-                base64_lines(&file.bytes)
-            )
-            .as_bytes(),
-        );
-    }
-    out.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
-    out
-}
-
-fn base64_lines(bytes: &[u8]) -> String {
-    bytes.chunks(57).map(|c| STANDARD.encode(c) + "\r\n").collect()
-}
-
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-/// A display name as a phrase: an encoded word outside of ASCII, else quoted.
-fn phrase(name: &str) -> String {
-    let name = one_line(name);
-    if name.is_ascii() {
-        format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
-    } else {
-        encode_word(&name)
-    }
-}
-
-/// An address list written anew from what was read: names encoded, one address a line.
-fn address_list(value: &str) -> String {
-    let written = |e| match e {
-        Entry::Address(a) => {
-            let name = a.name.as_deref().map(|n| String::from_utf8_lossy(n).into_owned());
-            Some(match name.filter(|n| !n.trim().is_empty()) {
-                Some(name) => format!("{} <{}>", phrase(&name), one_line(&a.spec())),
-                None => one_line(&a.spec()),
-            })
-        }
-        _ => None,
-    };
-    addresses(value.as_bytes()).into_iter().filter_map(written).collect::<Vec<_>>().join(",\r\n ")
-}
-
-async fn keep_draft(account: &Account, letter: &Letter, raw: Vec<u8>) -> Result<(), Fault> {
+/// Puts the draft in place of the one before; gives its UID.
+async fn keep_draft(account: &Account, letter: &Letter, raw: Vec<u8>) -> Result<String, Fault> {
     let drafts = drafts(account);
     let old: Vec<u32> = letter.draft.parse().into_iter().collect();
     let message = NewMessage {
@@ -293,18 +286,37 @@ async fn keep_draft(account: &Account, letter: &Letter, raw: Vec<u8>) -> Result<
         flags: vec!["\\Draft".into(), "\\Seen".into()],
         date: (clock::now_ms() / 1000) as i64,
     };
-    let change = move |d: &mut crate::mailbox::Draft<'_>| {
-        d.append(&drafts, vec![message], 0)?;
-        if old.is_empty() { Ok(Vec::new()) } else { d.expunge(&drafts, &old) }
+    let change = move |d: &mut Draft<'_>| -> Result<u32, MailboxError> {
+        if !d.state().folders.contains_key(&drafts) {
+            d.create(&drafts, "\\Drafts")?;
+        }
+        let added = d.append(&drafts, vec![message], 0)?;
+        if !old.is_empty() {
+            d.expunge(&drafts, &old)?;
+        }
+        Ok(added.to.first().copied().unwrap_or(0))
     };
-    account.change(change).await.map_err(fault)?;
-    Ok(())
+    Ok(account.change(change).await.map_err(fault)?.to_string())
 }
 
 async fn forget_draft(account: &Account, letter: &Letter) -> Result<(), Fault> {
     let Ok(uid) = letter.draft.parse::<u32>() else { return Ok(()) };
     let drafts = drafts(account);
     account.change(move |d| d.expunge(&drafts, &[uid])).await.map_err(fault)?;
+    Ok(())
+}
+
+/// The message that was answered or forwarded says so.
+async fn note_answer(account: &Account, letter: &Letter) -> Result<(), Fault> {
+    let flag = match letter.kind.as_str() {
+        "reply" | "all" => "\\Answered",
+        "forward" => "$Forwarded",
+        _ => return Ok(()),
+    };
+    let (folder, Ok(uid)) = (letter.folder.clone(), letter.uid.parse::<u32>()) else { return Ok(()) };
+    let change = FlagChange::Add(vec![flag.to_owned()]);
+    // It may be gone meanwhile: then there is nothing to say.
+    let _ = account.change(move |d| d.store_flags(&folder, &[uid], &change, None)).await;
     Ok(())
 }
 
@@ -315,7 +327,7 @@ fn drafts(account: &Account) -> String {
 /// The form with its files. The token is checked before anything else is believed.
 async fn read_form(
     post: &Post,
-    visitor: &chassis::web::Visitor,
+    visitor: &Visitor,
     request: &mut Request,
 ) -> Result<(Vec<(String, String)>, Vec<File>), Fault> {
     let kind = request.header(header::CONTENT_TYPE).unwrap_or_default().to_owned();
@@ -334,69 +346,27 @@ async fn read_form(
     Ok((form, files))
 }
 
-/// multipart/form-data (RFC 7578) is MIME: the reader of messages reads it.
-fn multipart(kind: &str, body: &[u8]) -> (Vec<(String, String)>, Vec<File>) {
-    let raw = [format!("Content-Type: {}\r\n\r\n", one_line(kind)).as_bytes(), body].concat();
-    let tree = parse(&raw);
-    let (mut form, mut files) = (Vec::new(), Vec::new());
-    for part in tree.children.iter().take(200) {
-        let head = &raw[part.header.clone()];
-        let Some(disposition) = fields(head).find(|f| f.is("Content-Disposition")) else { continue };
-        let value = String::from_utf8_lossy(disposition.value).into_owned();
-        let name =
-            value.split("name=\"").nth(1).and_then(|v| v.split('"').next()).unwrap_or_default().to_owned();
-        let bytes = decode_body(&raw, part);
-        match part.file_name(&raw) {
-            Some(file) if !file.is_empty() => files.push(File {
-                name: file,
-                kind: format!("{}/{}", part.mime.kind, part.mime.subtype),
-                bytes: bytes.into_owned(),
-            }),
-            Some(_) => {}
-            None => form.push((name, String::from_utf8_lossy(&bytes).into_owned())),
-        }
-    }
-    (form, files)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_is_built_is_read_back_and_nothing_is_injected() {
-        let letter = Letter {
-            to: "\"Ben, B\" <ben@home.test>, grün <g@x.test>".into(),
-            bcc: "secret@x.test".into(),
-            subject: "Grüße\r\nX-Evil: 1".into(),
-            text: "Zeile\n.\nü".into(),
-            files: vec![File { name: "ä b.txt".into(), kind: "text/plain".into(), bytes: b"file".to_vec() }],
-            ..Letter::default()
-        };
-        let raw = build(&letter, "me@home.test", "Änne", "1@h", false);
-        assert!(
-            raw.is_ascii()
-                && !raw.windows(8).any(|w| w == b"\r\nX-Evil")
-                && !raw.windows(6).any(|w| w == b"secret")
-        );
-        let tree = parse(&raw);
-        assert_eq!(decoded(&raw, "Subject"), "Grüße  X-Evil: 1");
-        assert_eq!(specs(&first_value(&raw, "To").unwrap()), ["ben@home.test", "g@x.test"]);
-        assert_eq!(readable(&tree, &raw), "Zeile\n.\nü");
-        assert_eq!(tree.children[1].file_name(&raw).as_deref(), Some("ä b.txt"));
-    }
-
-    #[test]
-    fn rfc7578_4_forms_with_files_are_read() {
-        let body = b"--x\r\nContent-Disposition: form-data; name=\"to\"\r\n\r\na@b\r\n--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"n.png\"\r\nContent-Type: image/png\r\n\r\n\x89PNG\r\n--x--\r\n";
-        let (form, files) = multipart("multipart/form-data; boundary=x", body);
-        assert_eq!(form, [("to".to_owned(), "a@b".to_owned())]);
-        assert_eq!((files[0].name.as_str(), files[0].bytes.as_slice()), ("n.png", &b"\x89PNG"[..]));
-    }
-
-    #[test]
     fn a_prefix_is_put_once() {
         assert_eq!(prefixed("Re: ", "RE: x"), "RE: x");
         assert_eq!(prefixed("Re: ", "über"), "Re: über");
+    }
+
+    #[test]
+    fn a_reply_to_all_names_everybody_once_and_not_oneself() {
+        let raw = b"From: Ann <ann@x.test>\r\nTo: me@home.test, \"Bob, B\" <bob@x.test>\r\nCc: ann@x.test, cee@x.test\r\nSubject: Hi\r\nMessage-ID: <2@x>\r\nReferences: <1@x>\r\nDate: today\r\n\r\nHello\r\n> old\r\n";
+        let mut letter = Letter::default();
+        reply(&mut letter, raw, "ME@home.test", true);
+        assert_eq!(specs(&letter.to), ["ann@x.test"]);
+        assert_eq!(specs(&letter.cc), ["bob@x.test", "cee@x.test"]);
+        assert_eq!((letter.subject.as_str(), letter.references.as_str()), ("Re: Hi", "<1@x> <2@x>"));
+        assert_eq!(letter.text, "\n\nOn today, Ann <ann@x.test> wrote:\n> Hello\n>> old\n");
+        let mut own = Letter::default();
+        reply(&mut own, raw, "ann@x.test", false);
+        assert_eq!(specs(&own.to), ["me@home.test", "bob@x.test"]);
     }
 }

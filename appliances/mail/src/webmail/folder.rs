@@ -1,14 +1,15 @@
 //! The list: a folder's conversations, the newest first, or what a search finds.
 
-use super::{NAV, enter, fault, query};
+use super::act::said;
+use super::reading::{attached, snippet};
+use super::{enter, fault, page_at, query};
 use crate::mailbox::{Account, Flags, Row};
-use crate::message::{Entry, addresses, decode_words, first_value, message_ids, searchable_text};
+use crate::message::{Entry, addresses, decode_words, first_value, message_ids, parse, searchable_text};
 use crate::service::Post;
 use askama::Template;
 use chassis::clock;
-use chassis::http::{Answer, Fault, Request, Router, see_other};
-use chassis::web::Page;
-use std::collections::HashMap;
+use chassis::http::{Answer, Fault, Request, Router};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Messages of a folder that are looked at for the list, the newest; older ones are found by search.
@@ -17,17 +18,22 @@ const LOOKED_AT: usize = 2_000;
 const ON_PAGE: usize = 50;
 /// Messages that a search reads.
 const SEARCHED: usize = 20_000;
+/// A message up to this size is read for the line below its subject.
+const SNIPPET_OF_MAX: u32 = 512 << 10;
 
 pub(super) fn routes(post: &Arc<Post>) -> Router {
-    let (a, b, c) = (post.clone(), post.clone(), post.clone());
+    let (a, b) = (post.clone(), post.clone());
     Router::new()
         .get("/", move |request| list(a.clone(), request))
         .get("/folder", move |request| list(b.clone(), request))
-        .post("/act", move |request| act(c.clone(), request))
 }
 
 struct FolderLink {
     name: String,
+    /// The last part of the name.
+    shown: String,
+    /// How deep it lies, up to 3.
+    level: usize,
     link: String,
     unseen: u32,
     here: bool,
@@ -36,12 +42,16 @@ struct FolderLink {
 struct Conversation {
     who: String,
     subject: String,
+    snippet: String,
+    files: bool,
     when: String,
     link: String,
     uids: String,
     count: usize,
     unseen: bool,
     flagged: bool,
+    newest: Row,
+    names: HashSet<String>,
 }
 
 #[derive(Template)]
@@ -51,8 +61,17 @@ struct FolderBody<'a> {
     folders: Vec<FolderLink>,
     conversations: Vec<Conversation>,
     search: &'a str,
+    /// Whether this is the folder of drafts, of junk.
+    drafts: bool,
+    junk: bool,
     newer: String,
     older: String,
+    /// This list's own address, and the one of the whole folder.
+    here: String,
+    plain_link: String,
+    /// What was done just now, and the commit that undoes it.
+    done: String,
+    undo: String,
     csrf: String,
 }
 
@@ -72,23 +91,60 @@ async fn list(post: Arc<Post>, request: Request) -> Answer {
         words => matching(&reading, looked.iter().copied().collect(), words),
     });
     let found = found.await.map_err(Fault::internal)?;
-    let all = conversations(&account, &folder, &found);
+    let is = |use_: &str| account.state().special(use_).is_some_and(|(name, _)| *name == folder);
+    let (drafts, junk, sent) = (is("\\Drafts"), is("\\Junk"), is("\\Sent"));
+    let all = conversations(&account, &folder, &found, drafts || sent);
     let total = all.len();
-    let shown: Vec<Conversation> = all.into_iter().skip(page * ON_PAGE).take(ON_PAGE).collect();
+    let mut shown: Vec<Conversation> = all.into_iter().skip(page * ON_PAGE).take(ON_PAGE).collect();
+    shown.iter_mut().for_each(|one| look_inside(&account, one));
+    if drafts {
+        shown.iter_mut().for_each(|one| one.link = draft_link(&folder, one.newest.uid));
+    }
     let turn = |to: usize| {
-        format!("/folder?{}", query(&[("name", &folder), ("q", &search), ("page", &to.to_string())]))
+        let to = to.to_string();
+        let mut pairs = vec![("name", folder.as_str())];
+        pairs.extend(Some(("q", search.as_str())).filter(|(_, q)| !q.is_empty()));
+        pairs.extend(Some(("page", to.as_str())).filter(|(_, to)| *to != "0"));
+        format!("/folder?{}", query(&pairs))
     };
+    let commit = form.text("undo");
     let body = FolderBody {
         folder: &folder,
         folders: folder_links(&account, &folder),
         conversations: shown,
         search: &search,
+        drafts,
+        junk,
         newer: if page > 0 { turn(page - 1) } else { String::new() },
         older: if (page + 1) * ON_PAGE < total { turn(page + 1) } else { String::new() },
+        here: turn(page),
+        plain_link: format!("/folder?{}", query(&[("name", &folder)])),
+        done: said(form.text("did"), form.text("n")),
+        undo: if commit.len() == 40 && commit.bytes().all(|b| b.is_ascii_hexdigit()) {
+            commit.into()
+        } else {
+            String::new()
+        },
         csrf: visitor.csrf(),
     };
-    let page = Page { nav: NAV, active: "/", wide: true, ..Page::titled(&folder) };
-    post.chassis.page(Some(&visitor), &page, &body)
+    post.chassis.page(Some(&visitor), &page_at(&folder, "/", true), &body)
+}
+
+/// A draft is opened to be written on.
+fn draft_link(folder: &str, uid: u32) -> String {
+    format!("/compose?{}", query(&[("as", "draft"), ("folder", folder), ("uid", &uid.to_string())]))
+}
+
+/// What only the message itself says: its first words, whether it has attachments.
+fn look_inside(account: &Account, one: &mut Conversation) {
+    if one.newest.size > SNIPPET_OF_MAX {
+        one.files = true;
+        return;
+    }
+    let Ok(Some(raw)) = account.read(&one.newest) else { return };
+    let tree = parse(&raw);
+    one.snippet = snippet(&tree, &raw);
+    one.files = !attached(&tree, &raw).is_empty();
 }
 
 fn folder_links(account: &Account, here: &str) -> Vec<FolderLink> {
@@ -97,13 +153,23 @@ fn folder_links(account: &Account, here: &str) -> Vec<FolderLink> {
         .folders
         .iter()
         .map(|(name, f)| FolderLink {
+            shown: name.rsplit('/').next().unwrap_or(name).to_owned(),
+            level: name.matches('/').count().min(3),
             name: name.clone(),
             link: format!("/folder?{}", query(&[("name", name)])),
             unseen: f.about.unseen,
             here: name == here,
         })
         .collect();
-    links.sort_by(|a, b| (a.name != "INBOX", &a.name).cmp(&(b.name != "INBOX", &b.name)));
+    // What everybody has first, in the order in which it is used; then the rest by name.
+    let state = account.state();
+    let rank = |name: &str| {
+        let uses = ["\\Drafts", "\\Sent", "\\Archive", "\\Junk", "\\Trash"];
+        let top = name.split('/').next().unwrap_or(name);
+        let of = |use_: &&str| state.special(use_).is_some_and(|(special, _)| special == top);
+        if top == "INBOX" { 0 } else { 1 + uses.iter().position(of).unwrap_or(uses.len()) }
+    };
+    links.sort_by_cached_key(|link| (rank(&link.name), link.name.to_lowercase()));
     links
 }
 
@@ -119,7 +185,7 @@ fn matching(account: &Account, rows: Vec<Row>, words: &str) -> Vec<Row> {
 }
 
 /// Groups messages by the first message that they refer to (RFC 5256's REFERENCES, by roots alone).
-fn conversations(account: &Account, folder: &str, rows: &[Row]) -> Vec<Conversation> {
+fn conversations(account: &Account, folder: &str, rows: &[Row], outgoing: bool) -> Vec<Conversation> {
     let mut order: Vec<Conversation> = Vec::new();
     let mut by_root: HashMap<String, usize> = HashMap::new();
     for row in rows {
@@ -130,6 +196,10 @@ fn conversations(account: &Account, folder: &str, rows: &[Row]) -> Vec<Conversat
             Some(&i) => {
                 let one = &mut order[i];
                 one.count += 1;
+                let who = people(&header, outgoing);
+                if one.names.len() < 3 && one.names.insert(who.clone()) {
+                    one.who = format!("{who}, {}", one.who);
+                }
                 one.unseen |= unseen;
                 one.flagged |= flagged;
                 one.uids += &format!(",{}", row.uid);
@@ -137,8 +207,13 @@ fn conversations(account: &Account, folder: &str, rows: &[Row]) -> Vec<Conversat
             None => {
                 by_root.insert(root, order.len());
                 let subject = decoded(&header, "Subject");
+                let who = people(&header, outgoing);
                 order.push(Conversation {
-                    who: sender(&header),
+                    names: [who.clone()].into(),
+                    who,
+                    snippet: String::new(),
+                    files: false,
+                    newest: *row,
                     subject: if subject.trim().is_empty() { "(no subject)".into() } else { subject },
                     when: clock::in_words(row.date.max(0) as u64 * 1000, clock::now_ms()),
                     link: format!("/message?{}", query(&[("folder", folder), ("uid", &row.uid.to_string())])),
@@ -151,6 +226,20 @@ fn conversations(account: &Account, folder: &str, rows: &[Row]) -> Vec<Conversat
         }
     }
     order
+}
+
+/// Whom a line of the list is about: who wrote it, or in Sent and Drafts who gets it.
+fn people(header: &[u8], outgoing: bool) -> String {
+    if !outgoing {
+        return sender(header);
+    }
+    let to = first_value(header, "To").unwrap_or_default();
+    let names = addresses(to.as_bytes()).into_iter().filter_map(|e| match e {
+        Entry::Address(address) => Some(address.shown()),
+        _ => None,
+    });
+    let names: Vec<String> = names.take(3).collect();
+    if names.is_empty() { "nobody yet".into() } else { format!("to {}", names.join(", ")) }
 }
 
 /// The id of the first message of a conversation.
@@ -174,52 +263,4 @@ pub(super) fn sender(header: &[u8]) -> String {
         _ => None,
     });
     name.unwrap_or_else(|| "somebody".into())
-}
-
-/// Seen, flagged, moved, deleted: what the buttons do to one message or a conversation.
-async fn act(post: Arc<Post>, mut request: Request) -> Answer {
-    let (visitor, account) = enter(&post, &request).await?;
-    let form = post.chassis.form(&mut request, &visitor).await?;
-    let folder = form.text("folder").to_owned();
-    let mut uids: Vec<u32> =
-        form.all("uid").flat_map(|v| v.split(',')).filter_map(|u| u.parse().ok()).collect();
-    uids.sort_unstable();
-    uids.dedup();
-    let what = form.text("do").to_owned();
-    let back = format!("/folder?{}", query(&[("name", &folder)]));
-    if uids.is_empty() {
-        return Ok(see_other(&back));
-    }
-    let flag = |name: &str| vec![name.to_owned()];
-    use crate::mailbox::FlagChange::{Add, Remove};
-    let flags = match what.as_str() {
-        "seen" => Some(Add(flag("\\Seen"))),
-        "unseen" => Some(Remove(flag("\\Seen"))),
-        "flag" => Some(Add(flag("\\Flagged"))),
-        "unflag" => Some(Remove(flag("\\Flagged"))),
-        _ => None,
-    };
-    if let Some(change) = flags {
-        account.change(move |d| d.store_flags(&folder, &uids, &change, None)).await.map_err(fault)?;
-        return Ok(see_other(&back));
-    }
-    let special = |use_: &str| account.state().special(use_).map(|(name, _)| name.clone());
-    let to = match what.as_str() {
-        "archive" => special("\\Archive"),
-        "junk" => special("\\Junk"),
-        "delete" => special("\\Trash"),
-        "move" => Some(form.text("to").to_owned()),
-        _ => return Err(Fault::bad_request("That is nothing that can be done to a message.")),
-    };
-    match to {
-        // Deleting in Trash is for good: for good as far as IMAP sees, the history keeps it.
-        Some(to) if to == folder && what == "delete" => {
-            account.change(move |d| d.expunge(&folder, &uids)).await.map_err(fault)?;
-        }
-        Some(to) if to != folder => {
-            account.change(move |d| d.move_to(&folder, &uids, &to)).await.map_err(fault)?;
-        }
-        _ => {}
-    }
-    Ok(see_other(&back))
 }

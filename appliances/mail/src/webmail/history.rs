@@ -1,11 +1,12 @@
 //! What happened to the mailboxes or to one message, and the way back.
 
-use super::{NAV, enter, fault, named, query};
+use super::act::with_word;
+use super::{back, enter, fault, named, page_at, query};
 use crate::mailbox::layout::{FileName, flags_file};
 use crate::mailbox::{Account, name};
 use crate::service::Post;
 use chassis::http::{Answer, Fault, Request, Router, see_other};
-use chassis::web::{Activity, Page};
+use chassis::web::Activity;
 use std::sync::Arc;
 
 /// Changes on the page.
@@ -63,18 +64,18 @@ async fn page(post: Arc<Post>, request: Request) -> Answer {
             }
         })
         .collect();
+    let note = form.get("undone").map_or("", |_| "<p class=\"note\" role=\"status\">Undone.</p>");
     let body = format!(
-        "<h1>{title}</h1><p class=\"lead\">Every change to your mail. Undo takes one back and leaves the others.</p>{}",
+        "<h1>{title}</h1>{note}<p class=\"lead\">Every change to your mail. Undo takes one back and leaves the others.</p>{}",
         Activity::list(&entries, &visitor)
     );
-    let shown = Page { nav: NAV, active: "/history", ..Page::titled(title) };
-    post.chassis.page_of_html(Some(&visitor), &shown, &body)
+    post.chassis.page_of_html(Some(&visitor), &page_at(title, "/history", false), &body)
 }
 
 async fn undo(post: Arc<Post>, mut request: Request) -> Answer {
     let (visitor, account) = enter(&post, &request).await?;
     let id = request.matched("commit").to_owned();
-    post.chassis.form(&mut request, &visitor).await?;
+    let form = post.chassis.form(&mut request, &visitor).await?;
     let store = post.chassis.store().clone();
     let branch = store.branch(Account::branch_name(account.name())).map_err(Fault::internal)?;
     let commit = store.resolve(&id).map_err(|_| Fault::not_found())?;
@@ -84,5 +85,8 @@ async fn undo(post: Arc<Post>, mut request: Request) -> Answer {
         return Err(Fault::not_found());
     }
     account.undo(commit).await.map_err(fault)?;
-    Ok(see_other(&format!("/history?{}", query(&[("undone", &id)]))))
+    match back(&form) {
+        Some(list) => Ok(see_other(&with_word(&list, &[("did", "undone")]))),
+        None => Ok(see_other(&format!("/history?{}", query(&[("undone", &id)])))),
+    }
 }

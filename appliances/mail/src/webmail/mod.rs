@@ -1,16 +1,20 @@
 //! Webmail: folders, conversations, search, messages shown safely, writing, the history of every change and its undo.
 //! Works without JavaScript.
 
+mod act;
+mod build;
 mod compose;
 mod folder;
+mod folders;
 mod history;
+mod reading;
 mod safe;
 mod show;
 
 use crate::mailbox::{Account, MailboxError, Row};
 use crate::service::Post;
 use chassis::http::{Fault, Form, Request, Router};
-use chassis::web::{NavItem, Visitor};
+use chassis::web::{Asset, NavItem, Page, Visitor};
 use std::sync::Arc;
 
 /// The navigation of the mail appliance.
@@ -25,7 +29,38 @@ pub const NAV: &[NavItem] = &[
 
 /// The pages of the webmail.
 pub fn routes(post: &Arc<Post>) -> Router {
-    folder::routes(post).and(show::routes(post)).and(compose::routes(post)).and(history::routes(post))
+    folder::routes(post)
+        .and(act::routes(post))
+        .and(folders::routes(post))
+        .and(show::routes(post))
+        .and(compose::routes(post))
+        .and(history::routes(post))
+        .and(Asset::routes(ASSETS))
+}
+
+static ASSETS: &[Asset] = &[
+    Asset {
+        name: "mail.css",
+        kind: "text/css; charset=utf-8",
+        bytes: include_bytes!("../../assets/mail.css"),
+    },
+    Asset {
+        name: "mail.js",
+        kind: "text/javascript; charset=utf-8",
+        bytes: include_bytes!("../../assets/mail.js"),
+    },
+];
+
+/// A page of ours: `active` is the entry of the navigation where it is.
+pub(crate) fn page_at<'a>(title: &'a str, active: &'a str, wide: bool) -> Page<'a> {
+    Page { nav: NAV, active, wide, styles: &["mail.css"], scripts: &["mail.js"], ..Page::titled(title) }
+}
+
+/// Where a form may lead back to: a list of ours.
+fn back(form: &Form) -> Option<String> {
+    let wanted = form.get("back")?;
+    let ours = (wanted == "/" || wanted.starts_with("/folder?")) && !wanted.contains(['\\', '\r', '\n', '#']);
+    ours.then(|| wanted.to_owned())
 }
 
 /// Who asks, and their mailboxes.

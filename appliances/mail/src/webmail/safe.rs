@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 /// The policy of the frame in which a message's HTML stands: no scripts, no forms, no frames; pictures from elsewhere
-/// only when asked for.
+/// only when asked for. The frame keeps our origin so that the page around it can see how high it is; nothing in it runs.
 pub fn policy(pictures: bool) -> String {
     let pictures = if pictures { " https: http:" } else { "" };
     format!(
-        "default-src 'none'; img-src 'self' data:{pictures}; style-src 'unsafe-inline'; sandbox allow-popups"
+        "default-src 'none'; img-src 'self' data:{pictures}; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'; \
+         frame-ancestors 'self'; sandbox allow-same-origin allow-popups allow-popups-to-escape-sandbox"
     )
 }
 
@@ -24,6 +25,7 @@ pub fn clean(
     builder
         .add_generic_attributes(styled)
         .add_tags(["font", "center", "u"])
+        .clean_content_tags(["script", "style", "title"].into())
         .url_schemes(["http", "https", "mailto", "cid", "data"].into())
         .set_tag_attribute_values(HashMap::from([("a", HashMap::from([("target", "_blank")]))]))
         .link_rel(Some("noopener noreferrer"))
@@ -71,21 +73,39 @@ pub fn has_remote_pictures(html: &str) -> bool {
         || lower.contains("url(")
 }
 
-/// Plain text as HTML, with links.
+/// Plain text as HTML, with links; what is quoted stands apart.
 pub fn from_text(text: &str) -> String {
-    let mut out = String::from("<pre style=\"white-space:pre-wrap;font:inherit\">");
-    for word in text.split_inclusive(|c: char| c.is_whitespace()) {
-        let link = word.trim_end();
-        if link.starts_with("https://") || link.starts_with("http://") {
-            let escaped = escape(link);
-            out +=
-                &format!("<a href=\"{escaped}\" rel=\"noopener noreferrer\" target=\"_blank\">{escaped}</a>");
-            out += &escape(&word[link.len()..]);
-        } else {
-            out += &escape(word);
+    let mut out = String::from("<pre>");
+    let mut in_quote = false;
+    for line in text.split_inclusive('\n') {
+        let quoted = line.starts_with('>');
+        if quoted != in_quote {
+            out += if quoted { "<span class=\"quote\">" } else { "</span>" };
+            in_quote = quoted;
         }
+        with_links(line, &mut out);
+    }
+    if in_quote {
+        out += "</span>";
     }
     out + "</pre>"
+}
+
+fn with_links(line: &str, out: &mut String) {
+    for word in line.split_inclusive(char::is_whitespace) {
+        let start = word.find("https://").or_else(|| word.find("http://"));
+        let Some(start) = start.filter(|at| word[..*at].chars().all(|c| "(<[\"'".contains(c))) else {
+            *out += &escape(word);
+            continue;
+        };
+        let link = word[start..]
+            .trim_end()
+            .trim_end_matches([')', '>', ']', '"', '\'', '.', ',', ';', ':', '!', '?']);
+        let escaped = escape(link);
+        *out += &escape(&word[..start]);
+        *out += &format!("<a href=\"{escaped}\" rel=\"noopener noreferrer\" target=\"_blank\">{escaped}</a>");
+        *out += &escape(&word[start + link.len()..]);
+    }
 }
 
 /// Text inside HTML.
@@ -148,7 +168,14 @@ mod tests {
             "{out}"
         );
         assert!(policy(false).contains("img-src 'self' data:;") && policy(true).contains("https:"));
-        let text = from_text("see https://x.test/?a=1&b=2 <now>\n");
-        assert!(text.contains("href=\"https://x.test/?a=1&amp;b=2\"") && text.contains("&lt;now&gt;"));
+        let text = from_text("see (https://x.test/?a=1&b=2). <now>\n> old \"x\"\nnew");
+        assert!(
+            text.contains("(<a href=\"https://x.test/?a=1&amp;b=2\"") && text.contains("</a>). &lt;now&gt;"),
+            "{text}"
+        );
+        assert!(text.contains("<span class=\"quote\">&gt; old &quot;x&quot;\n</span>new"), "{text}");
+        assert!(
+            !from_text("javascript:alert(1) \"https://x.test/\" onclick=x").contains("href=\"javascript")
+        );
     }
 }

@@ -1,18 +1,21 @@
 //! One message: its head, its text in a frame of its own, its attachments.
 
 use super::folder::{decoded, root, sender};
-use super::{NAV, enter, fault, gone, named, query, safe};
+use super::reading::{attached, best_text, snippet};
+use super::{enter, fault, gone, named, page_at, query, safe};
 use crate::mailbox::{Account, FlagChange, Flags, Row};
-use crate::message::{Entity, decode_body, first_value, header_end, parse, part_at};
+use crate::message::{Entity, Entry, addresses, decode_body, first_value, header_end, parse, part_at};
 use crate::service::Post;
 use askama::Template;
 use chassis::clock;
 use chassis::http::{Answer, Fault, HeaderValue, Request, Router, StatusCode, header, reply};
-use chassis::web::Page;
 use std::sync::Arc;
 
 /// Messages around one that are looked at for its conversation.
 const LOOKED_AT: usize = 2_000;
+/// Messages of a conversation whose first words are shown, and their size.
+const CONVERSATION_MAX: usize = 50;
+const SNIPPET_OF_MAX: u32 = 512 << 10;
 
 pub(super) fn routes(post: &Arc<Post>) -> Router {
     let (a, b, c, d) = (post.clone(), post.clone(), post.clone(), post.clone());
@@ -31,31 +34,44 @@ struct Attachment {
 
 struct Other {
     who: String,
+    snippet: String,
     when: String,
     link: String,
-    here: bool,
+    uid: u32,
 }
 
 #[derive(Template)]
 #[template(path = "message.html")]
 struct MessageBody<'a> {
     folder: &'a str,
+    folder_link: String,
     uid: u32,
     subject: String,
+    /// Who wrote it: name, address, first letter.
+    who: String,
+    address: String,
+    initial: String,
+    to_short: String,
     from: String,
     to: String,
     cc: String,
     date: String,
+    when: String,
     verdict: String,
+    forged: bool,
     text_link: String,
+    /// The text as HTML where it is plain; empty where it is HTML, which stands in a frame.
+    plain: String,
     pictures_link: String,
     source_link: String,
     history_link: String,
-    reply_links: [(&'static str, String); 3],
+    reply_links: [(&'static str, String, &'static str); 3],
     attachments: Vec<Attachment>,
-    others: Vec<Other>,
+    before: Vec<Other>,
+    after: Vec<Other>,
     folders: Vec<String>,
     flagged: bool,
+    junk: bool,
     csrf: String,
 }
 
@@ -72,38 +88,59 @@ async fn page(post: Arc<Post>, request: Request) -> Answer {
         format!("{path}?{}", query(&pairs))
     };
     let pictures = form.get("pictures").is_some();
-    let html = best_text(&tree, &raw);
+    let best = best_text(&tree, &raw);
     let blocked =
-        html.is_some_and(|(e, is_html)| is_html && !pictures && safe::has_remote_pictures(&e.text(&raw)));
+        best.is_some_and(|(e, is_html)| is_html && !pictures && safe::has_remote_pictures(&e.text(&raw)));
+    let plain = match best {
+        Some((part, false)) => safe::from_text(&part.text(&raw)),
+        Some((_, true)) => String::new(),
+        None => "<p class=\"quiet\">This message has no text.</p>".to_owned(),
+    };
     let reply =
         |what: &str| format!("/compose?{}", query(&[("as", what), ("folder", &folder), ("uid", &uid)]));
     let subject = decoded(head, "Subject");
     let subject = if subject.trim().is_empty() { "(no subject)".to_owned() } else { subject };
+    let verdict = first_value(head, "Authentication-Results").map(|v| verdict(&v)).unwrap_or_default();
+    let who = sender(head);
+    let (before, after) = conversation(&account, &folder, &row, head).await?;
     let body = MessageBody {
         folder: &folder,
+        folder_link: format!("/folder?{}", query(&[("name", &folder)])),
         uid: row.uid,
+        address: only_address(head).filter(|a| *a != who).unwrap_or_default(),
+        initial: who.chars().find(|c| c.is_alphanumeric()).map_or("?".into(), |c| c.to_uppercase().collect()),
+        who,
+        to_short: in_short(head),
         from: decoded(head, "From"),
         to: decoded(head, "To"),
         cc: decoded(head, "Cc"),
         date: decoded(head, "Date"),
-        verdict: first_value(head, "Authentication-Results").map(|v| verdict(&v)).unwrap_or_default(),
-        text_link: if pictures {
-            at("/message/text", &[("pictures", "1")])
-        } else {
-            at("/message/text", &[])
-        },
+        when: clock::in_words(row.date.max(0) as u64 * 1000, clock::now_ms()),
+        forged: verdict == FORGED,
+        verdict,
+        text_link: at("/message/text", if pictures { &[("pictures", "1")][..] } else { &[] }),
+        plain,
         pictures_link: if blocked { at("/message", &[("pictures", "1")]) } else { String::new() },
         source_link: at("/message/source", &[]),
         history_link: at("/history", &[]),
         reply_links: [
-            ("Reply", reply("reply")),
-            ("Reply to all", reply("all")),
-            ("Forward", reply("forward")),
+            ("Reply", reply("reply"), "r"),
+            ("Reply to all", reply("all"), "a"),
+            ("Forward", reply("forward"), "f"),
         ],
-        attachments: attachments(&tree, &raw, |number| at("/message/part", &[("part", number)])),
-        others: conversation(&account, &folder, &row, head).await?,
+        attachments: attached(&tree, &raw)
+            .into_iter()
+            .map(|a| Attachment {
+                link: at("/message/part", &[("part", a.number.as_str())]),
+                name: a.name,
+                size: a.size,
+            })
+            .collect(),
+        before,
+        after,
         folders: account.state().folders.keys().cloned().collect(),
         flagged: row.flags.has(Flags::FLAGGED),
+        junk: account.state().special("\\Junk").is_some_and(|(name, _)| *name == folder),
         csrf: visitor.csrf(),
         subject: subject.clone(),
     };
@@ -112,9 +149,35 @@ async fn page(post: Arc<Post>, request: Request) -> Answer {
         let seen = FlagChange::Add(vec!["\\Seen".into()]);
         account.change(move |d| d.store_flags(&folder, &[uid], &seen, None)).await.map_err(fault)?;
     }
-    let shown = Page { nav: NAV, active: "/", wide: true, ..Page::titled(&subject) };
-    post.chassis.page(Some(&visitor), &shown, &body)
+    post.chassis.page(Some(&visitor), &page_at(&subject, "/", true), &body)
 }
+
+/// The address of who wrote it.
+fn only_address(head: &[u8]) -> Option<String> {
+    let from = first_value(head, "From")?;
+    addresses(from.as_bytes()).into_iter().find_map(|e| match e {
+        Entry::Address(address) => Some(address.spec()),
+        _ => None,
+    })
+}
+
+/// Who gets it, in a few words.
+fn in_short(head: &[u8]) -> String {
+    let all: Vec<String> = ["To", "Cc"].iter().filter_map(|name| first_value(head, name)).collect();
+    let names: Vec<String> = all
+        .iter()
+        .flat_map(|v| addresses(v.as_bytes()))
+        .filter_map(|e| if let Entry::Address(a) = e { Some(a.shown()) } else { None })
+        .collect();
+    match names.as_slice() {
+        [] => "nobody named".into(),
+        [one] => one.clone(),
+        [one, two] => format!("{one} and {two}"),
+        [one, two, rest @ ..] => format!("{one}, {two} and {} more", rest.len()),
+    }
+}
+
+const FORGED: &str = "Nobody vouches for the sender: it may be forged.";
 
 /// Our own results in words.
 fn verdict(results: &str) -> String {
@@ -123,95 +186,40 @@ fn verdict(results: &str) -> String {
         (true, ..) => "The sender's domain vouches for it (DMARC).".into(),
         (_, true, _) => "Signed by its domain (DKIM).".into(),
         (_, _, true) => "Sent by a server of its domain (SPF).".into(),
-        _ if results.contains("fail") => "Nobody vouches for the sender: it may be forged.".into(),
+        _ if results.contains("fail") => FORGED.into(),
         _ => String::new(),
     }
 }
 
-/// The other messages of the conversation in this folder, in order.
-async fn conversation(account: &Account, folder: &str, row: &Row, head: &[u8]) -> Result<Vec<Other>, Fault> {
-    let Some(root_id) = root(head) else { return Ok(Vec::new()) };
+/// The other messages of the conversation in this folder, in order: those before this one, those after.
+async fn conversation(
+    account: &Account,
+    folder: &str,
+    row: &Row,
+    head: &[u8],
+) -> Result<(Vec<Other>, Vec<Other>), Fault> {
+    let Some(root_id) = root(head) else { return Ok((Vec::new(), Vec::new())) };
     let rows = account.rows(folder).await.map_err(fault)?;
     let near: Vec<Row> = rows.iter().copied().collect::<Vec<_>>().into_iter().rev().take(LOOKED_AT).collect();
     let mut others = Vec::new();
-    for one in near.iter().rev() {
+    for one in near.iter().rev().filter(|one| one.uid != row.uid) {
         let Some(its) = account.head(one).map_err(fault)?.map(|h| h.header) else { continue };
-        if root(&its).as_ref() == Some(&root_id) {
-            others.push(Other {
-                who: sender(&its),
-                when: clock::in_words(one.date.max(0) as u64 * 1000, clock::now_ms()),
-                link: format!("/message?{}", query(&[("folder", folder), ("uid", &one.uid.to_string())])),
-                here: one.uid == row.uid,
-            });
-        }
-    }
-    Ok(if others.len() > 1 { others } else { Vec::new() })
-}
-
-/// The part to show: HTML before plain text, never an attachment.
-pub(super) fn best_text<'a>(tree: &'a Entity, raw: &[u8]) -> Option<(&'a Entity, bool)> {
-    let mut plain = None;
-    let mut open = vec![tree];
-    let mut looked = 0;
-    while let Some(part) = open.pop() {
-        looked += 1;
-        if looked > 200 {
-            break;
-        }
-        if part.is_multipart() {
-            open.extend(part.children.iter().rev());
+        if root(&its).as_ref() != Some(&root_id) {
             continue;
         }
-        if part.disposition(raw).as_deref() == Some("attachment") {
-            continue;
-        }
-        if part.mime.is("text", "html") {
-            return Some((part, true));
-        }
-        if part.mime.kind.eq_ignore_ascii_case("text") && plain.is_none() {
-            plain = Some((part, false));
-        }
-    }
-    plain
-}
-
-fn attachments(tree: &Entity, raw: &[u8], link: impl Fn(&str) -> String) -> Vec<Attachment> {
-    let shown = best_text(tree, raw).map(|(e, _)| e.body.clone());
-    let mut found = Vec::new();
-    let mut open: Vec<(String, &Entity)> = vec![(String::new(), tree)];
-    while let Some((number, part)) = open.pop() {
-        if part.is_multipart() && found.len() < 200 {
-            for (i, child) in part.children.iter().enumerate().rev() {
-                let inner =
-                    if number.is_empty() { (i + 1).to_string() } else { format!("{number}.{}", i + 1) };
-                open.push((inner, child));
-            }
-            continue;
-        }
-        let name = part.file_name(raw);
-        if Some(&part.body) == shown.as_ref()
-            || (name.is_none() && part.mime.kind.eq_ignore_ascii_case("text"))
-        {
-            continue;
-        }
-        let number = if number.is_empty() { "1".to_owned() } else { number };
-        let size = decode_body(raw, part).len();
-        let fallback = || format!("{}/{}", part.mime.kind, part.mime.subtype);
-        found.push(Attachment {
-            name: name.unwrap_or_else(fallback),
-            size: size_in_words(size),
-            link: link(&number),
+        let words = match one.size <= SNIPPET_OF_MAX && others.len() < CONVERSATION_MAX {
+            true => account.read(one).map_err(fault)?.map(|raw| snippet(&parse(&raw), &raw)),
+            false => None,
+        };
+        others.push(Other {
+            who: sender(&its),
+            snippet: words.unwrap_or_default(),
+            when: clock::in_words(one.date.max(0) as u64 * 1000, clock::now_ms()),
+            link: format!("/message?{}", query(&[("folder", folder), ("uid", &one.uid.to_string())])),
+            uid: one.uid,
         });
     }
-    found
-}
-
-fn size_in_words(bytes: usize) -> String {
-    match bytes {
-        0..1_000 => format!("{bytes} bytes"),
-        1_000..1_000_000 => format!("{} kB", bytes / 1000),
-        _ => format!("{:.1} MB", bytes as f64 / 1e6),
-    }
+    Ok(others.into_iter().partition(|o| o.uid < row.uid))
 }
 
 /// The text alone, for the frame.
@@ -238,8 +246,10 @@ async fn text(post: Arc<Post>, request: Request) -> Answer {
         None => "<p>This message has no text.</p>".to_owned(),
     };
     let page = format!(
-        "<!doctype html><meta charset=\"utf-8\"><meta name=\"color-scheme\" content=\"light\"><style>body{{margin:1rem;\
-         font:16px/1.5 system-ui,sans-serif;color:#1a1a1a;background:#fff;overflow-wrap:anywhere}}img{{max-width:100%;height:auto}}\
+        "<!doctype html><meta charset=\"utf-8\"><meta name=\"color-scheme\" content=\"light\">\
+         <meta name=\"viewport\" content=\"width=device-width\"><style>body{{margin:1rem;font:16px/1.5 system-ui,sans-serif;\
+         color:#1a1a1a;background:#fff;overflow-wrap:anywhere}}img{{max-width:100%;height:auto}}table{{max-width:100%}}\
+         pre{{white-space:pre-wrap}}blockquote{{margin:.5rem 0 .5rem .5rem;padding-left:.8rem;border-left:3px solid #ddd}}\
          </style>{inner}"
     );
     let mut answer = reply(StatusCode::OK, "text/html; charset=utf-8", page);

@@ -16,6 +16,11 @@ pub struct HttpTransport {
 impl HttpTransport {
     /// For an address `http(s)://[name[:password]@]host[:port]/path`.
     pub fn new(address: &str) -> Result<HttpTransport, ClientError> {
+        HttpTransport::trusting(address, &[])
+    }
+
+    /// The same; where certificates are given (PEM), the server's must lead to one of them and not to the usual ones.
+    pub fn trusting(address: &str, certificates: &[u8]) -> Result<HttpTransport, ClientError> {
         let bad = || ClientError::Address(address.to_owned());
         let (scheme, rest) = address.split_once("://").ok_or_else(bad)?;
         if scheme != "http" && scheme != "https" {
@@ -30,7 +35,18 @@ impl HttpTransport {
             return Err(bad());
         }
         let base = format!("{scheme}://{host}/{}", path.trim_end_matches('/'));
+        let roots: Vec<_> = ureq::tls::parse_pem(certificates)
+            .filter_map(|item| match item {
+                Ok(ureq::tls::PemItem::Certificate(certificate)) => Some(certificate),
+                _ => None,
+            })
+            .collect();
+        let tls = match roots.is_empty() {
+            true => ureq::tls::TlsConfig::default(),
+            false => ureq::tls::TlsConfig::builder().root_certs(roots.into()).build(),
+        };
         let agent = ureq::Agent::config_builder()
+            .tls_config(tls)
             .http_status_as_error(false)
             .timeout_connect(Some(Duration::from_secs(30)))
             .timeout_recv_response(Some(Duration::from_secs(300)))
