@@ -72,7 +72,7 @@ impl Core {
     pub fn new(engine: Engine, options: Options) -> Result<Core> {
         let core = Core {
             engine,
-            cache: Lru::new(options.cache_bytes / 4 * 3),
+            cache: Lru::new(options.cache_bytes / 2),
             options,
             refs: RwLock::default(),
             queue: Queue::default(),

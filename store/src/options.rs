@@ -20,7 +20,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         Options {
-            cache_bytes: 4 << 20,
+            cache_bytes: 8 << 20,
             segment_bytes: 1 << 20,
             clock: Arc::new(SystemTime::now),
             policies: Policies::default(),
@@ -29,12 +29,12 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The defaults: 4 MB of cache, the system's clock, no merge policies.
+    /// The defaults: 8 MB of cache, the system's clock, no merge policies.
     pub fn new() -> Options {
         Options::default()
     }
 
-    /// How many bytes of objects are kept in memory. 1 MB will do in a small machine.
+    /// How many bytes of objects, and of the index, are kept in memory, half each. 1 MB will do in a small machine.
     pub fn cache_bytes(mut self, bytes: usize) -> Options {
         self.cache_bytes = bytes;
         self

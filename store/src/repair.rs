@@ -48,7 +48,7 @@ impl Store {
     /// Opens a store that is damaged, mends what can be mended, and says what cannot. Reads the whole device. A store
     /// without damage comes out as it was. Ask for a copy of the device first if there is none.
     pub fn repair(device: impl Device + 'static, options: Options) -> Result<(Store, Repaired)> {
-        let (engine, notes) = Engine::salvage(Box::new(device), options.cache_bytes / 4)?;
+        let (engine, notes) = Engine::salvage(Box::new(device), options.cache_bytes / 2)?;
         engine.mend()?;
         let store = Store::on(engine, options)?;
         let mut repaired = Repaired { notes, ..Repaired::default() };

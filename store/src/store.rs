@@ -38,13 +38,13 @@ impl Store {
 
     /// Makes an empty store on a device, whatever was there.
     pub fn create(device: impl Device + 'static, options: Options) -> Result<Store> {
-        let engine = Engine::create(Box::new(device), options.segment_bytes, options.cache_bytes / 4)?;
+        let engine = Engine::create(Box::new(device), options.segment_bytes, options.cache_bytes / 2)?;
         Store::on(engine, options)
     }
 
     /// Opens the store on a device. Reads the end of its log, which is bounded; nothing else.
     pub fn open(device: impl Device + 'static, options: Options) -> Result<Store> {
-        Store::on(Engine::open(Box::new(device), options.cache_bytes / 4)?, options)
+        Store::on(Engine::open(Box::new(device), options.cache_bytes / 2)?, options)
     }
 
     pub(crate) fn on(engine: Engine, options: Options) -> Result<Store> {

@@ -108,8 +108,18 @@ fn make_with_reserve(
         runs.insert(0, Arc::new(run));
     }
     runs.retain(|run| !run.top.is_empty());
-    // A run that lies in the log keeps its segments, whatever else is gone from them.
-    let runs_lie_in: BTreeSet<u32> = runs.iter().flat_map(|run| &run.segments).copied().collect();
+    // Runs that were merged away before, and that nobody reads any more.
+    let mut released = Vec::new();
+    tail.retired.retain(|run| {
+        let unused = Arc::strong_count(run) == 1;
+        if unused && run.own {
+            released.extend(&run.segments);
+        }
+        !unused
+    });
+    // A run that lies in the log keeps its segments as long as it is read, whatever else is gone from them.
+    let read = runs.iter().chain(&tail.retired).chain(&retired);
+    let runs_lie_in: BTreeSet<u32> = read.flat_map(|run| &run.segments).copied().collect();
     let forget: BTreeSet<u32> = forget.difference(&runs_lie_in).copied().collect();
     let all = tail.log.len();
     tail.log.retain(|segment| !forget.contains(segment));
@@ -130,15 +140,8 @@ fn make_with_reserve(
         engine.wipe(&kept)?;
     }
     tail.free.extend(kept);
-    tail.freed = forget.into_iter().collect();
+    tail.freed = forget.into_iter().chain(released).collect();
     tail.retired.extend(retired);
-    tail.retired.retain(|run| {
-        let unused = Arc::strong_count(run) == 1;
-        if unused && run.own {
-            tail.freed.extend(&run.segments);
-        }
-        !unused
-    });
     tail.free.sort_unstable_by(|a, b| b.cmp(a));
     Ok(())
 }

@@ -130,11 +130,8 @@ fn collect_into_free(core: &Arc<Core>, how: Thoroughness) -> Result<Collected> {
     finish(core, old)?;
     reached.looked_at();
     core.cache.clear();
-    // Twice: a segment is written again only after a second checkpoint.
-    core.engine.merge_all_runs()?;
-    core.engine.checkpoint(&BTreeSet::new())?;
+    merge_and_settle(core)?;
     settle_down(core, &reached, &mut chooser)?;
-    core.engine.checkpoint(&BTreeSet::new())?;
     core.engine.shrink()?;
     let freed_bytes = before.saturating_sub(core.engine.usage()?.1);
     Ok(Collected { kept: reached.objects, removed, freed_bytes })
@@ -261,7 +258,16 @@ fn settle_down(core: &Arc<Core>, reached: &Reached, chooser: &mut Chooser) -> Re
         core.engine.checkpoint(&BTreeSet::new())?;
         chooser.written();
         core.engine.checkpoint(&high)?;
-        core.engine.merge_all_runs()?;
+        merge_and_settle(core)?;
+    }
+    Ok(())
+}
+
+/// Makes one run of the index, and everything free that it took the place of: merged away, given up, forgotten by both
+/// superblocks.
+fn merge_and_settle(core: &Core) -> Result<()> {
+    core.engine.merge_all_runs()?;
+    for _ in 0..3 {
         core.engine.checkpoint(&BTreeSet::new())?;
     }
     Ok(())
