@@ -19,6 +19,8 @@ struct Arguments {
     /// `--zone`, `SIGNPOST_ZONE`: the zone's text, its lines separated by newlines or by `|`; `--zone-file` reads it from a
     /// file.
     zone: String,
+    /// `--answers-a-second`, `SIGNPOST_ANSWERS_A_SECOND`: how many a network may have over UDP; 0 for any number.
+    answers_a_second: u32,
 }
 
 const ZONE_UNASKED: &str = "@ 300 IN SOA ns1 hostmaster 1 3600 900 1209600 300|@ 300 IN NS ns1|\
@@ -56,7 +58,7 @@ async fn run(arguments: Arguments) -> Result<(), String> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let manner = Manner {
         threads,
-        answers_a_second: RRL_ANSWERS_A_SECOND,
+        answers_a_second: arguments.answers_a_second,
         limiter_rows: RRL_ROWS_SMALL,
         limit_loopback: false,
     };
@@ -73,15 +75,17 @@ fn read_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, 
     let mut origin = or("SIGNPOST_ORIGIN", "example.test.");
     let mut zone = or("SIGNPOST_ZONE", ZONE_UNASKED);
     let mut file = String::new();
+    let mut answers = or("SIGNPOST_ANSWERS_A_SECOND", &RRL_ANSWERS_A_SECOND.to_string());
     while let Some(word) = words.next() {
         let slot = match word.as_str() {
             "--listen" => &mut listen,
             "--origin" => &mut origin,
             "--zone" => &mut zone,
             "--zone-file" => &mut file,
+            "--answers-a-second" => &mut answers,
             other => {
                 return Err(format!(
-                    "unknown argument {other}; known: --listen, --origin, --zone, --zone-file"
+                    "unknown argument {other}; known: --listen, --origin, --zone, --zone-file, --answers-a-second"
                 ));
             }
         };
@@ -91,5 +95,7 @@ fn read_arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, 
         zone = std::fs::read_to_string(&file).map_err(|error| format!("--zone-file {file}: {error}"))?;
     }
     let listen = listen.parse().map_err(|error| format!("--listen {listen}: {error}"))?;
-    Ok(Arguments { listen, origin, zone })
+    let answers_a_second =
+        answers.parse().map_err(|error| format!("--answers-a-second {answers}: {error}"))?;
+    Ok(Arguments { listen, origin, zone, answers_a_second })
 }

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -50,6 +51,9 @@ class Host:
         port = free_port()
         command = cls.command(folder, port, disks, icount, cpus)
         say.doing("starting the emulated Xen host")
+        if not keep:
+            # Ended from outside, this program still ends the machine on its way out.
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         log = open(folder / "qemu.log", "wb")
         qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         host = cls(folder, qemu.pid, port)
