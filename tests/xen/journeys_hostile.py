@@ -54,7 +54,7 @@ def hostile_cards(host):
         device(host, guest, "vif", number, {"feature-sg": "1", "feature-gso-tcpv4": "1"}, [mac])
     # Seven backends at once, in the background.
     for number, what in enumerate([*CARDS, "frames"]):
-        host.sh(f"hostile net {guest.id()} {number} {what} >/tmp/hostile.{number} 2>&1 && echo done >>/tmp/hostile.{number} &")
+        host.sh(f"(hostile net {guest.id()} {number} {what} && echo done) >/tmp/hostile.{number} 2>&1 &")
     host.sh(f"xl unpause {guest.name}")
     for number, words in enumerate(CARDS.values()):
         try:
