@@ -8,7 +8,7 @@ use std::io::Cursor;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use git_wire::{ObjectId, RepositoryError, Stored};
+use git_wire::{ObjectId, RepositoryError, Stored, Zlib};
 
 use crate::core::Core;
 use crate::engine::{ObjectEntry, Part};
@@ -79,7 +79,7 @@ impl ClosureReader {
             let base = self.core.any_entry(&delta.base)?;
             if base.is_none_or(|base| !self.marks.has(base.number)) {
                 let content = self.core.object(&id)?.1;
-                let zlib = Box::new(Cursor::new(zlib::deflate(&content)));
+                let zlib = Zlib::Bytes(zlib::deflate(&content));
                 return Ok(Stored { kind: entry.kind, size_bytes: entry.size_bytes, base: None, zlib });
             }
         }
@@ -88,9 +88,10 @@ impl ClosureReader {
         if let [part] = &entry.parts[..]
             && let Some(stream) = self.part(part)?
         {
-            return Ok(Stored { kind, size_bytes, base, zlib: Box::new(Cursor::new(stream)) });
+            return Ok(Stored { kind, size_bytes, base, zlib: Zlib::Pieces(Box::new(Cursor::new(stream))) });
         }
-        Ok(Stored { kind, size_bytes, base, zlib: Box::new(StreamReader::new(self.core.clone(), id, entry)) })
+        let zlib = Zlib::Pieces(Box::new(StreamReader::new(self.core.clone(), id, entry)));
+        Ok(Stored { kind, size_bytes, base, zlib })
     }
 
     /// The bytes of a part, most of them read together with their neighbours. `None` when they are not there any more:

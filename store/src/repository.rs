@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use git_wire::{
-    Closure, Head, Header, Kind, LargeObject, Object, ObjectId, Objects, Quarantine, Received, Ref,
-    RefUpdate, Repository, RepositoryError, Stored, View,
+    Closure, Head, Header, Kind, LargeObject, Object, ObjectId, Objects, Quarantine, Received, Ref, RefUpdate,
+    Repository, RepositoryError, Stored, View, Zlib,
 };
 
 use crate::closure::ClosureReader;
@@ -97,13 +97,21 @@ impl Objects for StoreView {
 
 impl View for StoreView {
     fn refs(&self, prefixes: &[Vec<u8>]) -> std::result::Result<Vec<Ref>, RepositoryError> {
-        let wanted = |name: &str| {
-            prefixes.is_empty() || prefixes.iter().any(|prefix| name.as_bytes().starts_with(prefix))
-        };
-        let mut found = Vec::new();
-        for (name, state) in self.refs.iter().filter(|(name, _)| wanted(name)) {
-            let peeled = peel(self.store.core(), state.id)?;
-            found.push(Ref { name: name.clone().into_bytes(), id: state.id, peeled });
+        let mut wanted: BTreeMap<&str, ObjectId> = BTreeMap::new();
+        let all = [Vec::new()];
+        for prefix in if prefixes.is_empty() { &all[..] } else { prefixes } {
+            // Names are UTF-8: what is none is no beginning of one, but for a cut character.
+            let valid = prefix.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+            let from = self.refs.range(valid.to_owned()..);
+            let from = from.take_while(|(name, _)| name.starts_with(valid));
+            let named = from.filter(|(name, _)| name.as_bytes().starts_with(prefix));
+            wanted.extend(named.map(|(name, state)| (&name[..], state.id)));
+        }
+        let mut found = Vec::with_capacity(wanted.len());
+        for (name, id) in wanted {
+            // A branch names a commit, never a tag.
+            let peeled = if name.starts_with(HEADS) { None } else { peel(self.store.core(), id)? };
+            found.push(Ref { name: name.as_bytes().to_vec(), id, peeled });
         }
         Ok(found)
     }
@@ -160,11 +168,19 @@ fn read(
 }
 
 fn stored(core: &Arc<Core>, id: &ObjectId, entry: ObjectEntry) -> Stored {
+    // Most objects are one small part. What cannot be read was moved by a collection, or is damaged: the reader finds out.
+    let whole = match &entry.parts[..] {
+        [part] => core.engine.read_part(part).ok(),
+        _ => None,
+    };
     Stored {
         kind: entry.kind,
         size_bytes: entry.delta.map_or(entry.size_bytes, |delta| delta.size_bytes),
         base: entry.delta.map(|delta| delta.base),
-        zlib: Box::new(StreamReader::new(core.clone(), *id, entry)),
+        zlib: match whole {
+            Some(bytes) => Zlib::Bytes(bytes),
+            None => Zlib::Pieces(Box::new(StreamReader::new(core.clone(), *id, entry))),
+        },
     }
 }
 
@@ -303,7 +319,7 @@ impl Objects for Push {
             kind: object.kind,
             size_bytes: object.delta.map_or(object.size_bytes, |delta| delta.size_bytes),
             base: object.delta.map(|delta| delta.base),
-            zlib: Box::new(std::io::Cursor::new(stream.clone())),
+            zlib: Zlib::Bytes(stream.clone()),
         }))
     }
 }

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod control;
+pub mod git;
 pub mod http;
 pub mod identity;
 pub mod limits;

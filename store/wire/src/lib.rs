@@ -18,5 +18,5 @@ pub use limits::Limits;
 pub use object::{Kind, NotAKind};
 pub use repository::{
     Closure, Head, Header, LargeObject, Object, Objects, Quarantine, Received, Ref, RefUpdate, Repository,
-    RepositoryError, Stored, View,
+    RepositoryError, Stored, View, Zlib,
 };

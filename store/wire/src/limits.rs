@@ -3,7 +3,7 @@
 /// How much one request may ask for or bring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Objects in one pack that we receive. 32 bytes of memory each.
+    /// Objects in one pack that we receive. 45 bytes of memory each.
     pub objects_max: u32,
     /// Size of one object; larger ones are refused (receive.maxInputSize is Git's nearest).
     pub object_bytes_max: u64,

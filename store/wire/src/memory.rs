@@ -7,7 +7,7 @@ use crate::object::tag_link;
 use crate::pack::{deflate, inflate};
 use crate::{
     Head, Header, Kind, LargeObject, Object, ObjectId, Objects, Quarantine, Received, Ref, RefUpdate,
-    Repository, RepositoryError, Stored, View,
+    Repository, RepositoryError, Stored, View, Zlib,
 };
 
 /// Objects and refs that live as long as the value does.
@@ -91,8 +91,12 @@ impl Kept {
     }
 
     fn stored(&self) -> Stored {
-        let zlib = Box::new(std::io::Cursor::new(self.zlib.clone()));
-        Stored { kind: self.kind, size_bytes: self.size_bytes, base: None, zlib }
+        Stored {
+            kind: self.kind,
+            size_bytes: self.size_bytes,
+            base: None,
+            zlib: Zlib::Bytes(self.zlib.clone()),
+        }
     }
 }
 

@@ -111,22 +111,23 @@ pub struct SideBand<'a> {
     /// Payload of one packet without the band's byte; 0 when the peer wants the bare stream.
     size: usize,
     waiting: Vec<u8>,
+    packet: Vec<u8>,
 }
 
 impl<'a> SideBand<'a> {
     /// Bands of 65,515 bytes (side-band-64k, version 2).
     pub fn large(out: &'a mut dyn Write) -> SideBand<'a> {
-        SideBand { out, size: PAYLOAD_BYTES_MAX - 1, waiting: Vec::new() }
+        SideBand { out, size: PAYLOAD_BYTES_MAX - 1, waiting: Vec::new(), packet: Vec::new() }
     }
 
     /// Bands of 995 bytes (side-band).
     pub fn small(out: &'a mut dyn Write) -> SideBand<'a> {
-        SideBand { out, size: 995, waiting: Vec::new() }
+        SideBand { out, size: 995, waiting: Vec::new(), packet: Vec::new() }
     }
 
     /// No bands: data goes out bare, progress and errors go nowhere.
     pub fn none(out: &'a mut dyn Write) -> SideBand<'a> {
-        SideBand { out, size: 0, waiting: Vec::new() }
+        SideBand { out, size: 0, waiting: Vec::new(), packet: Vec::new() }
     }
 
     /// Says something to the person at the other end.
@@ -142,9 +143,12 @@ impl<'a> SideBand<'a> {
 
     fn band(&mut self, band: u8, payload: &[u8]) -> io::Result<()> {
         for part in payload.chunks(self.size.max(1)).filter(|_| self.size > 0) {
-            write!(self.out, "{:04x}", part.len() + 5)?;
-            self.out.write_all(&[band])?;
-            self.out.write_all(part)?;
+            // One write a packet, since each may become a chunk of HTTP.
+            self.packet.clear();
+            write!(self.packet, "{:04x}", part.len() + 5)?;
+            self.packet.push(band);
+            self.packet.extend_from_slice(part);
+            self.out.write_all(&self.packet)?;
         }
         Ok(())
     }

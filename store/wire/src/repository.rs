@@ -87,7 +87,15 @@ pub struct Stored {
     /// Set when the stream is a Git delta against this object.
     pub base: Option<ObjectId>,
     /// The zlib stream, to its end.
-    pub zlib: Box<dyn Read + Send>,
+    pub zlib: Zlib,
+}
+
+/// A zlib stream: in memory, or read as it is used.
+pub enum Zlib {
+    /// All of it.
+    Bytes(Vec<u8>),
+    /// To the reader's end.
+    Pieces(Box<dyn Read + Send>),
 }
 
 /// Reads objects by id. Implementations answer from one unchanging state.

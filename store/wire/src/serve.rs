@@ -4,6 +4,7 @@
 //! must do goes through its traits.
 
 mod advertise;
+mod change;
 mod closure;
 mod fetch;
 mod pack;
@@ -12,10 +13,11 @@ mod refname;
 mod v0;
 
 pub use advertise::{Advertisement, advertise, ls_refs};
+pub use change::{ChangedPaths, Hook, RefChange};
 pub use closure::ClosureSender;
 pub use fetch::fetch;
 pub use pack::{PackSender, send_pack};
-pub use receive::{ChangedPaths, Hook, RefChange, receive_pack};
+pub use receive::receive_pack;
 pub use refname::check_ref_name;
 pub use v0::upload_pack_v0;
 

@@ -4,14 +4,19 @@
 //! Trees are not looked up one by one but compared with the parent's, so that the work follows what changed.
 
 mod history;
+mod missing;
+mod reach;
 mod selection;
 mod shallow;
 
 pub use history::{Commit, History};
+pub use missing::Missing;
+pub use reach::{reached_commits, unreachable};
 pub use selection::{Filter, Selection, select};
 pub use shallow::{Deepen, ShallowChange, deepen};
 
 use crate::{ObjectId, RepositoryError};
+use history::Queued;
 
 /// Why a walk could not be made.
 #[derive(Debug, thiserror::Error)]

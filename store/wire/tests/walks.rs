@@ -2,88 +2,13 @@
 
 use std::collections::HashSet;
 
+mod common;
+
+use common::{build, closure, history};
 use git_wire::memory::MemoryRepository;
-use git_wire::object::{EntryKind, commit_links, tree_entries};
-use git_wire::walk::{Filter, History, select};
-use git_wire::{Kind, Limits, ObjectId, Objects, Repository};
+use git_wire::walk::{Filter, History, reached_commits, select, unreachable};
+use git_wire::{Limits, ObjectId, Objects, Repository};
 use proptest::prelude::*;
-
-/// One commit: which earlier ones are its parents, its clock, and a content or none for six files in two folders.
-#[derive(Debug, Clone)]
-struct Made {
-    parents: Vec<usize>,
-    clock: u32,
-    files: Vec<Option<u8>>,
-}
-
-fn history() -> impl Strategy<Value = Vec<Made>> {
-    let one = (
-        proptest::collection::vec(any::<usize>(), 0..3),
-        0u32..20,
-        proptest::collection::vec(proptest::option::of(0u8..3), 6),
-    );
-    proptest::collection::vec(one.prop_map(|(parents, clock, files)| Made { parents, clock, files }), 1..14)
-}
-
-fn tree(repository: &MemoryRepository, entries: &[(&str, &str, ObjectId)]) -> ObjectId {
-    let mut content = Vec::new();
-    for (mode, name, id) in entries {
-        content.extend_from_slice(format!("{mode} {name}\0").as_bytes());
-        content.extend_from_slice(&id.0);
-    }
-    repository.add(Kind::Tree, &content).unwrap()
-}
-
-fn folder(repository: &MemoryRepository, files: &[Option<u8>]) -> ObjectId {
-    let blob = |content: u8| repository.add(Kind::Blob, &[content]).unwrap();
-    let files = ["a", "b", "c"].iter().zip(files);
-    let entries: Vec<_> = files.filter_map(|(name, file)| Some(("100644", *name, blob((*file)?)))).collect();
-    tree(repository, &entries)
-}
-
-fn build(repository: &MemoryRepository, history: &[Made]) -> Vec<ObjectId> {
-    let mut commits: Vec<ObjectId> = Vec::new();
-    for made in history {
-        let folders = [folder(repository, &made.files[..3]), folder(repository, &made.files[3..])];
-        let root = tree(repository, &[("40000", "x", folders[0]), ("40000", "y", folders[1])]);
-        let mut text = format!("tree {root}\n");
-        let known = made.parents.iter().filter(|_| !commits.is_empty());
-        for parent in known.map(|one| one % commits.len()).collect::<HashSet<usize>>() {
-            text += &format!("parent {}\n", commits[parent]);
-        }
-        let who = format!("A <a@x> {} +0000", made.clock);
-        text += &format!("author {who}\ncommitter {who}\n\nm{}\n", commits.len());
-        commits.push(repository.add(Kind::Commit, text.as_bytes()).unwrap());
-    }
-    commits
-}
-
-/// Everything that is reachable, the slow and sure way.
-fn closure(objects: &dyn Objects, starts: &[ObjectId]) -> HashSet<ObjectId> {
-    let mut seen = HashSet::new();
-    let mut open = starts.to_vec();
-    while let Some(id) = open.pop() {
-        if !seen.insert(id) {
-            continue;
-        }
-        let object = objects.read(&id, 1 << 20).unwrap().unwrap();
-        match object.kind {
-            Kind::Commit => {
-                let links = commit_links(&object.content).unwrap();
-                open.push(links.tree);
-                open.extend(links.parents);
-            }
-            Kind::Tree => {
-                let entries = tree_entries(&object.content).map(Result::unwrap);
-                open.extend(
-                    entries.filter(|entry| entry.kind() != EntryKind::Submodule).map(|entry| entry.id),
-                );
-            }
-            _ => {}
-        }
-    }
-    seen
-}
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
@@ -110,6 +35,30 @@ proptest! {
         prop_assert!(sent.is_subset(&wanted));
         if haves.is_empty() {
             prop_assert_eq!(sent, wanted);
+        }
+    }
+    #[test]
+    fn what_no_ref_reaches_is_not_given_away(
+        history in history(),
+        refs in proptest::collection::vec(any::<usize>(), 0..3),
+    ) {
+        let repository = MemoryRepository::new();
+        let commits = build(&repository, &history);
+        let named: Vec<ObjectId> = refs.iter().map(|at| commits[at % commits.len()]).collect();
+        for (number, id) in named.iter().enumerate() {
+            repository.set_ref(&format!("refs/heads/b{number}"), *id);
+        }
+        let view = repository.view().unwrap();
+        let all: Vec<ObjectId> = closure(&*view, &commits).into_iter().collect();
+        let reached = closure(&*view, &named);
+        let hidden = unreachable(&*view, &all).unwrap();
+        for id in &all {
+            prop_assert_eq!(hidden.contains(id), !reached.contains(id), "{}", id);
+            // One by one as well: a search for one ends elsewhere than a search for all.
+            prop_assert_eq!(unreachable(&*view, &[*id]).unwrap().len(), usize::from(!reached.contains(id)));
+        }
+        for id in reached_commits(&*view, &commits).unwrap() {
+            prop_assert!(reached.contains(&id));
         }
     }
 }

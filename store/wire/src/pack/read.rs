@@ -3,6 +3,7 @@
 use std::io::{self, BufRead};
 
 use flate2::{Decompress, FlushDecompress, Status};
+use sha1::{Digest, Sha1};
 
 use super::{OFS_DELTA, REF_DELTA, kind};
 use crate::{Kind, Limits, ObjectId};
@@ -79,7 +80,7 @@ pub enum EntryHeader {
 /// A pack on its way in.
 pub struct PackReader<R: BufRead> {
     stream: R,
-    hash: sha1dc::Hasher,
+    hash: Sha1,
     offset: u64,
     objects: u32,
     seen: u32,
@@ -91,7 +92,7 @@ impl<R: BufRead> PackReader<R> {
     pub fn new(stream: R, limits: &Limits) -> Result<PackReader<R>, PackError> {
         let mut pack = PackReader {
             stream,
-            hash: sha1dc::Hasher::new(),
+            hash: Sha1::new(),
             offset: 0,
             objects: 0,
             seen: 0,
@@ -220,7 +221,7 @@ impl<R: BufRead> PackReader<R> {
 
     /// After the last entry: the checksum, and nothing behind it.
     pub fn finish(mut self) -> Result<R, PackError> {
-        let sum = self.hash.finalize_reset().map(<[u8; 20]>::from).map_err(|_| PackError::Checksum)?;
+        let sum: [u8; 20] = self.hash.finalize_reset().into();
         let mut told = [0; 20];
         self.take(&mut told)?;
         if told == sum { Ok(self.stream) } else { Err(PackError::Checksum) }
@@ -237,7 +238,7 @@ impl<R: BufRead> PackReader<R> {
             io::ErrorKind::UnexpectedEof => PackError::Truncated(self.seen),
             _ => PackError::Io(error),
         })?;
-        self.hash.update(out);
+        self.hash.update(&*out);
         self.offset += out.len() as u64;
         Ok(())
     }

@@ -2,18 +2,22 @@
 
 use std::collections::HashMap;
 use std::io::BufRead;
+use std::num::NonZeroU32;
 
 use super::read::{EntryHeader, PackError, PackReader};
 use crate::object::{EntryKind, Malformed, check, commit_links, tag_link, tree_entries};
+use crate::walk::Selection;
 use crate::{Header, IdHasher, Kind, Limits, Object, ObjectId, Quarantine, Received, delta};
 
-/// A pack that was received whole: every object is well-formed, and all that they name is there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What was received whole: every object is well-formed, and all that they name is there.
 pub struct Checked {
-    /// How many objects came.
+    /// How many objects came, doubles counted.
     pub objects: u32,
-    /// The commits among them.
-    pub commits: Vec<ObjectId>,
+    /// Which.
+    pub arrived: Selection,
+    /// What they name, or are deltas against, and did not come: it was there before. Whether the sender may know it is
+    /// not for a pack to say.
+    pub external: Vec<ObjectId>,
 }
 
 /// Receives a pack. Nothing is visible until the quarantine is published; on an error drop it.
@@ -37,14 +41,20 @@ pub struct Receiver<'a> {
     limits: &'a Limits,
     shallow: &'a [ObjectId],
     /// Where each object of the present pack began, in ascending order, for deltas by offset.
+    offsets: Vec<u64>,
+    /// What it was.
     entries: Vec<Entry>,
+    arrived: Selection,
+    /// By their places in `arrived`.
+    kinds: Vec<Kind>,
+    /// Named, not arrived, and there.
+    external: HashMap<ObjectId, Kind>,
     /// Objects that were named and are not there yet, with their expected kinds.
     wanted: HashMap<ObjectId, Kind>,
     waiting: Vec<Waiting>,
     waiting_bytes: u64,
     total_bytes: u64,
     objects: u32,
-    commits: Vec<ObjectId>,
     recent: Recent,
 }
 
@@ -59,13 +69,16 @@ impl<'a> Receiver<'a> {
             quarantine,
             limits,
             shallow,
+            offsets: Vec::new(),
             entries: Vec::new(),
+            arrived: Selection::default(),
+            kinds: Vec::new(),
+            external: HashMap::new(),
             wanted: HashMap::new(),
             waiting: Vec::new(),
             waiting_bytes: 0,
             total_bytes: 0,
             objects: 0,
-            commits: Vec::new(),
             recent: Recent::default(),
         }
     }
@@ -78,6 +91,7 @@ impl<'a> Receiver<'a> {
     ) -> Result<R, PackError> {
         let mut pack = PackReader::new(stream, self.limits)?;
         let objects = pack.objects();
+        self.offsets.clear();
         self.entries.clear();
         let mut seen = 0;
         while let Some((offset, header, size_bytes)) = pack.next_entry()? {
@@ -99,7 +113,7 @@ impl<'a> Receiver<'a> {
         self.count(object.content.len() as u64)?;
         let id = ObjectId::of(object.kind, &object.content)?;
         self.entries.clear();
-        self.entries.push(Entry { offset: 0, id: None, depth: 0 });
+        self.entries.push(Entry { arrived: None, depth: 0 });
         self.objects = self.objects.saturating_add(1);
         self.keep(0, id, object, Received::Whole { zlib }, None)?;
         Ok(id)
@@ -108,14 +122,14 @@ impl<'a> Receiver<'a> {
     /// Sees that nothing is missing.
     pub fn finish(self) -> Result<Checked, PackError> {
         self.nothing_missing()?;
-        Ok(Checked { objects: self.objects, commits: self.commits })
+        let external = self.external.into_keys().collect();
+        Ok(Checked { objects: self.objects, arrived: self.arrived, external })
     }
 }
 
 struct Entry {
-    offset: u64,
-    /// `None` while a delta waits for its base.
-    id: Option<ObjectId>,
+    /// Its place in `arrived`, plus one; `None` while a delta waits for its base.
+    arrived: Option<NonZeroU32>,
     depth: u16,
 }
 
@@ -142,12 +156,13 @@ impl Receiver<'_> {
         size_bytes: u64,
     ) -> Result<(), PackError> {
         let place = self.entries.len();
-        self.entries.push(Entry { offset, id: None, depth: 0 });
+        self.offsets.push(offset);
+        self.entries.push(Entry { arrived: None, depth: 0 });
         let base = match header {
             EntryHeader::Whole(kind) => return self.whole(pack, place, kind, size_bytes),
             EntryHeader::RefDelta(id) => Base::Id(id),
             EntryHeader::OfsDelta(offset) => {
-                let found = self.entries.binary_search_by_key(&offset, |entry| entry.offset);
+                let found = self.offsets.binary_search(&offset);
                 Base::Entry(found.map_err(|_| PackError::Damaged("a delta's base is no object"))?)
             }
         };
@@ -192,7 +207,7 @@ impl Receiver<'_> {
     fn delta(&mut self, waiting: Waiting) -> Result<(), PackError> {
         let base = match waiting.base {
             Base::Id(id) => Some(id),
-            Base::Entry(place) => self.entries[place].id,
+            Base::Entry(place) => self.entry_id(place),
         };
         let base = match base {
             Some(id) => self.base_object(id)?.map(|object| (id, object)),
@@ -228,7 +243,23 @@ impl Receiver<'_> {
         if let Some(object) = self.recent.take(&id) {
             return Ok(Some(object));
         }
-        Ok(self.quarantine.read(&id, self.limits.delta_bytes_max)?)
+        let object = self.quarantine.read(&id, self.limits.delta_bytes_max)?;
+        if let Some(object) = object.as_ref().filter(|_| !self.arrived.contains(&id)) {
+            self.external(id, object.kind)?;
+        }
+        Ok(object)
+    }
+
+    fn entry_id(&self, place: usize) -> Option<ObjectId> {
+        self.arrived.get(self.entries[place].arrived?.get() as usize - 1)
+    }
+
+    fn external(&mut self, id: ObjectId, kind: Kind) -> Result<(), PackError> {
+        self.external.insert(id, kind);
+        if self.external.len() > self.limits.objects_max as usize {
+            return Err(PackError::Limit("the pack names too many objects that it does not bring".into()));
+        }
+        Ok(())
     }
 
     /// Checks an object, notes what it names and puts it into the quarantine. `like` is an object whose entries were
@@ -288,9 +319,17 @@ impl Receiver<'_> {
     }
 
     fn want(&mut self, id: ObjectId, kind: Kind) -> Result<(), PackError> {
-        let found = match self.wanted.get(&id) {
-            Some(expected) => Some(*expected),
-            None => self.quarantine.header(&id)?.map(|header| header.kind),
+        let known = self.wanted.get(&id).or_else(|| self.external.get(&id)).copied();
+        let known = known.or_else(|| self.arrived.place(&id).map(|place| self.kinds[place]));
+        let found = match known {
+            Some(kind) => Some(kind),
+            None => {
+                let there = self.quarantine.header(&id)?.map(|header| header.kind);
+                if let Some(kind) = there {
+                    self.external(id, kind)?;
+                }
+                there
+            }
         };
         match found {
             Some(found) if found != kind => Err(wrong_kind(id, found, kind)),
@@ -303,10 +342,12 @@ impl Receiver<'_> {
     }
 
     fn arrived(&mut self, place: usize, id: ObjectId, kind: Kind) -> Result<(), PackError> {
-        self.entries[place].id = Some(id);
-        if kind == Kind::Commit {
-            self.commits.push(id);
+        if self.arrived.insert(id) {
+            self.kinds.push(kind);
         }
+        let number = self.arrived.place(&id).map_or(0, |place| place as u32 + 1);
+        self.entries[place].arrived = NonZeroU32::new(number);
+        self.external.remove(&id);
         match self.wanted.remove(&id) {
             Some(expected) if expected != kind => Err(wrong_kind(id, kind, expected)),
             _ => Ok(()),

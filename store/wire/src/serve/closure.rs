@@ -28,10 +28,10 @@ impl<W: Write> ClosureSender<W> {
             return Ok(false);
         }
         let changed = || RepositoryError::Failed("objects of the clone have gone; clone again".into());
-        let (_, mut stored) = self.closure.objects.next().ok_or_else(changed)??;
+        let (_, stored) = self.closure.objects.next().ok_or_else(changed)??;
         match stored.base {
-            None => self.pack.whole(stored.kind, stored.size_bytes, &mut stored.zlib)?,
-            Some(base) => self.pack.ref_delta(base, stored.size_bytes, &mut stored.zlib)?,
+            None => self.pack.whole(stored.kind, stored.size_bytes, stored.zlib)?,
+            Some(base) => self.pack.ref_delta(base, stored.size_bytes, stored.zlib)?,
         }
         self.left -= 1;
         Ok(true)

@@ -5,7 +5,9 @@ use std::io::Write;
 
 use super::{ClosureSender, ServeError, send_pack};
 use crate::pkt::{SideBand, write_delimiter, write_flush, write_text};
-use crate::walk::{Deepen, Filter, History, Selection, ShallowChange, deepen, select};
+use crate::walk::{
+    Deepen, Filter, History, Selection, ShallowChange, deepen, reached_commits, select, unreachable,
+};
 use crate::{Closure, Limits, ObjectId, View};
 
 /// What a client asks of upload-pack, in either protocol.
@@ -58,25 +60,18 @@ impl Request {
         Ok(true)
     }
 
-    /// Every want must be there. Any object of the repository may be wanted: partial clones want blobs.
+    /// Every want must be reached by a ref that the client sees; partial clones want trees and blobs too.
     pub fn check_wants(&self, view: &dyn View) -> Result<(), ServeError> {
-        for id in &self.wants {
-            if view.header(id)?.is_none() {
-                return Err(ServeError::Client(format!("upload-pack: not our ref {id}")));
-            }
+        let hidden = unreachable(view, &self.wants)?;
+        match self.wants.iter().find(|id| hidden.contains(id)) {
+            Some(id) => Err(ServeError::Client(format!("upload-pack: not our ref {id}"))),
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    /// Those of the haves that we have too.
+    /// Those of the haves that we have too, for this client.
     pub fn common(&self, view: &dyn View) -> Result<Vec<ObjectId>, ServeError> {
-        let mut common = Vec::new();
-        for id in &self.haves {
-            if view.header(id)?.is_some() {
-                common.push(*id);
-            }
-        }
-        Ok(common)
+        Ok(if self.haves.is_empty() { Vec::new() } else { reached_commits(view, &self.haves)? })
     }
 
     /// Where the client's history is to end, if it wants that changed.

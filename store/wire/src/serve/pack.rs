@@ -5,7 +5,7 @@ use std::io::Write;
 use super::ServeError;
 use crate::pack::{PackWriter, deflate};
 use crate::walk::{Selection, WalkError};
-use crate::{ObjectId, Objects};
+use crate::{ObjectId, Objects, Zlib};
 
 /// Writes a pack. Stored streams are copied; a stored delta is sent as one when its base is in the pack, else made whole.
 pub fn send_pack<W: Write>(
@@ -47,18 +47,17 @@ impl<'a, W: Write> PackSender<'a, W> {
     pub fn step(&mut self) -> Result<bool, ServeError> {
         let Some(id) = self.selection.get(self.place) else { return Ok(false) };
         self.offsets.note(self.place, self.pack.offset());
-        let mut stored = self.objects.stored(&id)?.ok_or(WalkError::Missing(id))?;
+        let stored = self.objects.stored(&id)?.ok_or(WalkError::Missing(id))?;
         match stored.base.and_then(|base| Some((base, self.selection.place(&base)?))) {
             None if stored.base.is_none() => {
-                self.pack.whole(stored.kind, stored.size_bytes, &mut stored.zlib)?;
+                self.pack.whole(stored.kind, stored.size_bytes, stored.zlib)?;
             }
             None => {
-                drop(stored);
                 whole(self.objects, id, &mut self.pack)?;
             }
             Some((base, base_place)) => match self.offsets.get(base_place, self.place) {
-                Some(offset) => self.pack.ofs_delta(offset, stored.size_bytes, &mut stored.zlib)?,
-                None => self.pack.ref_delta(base, stored.size_bytes, &mut stored.zlib)?,
+                Some(offset) => self.pack.ofs_delta(offset, stored.size_bytes, stored.zlib)?,
+                None => self.pack.ref_delta(base, stored.size_bytes, stored.zlib)?,
             },
         }
         self.place += 1;
@@ -78,7 +77,7 @@ impl<'a, W: Write> PackSender<'a, W> {
 
 fn whole<W: Write>(objects: &dyn Objects, id: ObjectId, pack: &mut PackWriter<W>) -> Result<(), ServeError> {
     let object = objects.read(&id, u64::MAX)?.ok_or(WalkError::Missing(id))?;
-    Ok(pack.whole(object.kind, object.content.len() as u64, &mut &deflate(&object.content)[..])?)
+    Ok(pack.whole(object.kind, object.content.len() as u64, Zlib::Bytes(deflate(&object.content)))?)
 }
 
 /// Where each object began; kept only for packs that are not too large for it.

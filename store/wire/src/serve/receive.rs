@@ -1,44 +1,13 @@
 //! receive-pack (gitprotocol-pack): refs to move, a pack, and a report. All is checked before anything moves.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{BufRead, BufReader, Read, Write};
 
-use super::{ServeError, check_ref_name};
-use crate::object::{EntryKind, commit_links, tree_entries};
+use super::{Hook, RefChange, ServeError, check_ref_name};
 use crate::pack::{PackError, receive};
 use crate::pkt::{Packet, SideBand, read_packet, trim, write_flush, write_line};
-use crate::walk::{Filter, History, WalkError, select};
-use crate::{Kind, Limits, ObjectId, Quarantine, RefUpdate, Repository, View};
-
-/// One ref that a push would move, as a hook sees it.
-pub struct RefChange<'a> {
-    /// Who pushes, as the caller knows them.
-    pub user: &'a str,
-    /// The ref's full name.
-    pub name: &'a [u8],
-    /// What it names now; zero for a new ref.
-    pub old: ObjectId,
-    /// What it shall name; zero to delete it.
-    pub new: ObjectId,
-    /// False when commits would be lost from the branch.
-    pub fast_forward: bool,
-    /// What differs between old and new, and what any new commit changed on the way.
-    pub paths: ChangedPaths,
-    /// What the pusher said with `-o`.
-    pub options: &'a [Vec<u8>],
-}
-
-/// Paths that a push changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ChangedPaths {
-    /// All of them, sorted.
-    All(Vec<Vec<u8>>),
-    /// Too many to be listed, or not to be found out; a hook that cares should refuse.
-    Many,
-}
-
-/// Decides for one ref; `Err` holds a few words for the pusher.
-pub type Hook<'a> = dyn FnMut(&RefChange<'_>) -> Result<(), String> + 'a;
+use crate::walk::{Filter, History, Selection, WalkError, select, unreachable};
+use crate::{Head, Kind, Limits, ObjectId, Quarantine, RefUpdate, Repository, View};
 
 struct Push {
     updates: Vec<RefUpdate>,
@@ -172,26 +141,30 @@ fn take(
 ) -> Result<Verdicts, ServeError> {
     let view = repository.view()?;
     let mut quarantine = repository.quarantine()?;
-    let mut commits = Vec::new();
+    let mut arrived = Selection::default();
     if push.updates.iter().any(|update| !update.new.is_zero()) {
-        match receive(input, &mut *quarantine, limits, &[], &mut |_, _| Ok(())) {
-            Ok((checked, _)) => commits = checked.commits,
+        let received = receive(input, &mut *quarantine, limits, &[], &mut |_, _| Ok(()));
+        let seen = received.and_then(|(checked, _)| {
+            only_of_what_is_seen(&*view, &checked.external)?;
+            Ok(checked.arrived)
+        });
+        match seen {
+            Ok(all) => arrived = all,
+            Err(PackError::Repository(error)) => return Err(error.into()),
             Err(error) => {
-                let error = match error {
-                    PackError::Repository(error) => return Err(error.into()),
-                    error => error.to_string(),
-                };
-                return Ok((
-                    Err(error),
-                    push.updates.iter().map(|_| Err("unpacker error".to_owned())).collect(),
-                ));
+                let verdicts = push.updates.iter().map(|_| Err("unpacker error".to_owned()));
+                return Ok((Err(error.to_string()), verdicts.collect()));
             }
         }
     }
-    let fresh: HashSet<ObjectId> = commits.into_iter().collect();
+    let judge = Judge::new(&*view, &*quarantine, &arrived, &push.updates, limits)?;
     let mut verdicts = Vec::new();
     for update in &push.updates {
-        verdicts.push(judge(&*view, &*quarantine, user, update, &push.options, &fresh, limits, may_update)?);
+        let verdict = match judge.fault(update)? {
+            Some(why) => Err(why),
+            None => may_update(&judge.change(user, update, &push.options)),
+        };
+        verdicts.push(verdict);
     }
     let mut names = HashSet::new();
     for (update, verdict) in push.updates.iter().zip(&mut verdicts) {
@@ -216,188 +189,106 @@ fn take(
     Ok((Ok(()), verdicts))
 }
 
-#[allow(clippy::too_many_arguments)]
-fn judge(
-    view: &dyn View,
-    quarantine: &dyn Quarantine,
-    user: &str,
-    update: &RefUpdate,
-    options: &[Vec<u8>],
-    fresh: &HashSet<ObjectId>,
-    limits: &Limits,
-    may_update: &mut Hook<'_>,
-) -> Result<Result<(), String>, ServeError> {
-    if let Err(why) = check_ref_name(&update.name) {
-        return Ok(Err(format!("funny refname: {why}")));
-    }
-    let is_branch = update.name.starts_with(b"refs/heads/");
-    if update.new.is_zero() {
-        if view.head()?.is_some_and(|head| head.target == update.name) {
-            return Ok(Err("deletion of the current branch prohibited".into()));
-        }
-    } else {
-        match quarantine.header(&update.new)? {
-            None => return Ok(Err("missing necessary objects".into())),
-            Some(header) if is_branch && header.kind != Kind::Commit => {
-                return Ok(Err(format!("a branch names a commit, not a {}", header.kind)));
-            }
-            Some(_) => {}
-        }
-    }
-    let current =
-        view.refs(std::slice::from_ref(&update.name))?.into_iter().find(|one| one.name == update.name);
-    let current = current.map_or(ObjectId::ZERO, |one| one.id);
-    if current != update.old {
-        return Ok(Err("fetch first: the ref has moved meanwhile".into()));
-    }
-    if let Err(error) = walkable(view, quarantine, update.new, limits) {
-        return match error {
-            WalkError::Repository(error) => Err(error.into()),
-            other => Ok(Err(other.to_string())),
-        };
-    }
-    let mut paths = Paths { objects: quarantine, found: Some(HashSet::new()), limits };
-    let fast_forward = paths.collect(update, fresh);
-    let change = RefChange {
-        user,
-        name: &update.name,
-        old: update.old,
-        new: update.new,
-        fast_forward,
-        paths: paths.finish(),
-        options,
-    };
-    Ok(may_update(&change))
+/// What a push builds on without bringing it must be reached by a ref that the pusher sees. Otherwise whoever knows the
+/// id of somebody else's object could name it in a tree of his own, and clone it.
+fn only_of_what_is_seen(view: &dyn View, external: &[ObjectId]) -> Result<(), PackError> {
+    let hidden = unreachable(view, external).map_err(|error| match error {
+        WalkError::Repository(error) => PackError::Repository(error),
+        other => PackError::Limit(other.to_string()),
+    })?;
+    let Some(first) = hidden.iter().min().copied() else { return Ok(()) };
+    let kind = view.header(&first)?.map_or(Kind::Blob, |header| header.kind);
+    Err(PackError::Missing { count: hidden.len(), first, kind })
 }
 
-/// What is taken must be possible to send: all there, and no deeper than we walk.
-fn walkable(
-    view: &dyn View,
-    quarantine: &dyn Quarantine,
-    new: ObjectId,
-    limits: &Limits,
-) -> Result<(), WalkError> {
-    if new.is_zero() {
-        return Ok(());
-    }
-    let had: Vec<ObjectId> = view.refs(&[])?.into_iter().map(|one| one.id).collect();
-    let history = History::new(quarantine, HashSet::new());
-    select(quarantine, &history, &[new], &had, Filter::default(), limits).map(|_| ())
-}
-
-/// Finds the paths that a push changes. Anything that cannot be found out makes it "many".
-struct Paths<'a> {
-    objects: &'a dyn Quarantine,
-    found: Option<HashSet<Vec<u8>>>,
+/// What speaks against moving a ref, whoever wants it.
+struct Judge<'a> {
+    quarantine: &'a dyn Quarantine,
+    arrived: &'a Selection,
     limits: &'a Limits,
+    refs: BTreeMap<Vec<u8>, ObjectId>,
+    head: Option<Head>,
+    /// New targets that were there before, and that no ref reaches.
+    hidden: HashSet<ObjectId>,
+    all_walkable: bool,
 }
 
-impl Paths<'_> {
-    /// Returns whether the old commit is an ancestor of the new one.
-    fn collect(&mut self, update: &RefUpdate, fresh: &HashSet<ObjectId>) -> bool {
-        let (old, new) = (self.tree_of(update.old), self.tree_of(update.new));
-        if !update.old.is_zero() {
-            self.diff(old, new, &mut Vec::new(), 0);
-        }
-        let mut fast_forward = update.old.is_zero() || update.old == update.new;
-        let mut seen = HashSet::new();
-        let mut todo = vec![update.new];
-        while let Some(id) = todo.pop() {
-            fast_forward |= id == update.old;
-            if !fresh.contains(&id) || !seen.insert(id) {
-                continue;
-            }
-            let Some(links) = self.read(id, Kind::Commit).and_then(|content| commit_links(&content).ok())
-            else {
-                self.found = None;
-                return false;
-            };
-            // A merge's own changes are those against its first parent.
-            let parent = links.parents.first().and_then(|parent| self.tree_of(*parent));
-            self.diff(parent, Some(links.tree), &mut Vec::new(), 0);
-            todo.extend(links.parents);
-        }
-        fast_forward || self.reaches(update.new, update.old)
+impl<'a> Judge<'a> {
+    fn new(
+        view: &'a dyn View,
+        quarantine: &'a dyn Quarantine,
+        arrived: &'a Selection,
+        updates: &[RefUpdate],
+        limits: &'a Limits,
+    ) -> Result<Judge<'a>, ServeError> {
+        let refs = view.refs(&[])?.into_iter().map(|one| (one.name, one.id)).collect();
+        let targets: HashSet<ObjectId> =
+            updates.iter().map(|update| update.new).filter(|id| !id.is_zero()).collect();
+        let targets: Vec<ObjectId> = targets.into_iter().collect();
+        let old: Vec<ObjectId> = targets.iter().filter(|id| !arrived.contains(id)).copied().collect();
+        let hidden = if old.is_empty() { HashSet::new() } else { unreachable(view, &old)? };
+        let head = view.head()?;
+        let mut judge = Judge { quarantine, arrived, limits, refs, head, hidden, all_walkable: false };
+        let walkable: Vec<ObjectId> =
+            targets.into_iter().filter(|target| !judge.hidden.contains(target)).collect();
+        judge.all_walkable = judge.walk(&walkable)?.is_ok();
+        Ok(judge)
     }
 
-    /// Among older commits too: a push may move a branch to commits that are there already.
-    fn reaches(&self, from: ObjectId, wanted: ObjectId) -> bool {
-        if from.is_zero() {
-            return false;
+    fn fault(&self, update: &RefUpdate) -> Result<Option<String>, ServeError> {
+        if let Err(why) = check_ref_name(&update.name) {
+            return Ok(Some(format!("funny refname: {why}")));
         }
-        let history = History::new(self.objects, HashSet::new());
-        history.all_reach(&[from], &HashSet::from([wanted]), 100_000).unwrap_or(false)
+        let is_branch = update.name.starts_with(b"refs/heads/");
+        if update.new.is_zero() {
+            if self.head.as_ref().is_some_and(|head| head.target == update.name) {
+                return Ok(Some("deletion of the current branch prohibited".into()));
+            }
+        } else {
+            let header = self.quarantine.header(&update.new)?;
+            match header.filter(|_| !self.hidden.contains(&update.new)) {
+                None => return Ok(Some("missing necessary objects".into())),
+                Some(header) if is_branch && header.kind != Kind::Commit => {
+                    return Ok(Some(format!("a branch names a commit, not a {}", header.kind)));
+                }
+                Some(_) => {}
+            }
+        }
+        if self.refs.get(&update.name).copied().unwrap_or(ObjectId::ZERO) != update.old {
+            return Ok(Some("fetch first: the ref has moved meanwhile".into()));
+        }
+        if !self.all_walkable
+            && !update.new.is_zero()
+            && let Err(why) = self.walk(&[update.new])?
+        {
+            return Ok(Some(why));
+        }
+        Ok(None)
     }
 
-    fn tree_of(&self, id: ObjectId) -> Option<ObjectId> {
-        let content = self.read(id, Kind::Commit)?;
-        commit_links(&content).ok().map(|links| links.tree)
-    }
-
-    fn read(&self, id: ObjectId, kind: Kind) -> Option<Vec<u8>> {
-        let object = self.objects.read(&id, 32 << 20).ok()??;
-        (object.kind == kind).then_some(object.content)
-    }
-
-    fn diff(&mut self, old: Option<ObjectId>, new: Option<ObjectId>, path: &mut Vec<u8>, level: usize) {
-        if old == new || self.found.is_none() {
-            return;
-        }
-        if level > self.limits.tree_depth_max {
-            self.found = None;
-            return;
-        }
-        let read = |id: Option<ObjectId>| id.map(|id| self.read(id, Kind::Tree)).unwrap_or(Some(Vec::new()));
-        let (Some(old), Some(new)) = (read(old), read(new)) else {
-            self.found = None;
-            return;
-        };
-        let mut names: std::collections::BTreeMap<&[u8], [Option<(EntryKind, ObjectId, &[u8])>; 2]> =
-            Default::default();
-        for (side, content) in [&old, &new].into_iter().enumerate() {
-            for entry in tree_entries(content).flatten() {
-                names.entry(entry.name).or_default()[side] = Some((entry.kind(), entry.id, entry.mode));
-            }
-        }
-        for (name, [old, new]) in names.into_iter().filter(|(_, [old, new])| old != new) {
-            let length = path.len();
-            if length > 0 {
-                path.push(b'/');
-            }
-            path.extend_from_slice(name);
-            let tree = |one: Option<(EntryKind, ObjectId, &[u8])>| {
-                one.filter(|(kind, ..)| *kind == EntryKind::Tree).map(|(_, id, _)| id)
-            };
-            let file = |one: Option<(EntryKind, ObjectId, &[u8])>| {
-                one.is_some_and(|(kind, ..)| kind != EntryKind::Tree)
-            };
-            if file(old) || file(new) {
-                self.note(path);
-            }
-            if tree(old).is_some() || tree(new).is_some() {
-                self.diff(tree(old), tree(new), path, level + 1);
-            }
-            path.truncate(length);
+    /// What is taken must be possible to send: all there, and no deeper than we walk.
+    fn walk(&self, targets: &[ObjectId]) -> Result<Result<(), String>, ServeError> {
+        let had: Vec<ObjectId> = self.refs.values().copied().collect();
+        let history = History::new(self.quarantine, HashSet::new());
+        // Blobs have no depth, and that none is missing is known.
+        let trees = Filter { blob_bytes_max: Some(0), ..Filter::default() };
+        match select(self.quarantine, &history, targets, &had, trees, self.limits) {
+            Ok(_) => Ok(Ok(())),
+            Err(WalkError::Repository(error)) => Err(error.into()),
+            Err(other) => Ok(Err(other.to_string())),
         }
     }
 
-    fn note(&mut self, path: &[u8]) {
-        if let Some(found) = &mut self.found {
-            found.insert(path.to_vec());
-            if found.len() > self.limits.changed_paths_max {
-                self.found = None;
-            }
-        }
-    }
-
-    fn finish(self) -> ChangedPaths {
-        match self.found {
-            Some(found) => {
-                let mut paths: Vec<Vec<u8>> = found.into_iter().collect();
-                paths.sort_unstable();
-                ChangedPaths::All(paths)
-            }
-            None => ChangedPaths::Many,
+    fn change<'c>(&'c self, user: &'c str, update: &'c RefUpdate, options: &'c [Vec<u8>]) -> RefChange<'c> {
+        RefChange {
+            user,
+            name: &update.name,
+            old: update.old,
+            new: update.new,
+            options,
+            objects: self.quarantine,
+            arrived: self.arrived,
+            limits: self.limits,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! upload-pack of the first protocol (gitprotocol-pack), one request at a time as HTTP carries it.
 
+use std::collections::HashSet;
 use std::io::{Read, Write};
 
 use super::ServeError;
@@ -104,6 +105,38 @@ fn read_wants(
     Err(ServeError::Client("the request has too many lines".into()))
 }
 
+/// How a round of haves ends.
+#[derive(PartialEq, Eq)]
+enum End {
+    /// With `done`: the pack is due.
+    Done,
+    /// With a flush, or with the request.
+    Flush,
+}
+
+/// Reads the haves of a round. `None` without a single line: a client that only wanted to know where its history will
+/// end; it asks again with its haves.
+fn read_haves(input: &mut dyn Read, limits: &Limits) -> Result<Option<(Vec<ObjectId>, End)>, ServeError> {
+    let mut haves = Vec::new();
+    for round in 0..limits.lines_max {
+        let line = match read_packet(input)? {
+            Some(Packet::Line(line)) => line,
+            None if round == 0 => return Ok(None),
+            Some(Packet::Flush) | None => return Ok(Some((haves, End::Flush))),
+            Some(_) => return Err(ServeError::Client("a packet of protocol version 2 in version 0".into())),
+        };
+        let line = trim(&line);
+        if line == b"done" {
+            return Ok(Some((haves, End::Done)));
+        }
+        let id = line.strip_prefix(b"have ").and_then(|id| ObjectId::from_hex(id).ok());
+        haves.push(id.ok_or_else(|| {
+            ServeError::Client(format!("expected 'have' or 'done', not '{}'", String::from_utf8_lossy(line)))
+        })?);
+    }
+    Err(ServeError::Client("the request has too many lines".into()))
+}
+
 /// Answers haves as Git's `get_common_commits` does. `None` when the client is to ask again.
 fn negotiate(
     view: &dyn View,
@@ -114,44 +147,14 @@ fn negotiate(
     no_done: bool,
     limits: &Limits,
 ) -> Result<Option<Vec<ObjectId>>, ServeError> {
+    let Some((haves, end)) = read_haves(input, limits)? else { return Ok(None) };
+    request.haves = haves;
+    let reached: HashSet<ObjectId> = request.common(view)?.into_iter().collect();
     let mut common: Vec<ObjectId> = Vec::new();
-    let (mut got_common, mut got_other, mut sent_ready) = (false, false, false);
-    for round in 0..limits.lines_max {
-        let line = match read_packet(input)? {
-            Some(Packet::Line(line)) => line,
-            // A client that only wanted to know where its history will end; it asks again with its haves.
-            None if round == 0 => return Ok(None),
-            Some(Packet::Flush) | None => {
-                if acks == Acks::Detailed && got_common && !got_other && enough(view, request, &common)? {
-                    sent_ready = true;
-                    write_text(out, &format!("ACK {} ready", last(&common)))?;
-                }
-                if common.is_empty() || acks != Acks::Single {
-                    write_text(out, "NAK")?;
-                }
-                if no_done && sent_ready {
-                    write_text(out, &format!("ACK {}", last(&common)))?;
-                    return Ok(Some(common));
-                }
-                return Ok(None);
-            }
-            Some(_) => return Err(ServeError::Client("a packet of protocol version 2 in version 0".into())),
-        };
-        let line = trim(&line);
-        if line == b"done" {
-            match common.last() {
-                Some(last) if acks != Acks::Single => write_text(out, &format!("ACK {last}"))?,
-                Some(_) => {}
-                None => write_text(out, "NAK")?,
-            }
-            return Ok(Some(common));
-        }
-        let id = line.strip_prefix(b"have ").and_then(|id| ObjectId::from_hex(id).ok());
-        let id = id.ok_or_else(|| {
-            ServeError::Client(format!("expected 'have' or 'done', not '{}'", String::from_utf8_lossy(line)))
-        })?;
-        if view.header(&id)?.is_some() {
-            got_common = true;
+    let (mut got_other, mut sent_ready) = (false, false);
+    let (mut asked_with, mut ready) = (0, false);
+    for id in request.haves.clone() {
+        if reached.contains(&id) {
             common.push(id);
             match acks {
                 Acks::Detailed => write_text(out, &format!("ACK {id} common"))?,
@@ -159,19 +162,43 @@ fn negotiate(
                 Acks::Single if common.len() == 1 => write_text(out, &format!("ACK {id}"))?,
                 Acks::Single => {}
             }
-        } else {
-            got_other = true;
-            if acks != Acks::Single && !common.is_empty() && enough(view, request, &common)? {
-                if acks == Acks::Detailed {
-                    sent_ready = true;
-                    write_text(out, &format!("ACK {id} ready"))?;
-                } else {
-                    write_text(out, &format!("ACK {id} continue"))?;
-                }
-            }
+            continue;
+        }
+        got_other = true;
+        if acks == Acks::Single || common.is_empty() {
+            continue;
+        }
+        // It is enough for so many in common, however much else the client names.
+        if asked_with != common.len() {
+            asked_with = common.len();
+            ready = enough(view, request, &common)?;
+        }
+        if ready {
+            sent_ready = true;
+            let word = if acks == Acks::Detailed { "ready" } else { "continue" };
+            write_text(out, &format!("ACK {id} {word}"))?;
         }
     }
-    Err(ServeError::Client("the request has too many lines".into()))
+    if end == End::Done {
+        match common.last() {
+            Some(last) if acks != Acks::Single => write_text(out, &format!("ACK {last}"))?,
+            Some(_) => {}
+            None => write_text(out, "NAK")?,
+        }
+        return Ok(Some(common));
+    }
+    if acks == Acks::Detailed && !common.is_empty() && !got_other && enough(view, request, &common)? {
+        sent_ready = true;
+        write_text(out, &format!("ACK {} ready", last(&common)))?;
+    }
+    if common.is_empty() || acks != Acks::Single {
+        write_text(out, "NAK")?;
+    }
+    if no_done && sent_ready && acks == Acks::Detailed {
+        write_text(out, &format!("ACK {}", last(&common)))?;
+        return Ok(Some(common));
+    }
+    Ok(None)
 }
 
 fn last(common: &[ObjectId]) -> ObjectId {

@@ -1,6 +1,6 @@
-//! Commits by date: what is wanted and not had.
+//! Commits by date.
 
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::{BinaryHeap, HashSet};
 
 use super::WalkError;
 use crate::object::commit_links;
@@ -42,30 +42,6 @@ impl<'a> History<'a> {
         Ok(Commit { id, tree: links.tree, parents, committed_s: links.committed_s })
     }
 
-    /// Commits reachable from `wanted` and not from `had`, newest first. A wrong clock makes the list longer, never
-    /// shorter.
-    pub fn missing(&self, wanted: &[ObjectId], had: &[ObjectId]) -> Result<Vec<Commit>, WalkError> {
-        let mut walk =
-            DateWalk { history: self, queue: BinaryHeap::new(), seen: HashMap::new(), interesting: 0 };
-        had.iter().try_for_each(|id| walk.push(*id, false))?;
-        wanted.iter().try_for_each(|id| walk.push(*id, true))?;
-        let mut found = Vec::new();
-        while walk.interesting > 0 {
-            let Some(Queued { commit, .. }) = walk.queue.pop() else { break };
-            let interesting = walk.seen.get(&commit.id).copied().unwrap_or(false);
-            walk.interesting -= usize::from(interesting);
-            for parent in &commit.parents {
-                walk.push(*parent, interesting)?;
-            }
-            if interesting {
-                found.push(commit);
-            }
-        }
-        // What turned out to be had after it was taken.
-        found.retain(|commit| walk.seen.get(&commit.id).copied().unwrap_or(false));
-        Ok(found)
-    }
-
     /// Whether each of `wanted` descends from one of `had`: then nothing more needs to be known. Looks at no more than
     /// `commits_max` commits.
     pub fn all_reach(
@@ -81,7 +57,7 @@ impl<'a> History<'a> {
             let mut reached = had.contains(start);
             if !reached {
                 let Ok(commit) = self.commit(*start) else { return Ok(false) };
-                queue.push(Queued { committed_s: commit.committed_s, commit });
+                queue.push(Queued::from(commit));
             }
             while let Some(Queued { commit, .. }) = queue.pop().filter(|_| !reached) {
                 looked += 1;
@@ -92,7 +68,7 @@ impl<'a> History<'a> {
                     reached |= had.contains(&parent);
                     if !reached && seen.insert(parent) {
                         let commit = self.commit(parent)?;
-                        queue.push(Queued { committed_s: commit.committed_s, commit });
+                        queue.push(Queued::from(commit));
                     }
                 }
             }
@@ -104,52 +80,16 @@ impl<'a> History<'a> {
     }
 }
 
-struct DateWalk<'a, 'b> {
-    history: &'a History<'b>,
-    queue: BinaryHeap<Queued>,
-    /// True while a commit is wanted and not known to be had.
-    seen: HashMap<ObjectId, bool>,
-    /// Wanted commits in the queue.
-    interesting: usize,
+/// A commit in line, the newest first.
+pub(super) struct Queued {
+    pub committed_s: i64,
+    pub commit: Commit,
 }
 
-impl DateWalk<'_, '_> {
-    fn push(&mut self, id: ObjectId, interesting: bool) -> Result<(), WalkError> {
-        match self.seen.get_mut(&id) {
-            None => {
-                let commit = self.history.commit(id)?;
-                self.seen.insert(id, interesting);
-                self.interesting += usize::from(interesting);
-                self.queue.push(Queued { committed_s: commit.committed_s, commit });
-            }
-            Some(known) if *known && !interesting => self.has(id)?,
-            Some(_) => {}
-        }
-        Ok(())
+impl From<Commit> for Queued {
+    fn from(commit: Commit) -> Queued {
+        Queued { committed_s: commit.committed_s, commit }
     }
-
-    /// A commit taken for wanted is had after all, and so are those of its ancestors that were taken for wanted.
-    fn has(&mut self, id: ObjectId) -> Result<(), WalkError> {
-        let queued: HashSet<ObjectId> = self.queue.iter().map(|one| one.commit.id).collect();
-        let mut todo = vec![id];
-        while let Some(id) = todo.pop() {
-            if self.seen.get(&id) != Some(&true) {
-                continue;
-            }
-            self.seen.insert(id, false);
-            if queued.contains(&id) {
-                self.interesting -= 1;
-            } else {
-                todo.extend(self.history.commit(id)?.parents);
-            }
-        }
-        Ok(())
-    }
-}
-
-struct Queued {
-    committed_s: i64,
-    commit: Commit,
 }
 
 impl PartialEq for Queued {

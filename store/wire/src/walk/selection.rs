@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use super::history::COMMIT_BYTES_MAX;
-use super::{Commit, History, WalkError};
+use super::{History, WalkError};
 use crate::object::{EntryKind, TreeEntry, compare, tag_link, tree_entries};
 use crate::{Kind, Limits, ObjectId, Objects};
 
@@ -77,26 +77,13 @@ pub fn select(
         selector.peel(*id, &mut commits, &mut roots)?;
     }
     let had_commits = had_commits(objects, had)?;
-    let missing = history.missing(&commits, &had_commits)?;
-    let first = selector.found.len();
-    for commit in &missing {
-        selector.add(commit.id)?;
+    let mut missing = history.missing(&commits, &had_commits)?;
+    for id in missing.ids() {
+        selector.add(id)?;
     }
-    // Parents first: what a tree shares with its parent's is then complete already. Dates would not do: clocks are
-    // wrong at times, and two trees that each rely on the other would leave something out.
-    let place_of = |selector: &Selector<'_>, id: &ObjectId| {
-        let place = selector.found.place(id)?.checked_sub(first)?;
-        (place < missing.len()).then_some(place)
-    };
-    for place in parents_first(&missing, |id| place_of(&selector, id)) {
-        let commit = &missing[place];
-        let mut like = Vec::new();
-        for parent in &commit.parents {
-            let known = place_of(&selector, parent).map(|place| missing[place].tree);
-            like.push(known.map_or_else(|| history.commit(*parent).map(|commit| commit.tree), Ok)?);
-        }
-        selector.commit_tree(commit, like)?;
-    }
+    missing.forget_ids();
+    missing.trees_parents_first(|tree, parents| selector.commit_tree(tree, parents))?;
+    drop(missing);
     for (id, kind) in roots {
         match kind {
             Kind::Tree => {
@@ -108,29 +95,6 @@ pub fn select(
         }
     }
     Ok(selector.found)
-}
-
-/// The places of all commits, each behind those of its parents that are among them.
-fn parents_first(commits: &[Commit], place_of: impl Fn(&ObjectId) -> Option<usize>) -> Vec<usize> {
-    let mut order = Vec::with_capacity(commits.len());
-    // How many parents of each commit were looked at; one more when it is done.
-    let mut looked = vec![0u32; commits.len()];
-    for start in (0..commits.len()).rev() {
-        let mut open = if looked[start] == 0 { vec![start] } else { Vec::new() };
-        while let Some(place) = open.last().copied() {
-            let parents = &commits[place].parents;
-            let next = looked[place] as usize;
-            looked[place] += 1;
-            match parents.get(next) {
-                Some(parent) => open.extend(place_of(parent).filter(|parent| looked[*parent] == 0)),
-                None => {
-                    order.push(place);
-                    open.pop();
-                }
-            }
-        }
-    }
-    order
 }
 
 /// The commits among what the other side has; tags are followed.
@@ -197,19 +161,17 @@ impl Selector<'_> {
         Ok(self.found.insert(id))
     }
 
-    fn commit_tree(&mut self, commit: &Commit, mut like: Vec<ObjectId>) -> Result<(), WalkError> {
+    fn commit_tree(&mut self, tree: ObjectId, parents: &[ObjectId]) -> Result<(), WalkError> {
         if self.filter.tree_depth_max == Some(0) {
             return Ok(());
         }
         // With a filter by depth a parent's trees may have been left out, so nothing can be taken as sent.
-        if self.filter.tree_depth_max.is_some() {
-            like.clear();
-        }
-        if like.contains(&commit.tree) {
+        let like = if self.filter.tree_depth_max.is_some() { &[] } else { parents };
+        if like.contains(&tree) {
             return Ok(());
         }
-        if self.add(commit.tree)? || self.is_less_deep(commit.tree, 0) {
-            self.tree(commit.tree, &like, 0, 0)?;
+        if self.add(tree)? || self.is_less_deep(tree, 0) {
+            self.tree(tree, like, 0, 0)?;
         }
         Ok(())
     }
@@ -403,7 +365,7 @@ impl TreeCache {
 const CACHE_BYTES_MAX: usize = 8 << 20;
 
 /// A directory of about half a million names.
-const TREE_BYTES_MAX: u64 = 32 << 20;
+pub(super) const TREE_BYTES_MAX: u64 = 32 << 20;
 
 #[cfg(test)]
 mod tests {

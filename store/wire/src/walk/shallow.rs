@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use super::{Commit, History, WalkError};
+use super::{History, WalkError};
 use crate::{ObjectId, Objects};
 
 /// How deep a client wants its history.
@@ -51,7 +51,7 @@ pub fn deepen(
             let (inside, edge) = by_depth(&full, &ends, commits.saturating_add(1))?;
             // What the client has above its ends stays inside.
             let present = History::new(objects, client_shallow.clone()).missing(wanted, &[])?;
-            (inside.into_iter().chain(present.iter().map(|commit| commit.id)).collect(), edge)
+            (inside.into_iter().chain(present.ids()).collect(), edge)
         }
         Deepen::Until { since_s, not } => until(&full, wanted, *since_s, not)?,
     };
@@ -95,13 +95,11 @@ fn until(
 ) -> Result<Cut, WalkError> {
     let found = history.missing(wanted, not)?;
     // An older commit hides what is behind it, whatever the clocks there say, as in git rev-list --since.
-    let old = |commit: &&Commit| since_s.is_some_and(|since_s| commit.committed_s < since_s);
-    let hidden: Vec<ObjectId> =
-        found.iter().filter(old).map(|commit| commit.id).chain(not.iter().copied()).collect();
+    let old = |committed_s: i64| since_s.is_some_and(|since_s| committed_s < since_s);
+    let hidden = found.dates().filter(|(_, committed_s)| old(*committed_s)).map(|(id, _)| id);
+    let hidden: Vec<ObjectId> = hidden.chain(not.iter().copied()).collect();
     let found = history.missing(wanted, &hidden)?;
-    let inside: HashSet<ObjectId> = found.iter().map(|commit| commit.id).collect();
-    let cut = |parents: &[ObjectId]| parents.iter().any(|parent| !inside.contains(parent));
-    let edge = found.iter().filter(|commit| inside.contains(&commit.id) && cut(&commit.parents));
-    let edge = edge.map(|commit| commit.id).collect();
+    let inside: HashSet<ObjectId> = found.ids().collect();
+    let edge = found.whole().filter(|(_, whole)| !whole).map(|(id, _)| id).collect();
     Ok((inside, edge))
 }
