@@ -21,7 +21,7 @@ pub static IDENTITY: Identity = Identity {
     about: "Your calendars and tasks, on every device.",
     version: env!("CARGO_PKG_VERSION"),
     services: &[Service::web(8444, 445)],
-    store: dav::household::policy::with_policies,
+    store: store::merge::calendars_and_cards,
     labels: &["calendar"],
 };
 

@@ -20,7 +20,7 @@ pub static IDENTITY: Identity = Identity {
     about: "Your address book, on every device.",
     version: env!("CARGO_PKG_VERSION"),
     services: &[Service::web(8443, 444)],
-    store: dav::household::policy::with_policies,
+    store: store::merge::calendars_and_cards,
     labels: &["contacts"],
 };
 

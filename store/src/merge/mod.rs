@@ -9,6 +9,7 @@
 
 mod base;
 mod conflict;
+mod content;
 mod counter;
 mod entry;
 mod key_value;
@@ -21,6 +22,7 @@ mod tree;
 use std::sync::Arc;
 
 pub use conflict::{CONFLICTS, Conflict, Resolution};
+pub use content::{Calendar, Card, calendars_and_cards};
 pub use counter::Counter;
 pub use key_value::KeyValue;
 pub use last_writer::LastWriter;

@@ -2,7 +2,6 @@
 //! clone or sync sees another's. Reads answer from memory; a change is one commit, durable when it returns.
 
 pub mod names;
-pub mod policy;
 pub mod properties;
 mod purge;
 pub mod summary;
