@@ -139,17 +139,20 @@ fn take_line(rest: &mut &[u8], version_21: bool, index: usize, limits: &Limits) 
     let from = *rest;
     let mut unfolded = Vec::new();
     let mut raw_size = take_physical(rest, &mut unfolded);
-    while matches!(rest.first(), Some(b' ' | b'\t')) {
-        let fold = usize::from(!version_21 || ends_a_base64_line(&unfolded));
-        *rest = &rest[fold..];
-        raw_size += fold + take_physical(rest, &mut unfolded);
-        if raw_size > limits.line_bytes_max {
-            return Err(TooLarge::Line(index, limits.line_bytes_max));
+    loop {
+        let goes_on = unfolded.last() == Some(&b'=') && !rest.is_empty() && says_quoted_printable(&unfolded);
+        let folded = matches!(rest.first(), Some(b' ' | b'\t'));
+        // Later versions fold anywhere, between the `=` and the digits of an escape too.
+        if goes_on && (version_21 || !folded) {
+            unfolded.pop();
+            raw_size += take_physical(rest, &mut unfolded);
+        } else if folded {
+            let fold = usize::from(!version_21 || ends_a_base64_line(&unfolded));
+            *rest = &rest[fold..];
+            raw_size += fold + take_physical(rest, &mut unfolded);
+        } else {
+            break;
         }
-    }
-    while unfolded.last() == Some(&b'=') && !rest.is_empty() && says_quoted_printable(&unfolded) {
-        unfolded.pop();
-        raw_size += take_physical(rest, &mut unfolded);
         if raw_size > limits.line_bytes_max {
             return Err(TooLarge::Line(index, limits.line_bytes_max));
         }

@@ -160,11 +160,11 @@ impl Document {
         }
     }
 
-    /// Folds a logical line anew; not in vCard 2.1, whose folds would leave blanks in the value.
+    /// Folds a logical line anew, as the document's version has it.
     pub(crate) fn write_line(&self, unfolded: Vec<u8>, line_end: &[u8]) -> Result<Line, PropertyError> {
         let folds = if line_end.is_empty() { b"\r\n" } else { line_end };
-        let mut raw =
-            if self.has_version_21() { [&unfolded, folds].concat() } else { text::fold(&unfolded, folds) };
+        let fold = if self.has_version_21() { text::fold_21 } else { text::fold };
+        let mut raw = fold(&unfolded, folds);
         if line_end.is_empty() {
             raw.truncate(raw.len() - folds.len());
         }

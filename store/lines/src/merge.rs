@@ -1,7 +1,8 @@
 //! Three-way merges of iCalendar and vCard.
 //!
 //! Both are merged piece by piece: components by what identifies them (UID and RECURRENCE-ID, TZID), properties by name,
-//! and those that may stand several times by address, PID, ALTID or value. A piece that one side changed takes that
+//! and those that may stand several times by address, PID, ALTID or value; names and addresses component by component; a
+//! time zone's rules as one. A piece that one side changed takes that
 //! side's bytes as they are; what neither side changed keeps the bytes of the base.
 //!
 //! Laws, tested as properties: `merge(x, x, y) = y` byte for byte; swapping the sides gives the same object up to the

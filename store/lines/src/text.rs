@@ -148,6 +148,41 @@ pub fn fold(line: &[u8], line_end: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Folds a logical line of vCard 2.1 (2.1.3, 2.1.5): quoted-printable by soft breaks, base 64 anywhere, all else in front of
+/// blanks that are there, since a fold's blank belongs to the value. A word that is longer than a line stays whole.
+pub fn fold_21(line: &[u8], line_end: &[u8]) -> Vec<u8> {
+    let head = line.iter().position(|byte| *byte == b':').map_or(line.len(), |colon| colon + 1);
+    let says = |word: &[u8]| line[..head].to_ascii_uppercase().windows(word.len()).any(|at| at == word);
+    let (quoted, base64) = (says(b"QUOTED-PRINTABLE"), says(b"BASE64"));
+    let mut out = Vec::with_capacity(line.len() + line.len() / 50 * 3 + 2);
+    let (mut from, mut room) = (0, OCTETS_MAX);
+    while line.len() - from > room {
+        let latest = from + room;
+        let to = if quoted {
+            // Neither an escape nor a character is cut, and the soft break needs an octet of its own.
+            let whole =
+                |at: &usize| line[at - 2..*at].iter().all(|byte| *byte != b'=') && line[*at] & 0xc0 != 0x80;
+            (head.max(from + 3)..latest).rev().find(whole)
+        } else if base64 {
+            Some(latest).filter(|to| *to > head)
+        } else {
+            let blank =
+                |at: &usize| matches!(line[*at], b' ' | b'\t') && !matches!(line[at - 1], b' ' | b'\t');
+            // With none in reach, the first one behind.
+            (head.max(from) + 1..=latest).rev().find(blank).or((latest + 1..line.len()).find(blank))
+        };
+        let Some(to) = to else { break };
+        out.extend_from_slice(&line[from..to]);
+        out.extend_from_slice(if quoted { b"=" } else { b"" });
+        out.extend_from_slice(line_end);
+        out.extend_from_slice(if base64 { b" " } else { b"" });
+        (from, room) = (to, OCTETS_MAX - usize::from(base64));
+    }
+    out.extend_from_slice(&line[from..]);
+    out.extend_from_slice(line_end);
+    out
+}
+
 /// RFC 5545 3.1: lines should not be longer, excluding the line break.
 const OCTETS_MAX: usize = 75;
 
@@ -191,6 +226,29 @@ mod tests {
                 prop_assert!(physical.len() <= 75);
             }
             prop_assert_eq!(String::from_utf8(folded).unwrap().replace("\r\n ", "").trim_end_matches("\r\n").to_owned(), text);
+        }
+
+        #[test]
+        fn folds_of_vcard_21_are_undone_by_its_reader(
+            encoding in 0usize..3,
+            words in proptest::collection::vec("[a-zA-Z0-9é=+/]{0,40}", 0..20),
+        ) {
+            let (head, value) = match encoding {
+                0 => ("NOTE;ENCODING=QUOTED-PRINTABLE:", words.join(" ").replace('=', "=3D")),
+                1 => ("PHOTO;ENCODING=BASE64:", words.concat().replace(['=', 'é'], "")),
+                _ => ("NOTE:", words.join(" ")),
+            };
+            let line = format!("{head}{value}");
+            let folded = String::from_utf8(fold_21(line.as_bytes(), b"\r\n")).unwrap();
+            let short = folded.split("\r\n").all(|physical| {
+                physical.len() <= 75 || (encoding == 2 && !physical[76.min(physical.len())..].contains(' '))
+            });
+            prop_assert!(short || encoding == 2, "{folded}");
+            let card = format!("BEGIN:VCARD\r\nVERSION:2.1\r\n{folded}END:VCARD\r\n");
+            let document = crate::Document::parse(card.as_bytes(), &crate::Limits::default()).unwrap();
+            prop_assert_eq!(document.lines().len(), 4, "{}", folded);
+            let read = String::from_utf8(document.lines()[2].unfolded().to_vec()).unwrap();
+            prop_assert_eq!(read, line);
         }
 
         #[test]

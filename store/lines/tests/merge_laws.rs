@@ -114,6 +114,8 @@ fn nothing_is_lost(base: &[u8], sides: [&[u8]; 2], merged: &Merged, show: &str) 
                 || held.iter().any(|held| body(held) == body(saying))
                 || stamps.contains(&name.as_str())
                 || after.iter().any(|other| body(other).starts_with(&format!("{name};")) && value(other) == value(saying))
+                // Another part of the name or the address was changed there.
+                || (["N", "ADR"].contains(&name.as_str()) && parts_are_in(&before, &after, &name, &value(saying)))
                 // Changed in its parameters here, in its value there.
                 || after.iter().any(|other| !before.contains(other) && body(other).split(':').next() == body(saying).split(':').next());
             assert!(there, "lost: {saying}\n{show}");
@@ -128,11 +130,32 @@ fn nothing_is_lost(base: &[u8], sides: [&[u8]; 2], merged: &Merged, show: &str) 
     }
 }
 
+/// Whether a structured value stands there with each part that it changed, from some value that was there before.
+fn parts_are_in(before: &[String], after: &[String], name: &str, changed: &str) -> bool {
+    let values = |sayings: &[String]| -> Vec<Vec<String>> {
+        let bodies =
+            sayings.iter().map(|saying| saying.rsplit_once("]/").map_or(&saying[..], |(_, body)| body));
+        let named = bodies.filter(|body| body.starts_with(&format!("{name};")));
+        named
+            .filter_map(|body| Some(body.split_once(':')?.1.split(';').map(str::to_owned).collect()))
+            .collect()
+    };
+    let changed: Vec<&str> = changed.split(';').collect();
+    values(before).iter().any(|before| {
+        values(after).iter().any(|after| {
+            let part = |parts: &[String], at: usize| parts.get(at).cloned().unwrap_or_default();
+            (0..changed.len()).all(|at| changed[at] == part(before, at) || changed[at] == part(after, at))
+        })
+    })
+}
+
 /// One change of a list of lines.
 #[derive(Debug, Clone)]
 enum Change {
     Value(usize, u8),
     Parameter(usize, u8),
+    /// One part of a name or an address.
+    Part(usize, u8),
     Remove(usize),
     Add(usize, u8),
 }
@@ -141,6 +164,7 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
     let one = prop_oneof![
         3 => (any::<usize>(), 0u8..3).prop_map(|(at, what)| Change::Value(at, what)),
         1 => (any::<usize>(), 0u8..3).prop_map(|(at, what)| Change::Parameter(at, what)),
+        1 => (any::<usize>(), 0u8..3).prop_map(|(at, what)| Change::Part(at, what)),
         1 => any::<usize>().prop_map(Change::Remove),
         2 => (any::<usize>(), 0u8..12).prop_map(|(at, what)| Change::Add(at, what)),
     ];
@@ -166,6 +190,18 @@ fn apply(base: &[u8], changes: &[Change], additions: &[&str], fixed: &[&str]) ->
             }
             Change::Parameter(at, what) => {
                 document.set_parameter(free[at % free.len()], "X-P", &[what.to_string()]).unwrap();
+            }
+            Change::Part(at, what) => {
+                let structured =
+                    |at: &&usize| ["N", "ADR"].iter().any(|name| document.lines()[**at].is(name));
+                if let Some(line) = free.iter().find(structured).copied() {
+                    let value = document.lines()[line].value().to_vec();
+                    let mut parts: Vec<Vec<u8>> =
+                        text::split(&value, b';').into_iter().map(<[u8]>::to_vec).collect();
+                    let place = at % parts.len();
+                    parts[place] = format!("part {what}").into_bytes();
+                    document.set_value(line, &parts.join(&b';')).unwrap();
+                }
             }
             Change::Remove(at) => document.remove(free[at % free.len()]).unwrap(),
             Change::Add(at, what) => {
@@ -369,6 +405,52 @@ fn a_number_changed_on_one_side_and_labelled_on_the_other() {
     let merged = run(vcard, CARD.as_bytes(), ours.as_bytes(), theirs.as_bytes());
     assert_eq!(merged.conflicts, []);
     assert!(String::from_utf8(merged.bytes).unwrap().contains("TEL;TYPE=cell,work:+15\r\n"));
+}
+
+#[test]
+fn parts_of_a_name_and_of_an_address_are_changed_apart() {
+    let base = CARD.replace("NOTE:n", "ADR;TYPE=home:;;Main St 1;Town;;12345;Country");
+    let ours = base.replace("Doe;Jane;;;", "Doe-Smith;Jane;;;").replace("Main St 1", "High St 2");
+    let theirs = base.replace("Doe;Jane;;;", "Doe;Jane;Q.;;").replace("12345", "54321");
+    let merged = run(vcard, base.as_bytes(), ours.as_bytes(), theirs.as_bytes());
+    assert_eq!(merged.conflicts, []);
+    let text = String::from_utf8(merged.bytes).unwrap();
+    assert!(text.contains("N:Doe-Smith;Jane;Q.;;\r\n"), "{text}");
+    assert!(text.contains("ADR;TYPE=home:;;High St 2;Town;;54321;Country\r\n"), "{text}");
+    let clash = base.replace("Doe;Jane;;;", "Roe;Jane;;;");
+    assert_eq!(run(vcard, base.as_bytes(), ours.as_bytes(), clash.as_bytes()).conflicts.len(), 1);
+}
+
+const ZONE: &str = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nBEGIN:VTIMEZONE\r\nTZID:Home\r\nBEGIN:STANDARD\r\n\
+DTSTART:19701025T030000\r\nTZOFFSETFROM:+0200\r\nTZOFFSETTO:+0100\r\nRRULE:FREQ=YEARLY;BYMONTH=10;BYDAY=-1SU\r\n\
+END:STANDARD\r\nBEGIN:DAYLIGHT\r\nDTSTART:19700329T020000\r\nTZOFFSETFROM:+0100\r\nTZOFFSETTO:+0200\r\n\
+RRULE:FREQ=YEARLY;BYMONTH=3;BYDAY=-1SU\r\nEND:DAYLIGHT\r\nEND:VTIMEZONE\r\nBEGIN:VEVENT\r\nUID:a\r\n\
+DTSTART;TZID=Home:20240101T000000\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n";
+
+#[test]
+fn a_time_zone_named_here_and_ruled_anew_there() {
+    let ours = ZONE.replace("TZID:Home\r\nBEGIN", "TZID:Home\r\nX-LIC-LOCATION:Europe/Berlin\r\nBEGIN");
+    let theirs = ZONE.replace("BYMONTH=3;BYDAY=-1SU", "BYMONTH=4;BYDAY=1SU");
+    check_laws(icalendar, ZONE.as_bytes(), ours.as_bytes(), theirs.as_bytes());
+    let merged = run(icalendar, ZONE.as_bytes(), ours.as_bytes(), theirs.as_bytes());
+    assert_eq!(merged.conflicts, []);
+    let text = String::from_utf8(merged.bytes).unwrap();
+    assert!(
+        text.contains("X-LIC-LOCATION") && text.contains("BYMONTH=4") && !text.contains("BYMONTH=3;"),
+        "{text}"
+    );
+    assert_eq!(text.matches("BEGIN:DAYLIGHT").count(), 1);
+}
+
+#[test]
+fn a_time_zone_that_both_rule_anew_is_one_piece() {
+    let ours = ZONE.replace("BYMONTH=10", "BYMONTH=11");
+    let theirs = ZONE.replace("BYMONTH=3;BYDAY=-1SU", "BYMONTH=4;BYDAY=1SU");
+    check_laws(icalendar, ZONE.as_bytes(), ours.as_bytes(), theirs.as_bytes());
+    let merged = run(icalendar, ZONE.as_bytes(), ours.as_bytes(), theirs.as_bytes());
+    assert_eq!((merged.conflicts.len(), &merged.conflicts[0].property), (1, &None));
+    let text = String::from_utf8(merged.bytes).unwrap();
+    assert_ne!(text.contains("BYMONTH=11"), text.contains("BYMONTH=4"), "{text}");
 }
 
 #[test]

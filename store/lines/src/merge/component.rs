@@ -94,7 +94,7 @@ impl<'a> Merger<'a> {
             (Some(_), Some(theirs)) if ours_text == base_text => self.emit_component(Side::Theirs, theirs),
             (Some(our_id), Some(their_id)) => {
                 let winner = self.rank(our_id, their_id).unwrap_or(winner);
-                if self.is_one_piece(our_id, their_id) {
+                if self.is_one_piece(base, our_id, their_id) {
                     self.component_conflict(versions, winner);
                     let kept = if winner == Side::Ours { our_id } else { their_id };
                     self.emit_component(winner, kept);
@@ -107,12 +107,24 @@ impl<'a> Merger<'a> {
         }
     }
 
-    /// Time zones, and cards of different versions of the format, are not mixed.
-    fn is_one_piece(&self, ours: ComponentId, theirs: ComponentId) -> bool {
+    /// Cards of different versions of the format are not mixed, nor are time zones whose rules both sides changed: an
+    /// hour would be counted twice.
+    fn is_one_piece(&self, base: Option<ComponentId>, ours: ComponentId, theirs: ComponentId) -> bool {
         let version = |document: &Document, id| {
             document.property(id, "VERSION").map(|line| line.value().trim_ascii().to_vec())
         };
-        self.ours.component(ours).is("VTIMEZONE")
+        let rules = |document: &Document, id: ComponentId| {
+            let inner = document.component(id).children.iter();
+            let mut rules: Vec<Vec<u8>> = inner.map(|child| canonical(document, *child)).collect();
+            rules.sort_unstable();
+            rules
+        };
+        let zone = || {
+            let (ours, theirs) = (rules(self.ours, ours), rules(self.theirs, theirs));
+            let base = base.map(|base| rules(self.base, base));
+            ours != theirs && base.is_none_or(|base| base != ours && base != theirs)
+        };
+        (self.ours.component(ours).is("VTIMEZONE") && zone())
             || (self.format == Format::VCard && version(self.ours, ours) != version(self.theirs, theirs))
     }
 

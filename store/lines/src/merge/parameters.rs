@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::units::without_group;
-use crate::Line;
+use crate::{Line, text};
 
 /// The logical line (without group) that has both sides' changes, or `None` when they touch.
 pub(super) fn merge_line(base: Option<&Line>, ours: &Line, theirs: &Line) -> Option<Vec<u8>> {
@@ -14,7 +14,10 @@ pub(super) fn merge_line(base: Option<&Line>, ours: &Line, theirs: &Line) -> Opt
     if !(ours.is_property() && theirs.is_property()) {
         return None;
     }
-    let value = three_way(base.map(Line::value), Some(ours.value()), Some(theirs.value()))??;
+    let value = match three_way(base.map(Line::value), Some(ours.value()), Some(theirs.value())) {
+        Some(value) => value?.to_vec(),
+        None => structured(base?, ours, theirs)?,
+    };
     let sides = [base.map(parameters).unwrap_or_default(), parameters(ours), parameters(theirs)];
     let mut names: Vec<&Vec<u8>> = sides[0].names.iter().collect();
     let fresh: BTreeSet<&Vec<u8>> = sides[1].names.iter().chain(&sides[2].names).collect();
@@ -34,10 +37,29 @@ pub(super) fn merge_line(base: Option<&Line>, ours: &Line, theirs: &Line) -> Opt
         }
     }
     line.push(b':');
-    line.extend_from_slice(value);
+    line.extend_from_slice(&value);
     debug_assert!(!without_group(head).is_empty());
     Some(line)
 }
+
+/// A name or an address (RFC 6350 6.2.2, 6.3.1): what one side changed in one component and the other in another.
+fn structured(base: &Line, ours: &Line, theirs: &Line) -> Option<Vec<u8>> {
+    let sides = [base, ours, theirs];
+    if !STRUCTURED.iter().any(|name| ours.is(name)) || sides.iter().any(|line| line.is_quoted_printable()) {
+        return None;
+    }
+    let parts = sides.map(|line| text::split(line.value(), b';'));
+    let count = parts.iter().map(Vec::len).max()?;
+    let mut merged: Vec<&[u8]> = Vec::with_capacity(count);
+    for place in 0..count {
+        // A component that is not written is an empty one.
+        let [base, ours, theirs] = [0, 1, 2].map(|side| parts[side].get(place).copied().unwrap_or_default());
+        merged.push(three_way(Some(base), Some(ours), Some(theirs))??);
+    }
+    Some(merged.join(&b';'))
+}
+
+const STRUCTURED: [&str; 2] = ["N", "ADR"];
 
 /// The side that changed; `None` when both did, differently.
 fn three_way<T: PartialEq>(base: Option<T>, ours: Option<T>, theirs: Option<T>) -> Option<Option<T>> {
