@@ -3,22 +3,26 @@
 mod bare;
 mod change;
 mod connection;
+mod control;
 mod graph;
 mod inspect;
 mod look;
-mod policy;
 mod remote;
 mod serve;
 #[cfg(test)]
 mod serve_tests;
 mod show;
+mod upkeep;
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use store::{Author, Store};
+use serde::{Deserialize, Serialize};
+use store::merge::calendars_and_cards;
+use store::{Author, Options, Store};
 
 use show::Show;
 
@@ -35,7 +39,7 @@ pub struct StoreArguments {
     verb: Verb,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Subcommand, Serialize, Deserialize)]
 enum Verb {
     /// Make an empty store in a new file or on a block device
     Init {
@@ -198,7 +202,30 @@ enum Verb {
     },
     /// Take in all branches and tags of a bare Git repository, or of a work tree's .git
     Import { file: PathBuf, directory: PathBuf },
-    /// Read every object and see that it is what it says, and that nothing is missing
+    /// Free what no branch and no tag reaches any more
+    Gc { file: PathBuf },
+    /// Thin out old history: everything for some days, then a commit a day, then one a week
+    Retain {
+        file: PathBuf,
+        /// Keep every commit of so many days
+        #[arg(long, value_name = "DAYS")]
+        days: u32,
+        /// Then the last commit of each day, for so many days more; then of each week
+        #[arg(long, value_name = "DAYS", default_value_t = 365)]
+        daily: u32,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Remove a path from all of history, for good; without a path, list what was purged
+    Purge {
+        file: PathBuf,
+        path: Option<String>,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Read everything and see that it is what it says, and that nothing is missing
     Fsck { file: PathBuf },
     /// Sizes and counts
     Stat { file: PathBuf },
@@ -214,7 +241,7 @@ enum Verb {
     },
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Serialize, Deserialize)]
 #[group(required = true, multiple = false)]
 struct SettleBy {
     /// Our side
@@ -237,7 +264,7 @@ struct SettleBy {
     with: Option<PathBuf>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Serialize, Deserialize)]
 struct Login {
     /// Name for the host
     #[arg(long)]
@@ -276,24 +303,36 @@ fails_with!(store::Error, std::io::Error, git_wire::client::ClientError, git_wir
 
 /// Runs one command; returns the program's exit code.
 pub fn run(arguments: StoreArguments) -> i32 {
-    let show = Show::new(arguments.json);
-    match dispatch(arguments, &show) {
-        Ok(code) => code,
-        Err(failure) => {
-            show.failure(&failure.0);
-            1
-        }
+    let StoreArguments { json, author, verb } = arguments;
+    let show = Show::new(json);
+    let author = author.unwrap_or_else(author_of_environment);
+    match control::forward(verb, &author, json) {
+        // It ran where the store is open, and said everything there.
+        Ok(done) => ending(&show, done),
+        Err(verb) => ending(&show, dispatch(verb, &author, &show, &open)),
     }
 }
 
-fn dispatch(arguments: StoreArguments, show: &Show) -> Result<i32, Failure> {
-    let author = author(arguments.author.as_deref())?;
-    match arguments.verb {
+fn ending(show: &Show, done: Result<i32, Failure>) -> i32 {
+    done.unwrap_or_else(|failure| {
+        show.failure(&failure.0);
+        1
+    })
+}
+
+fn dispatch(
+    verb: Verb,
+    author: &str,
+    show: &Show,
+    open: &dyn Fn(&Path) -> Result<Store, Failure>,
+) -> Result<i32, Failure> {
+    let author = read_author(author)?;
+    match verb {
         Verb::Init { file, force } => change::init(show, &file, force),
         Verb::Ls { file, path, at, recursive } => {
             look::ls(show, &open(&file)?, path.as_deref().unwrap_or(""), &at, recursive)
         }
-        Verb::Cat { file, path, at } => look::cat(&open(&file)?, &path, &at),
+        Verb::Cat { file, path, at } => look::cat(show, &open(&file)?, &path, &at),
         Verb::Put { file, path, source, branch, message } => {
             change::put(show, &open(&file)?, &path, source.as_deref(), &branch, message, author)
         }
@@ -330,33 +369,112 @@ fn dispatch(arguments: StoreArguments, show: &Show) -> Result<i32, Failure> {
         }
         Verb::Export { file, directory } => remote::export(show, &open(&file)?, &directory),
         Verb::Import { file, directory } => remote::import(show, &open(&file)?, &directory),
+        Verb::Gc { file } => upkeep::gc(show, &open(&file)?),
+        Verb::Retain { file, days, daily, yes } => upkeep::retain(show, &open(&file)?, days, daily, yes),
+        Verb::Purge { file, path: Some(path), yes } => upkeep::purge(show, &open(&file)?, &path, author, yes),
+        Verb::Purge { file, path: None, .. } => upkeep::purges(show, &open(&file)?),
         Verb::Fsck { file } => inspect::fsck(show, &open(&file)?),
         Verb::Stat { file } => inspect::stat(show, &open(&file)?, &file),
-        Verb::Serve { file, listen, allow_push } => remote::serve(show, open(&file)?, listen, allow_push),
+        Verb::Serve { file, listen, allow_push } => {
+            remote::serve(show, open(&file)?, &file, listen, allow_push)
+        }
     }
 }
 
 fn open(file: &Path) -> Result<Store, Failure> {
-    Store::open_path(file, policy::options()).map_err(|error| {
+    Store::open_path(file, options()).map_err(|error| {
         let file = file.display();
         match &error {
-            store::Error::Device(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
-                Failure(format!("{file} does not exist; `nymote store init {file}` makes a store there"))
-            }
+            store::Error::Device(cause) => match cause.kind() {
+                ErrorKind::NotFound => {
+                    Failure(format!("{file} does not exist; `nymote store init {file}` makes a store there"))
+                }
+                ErrorKind::ResourceBusy => Failure(format!(
+                    "{file} is in use by another process, which takes no commands; stop it, or use git against it"
+                )),
+                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Failure(format!(
+                    "{file} cannot be opened for writing ({cause}); a store is locked and completed when it is opened: \
+                     run as the user who owns it, or copy it somewhere writable"
+                )),
+                ErrorKind::IsADirectory => Failure(format!("{file} is a directory; a store is one file or a disk")),
+                _ => Failure(format!("{file}: {cause}")),
+            },
             _ => Failure(format!("{file}: {error}")),
         }
     })
 }
 
-fn author(given: Option<&str>) -> Result<Author, Failure> {
-    if let Some(given) = given {
-        let (name, rest) = given
-            .split_once('<')
-            .ok_or_else(|| Failure::new("--author wants a name and an address: \"Ada <ada@example.org>\""))?;
-        return Ok(Author::new(name.trim(), rest.trim_end_matches('>').trim()));
-    }
+/// A store's options with the typed merges.
+fn options() -> Options {
+    // A clone looks each object up a few times; this much keeps the index of a household in memory.
+    calendars_and_cards(Options::new().cache_bytes(24 << 20))
+}
+
+fn read_author(text: &str) -> Result<Author, Failure> {
+    let (name, rest) = text
+        .split_once('<')
+        .ok_or_else(|| Failure::new("--author wants a name and an address: \"Ada <ada@example.org>\""))?;
+    Ok(Author::new(name.trim(), rest.trim_end_matches('>').trim()))
+}
+
+fn author_of_environment() -> String {
     let said = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let user = said("USER").or(said("LOGNAME")).unwrap_or_else(|| "nymote".into());
     let name = said("GIT_AUTHOR_NAME").unwrap_or_else(|| user.clone());
-    Ok(Author::new(name, said("GIT_AUTHOR_EMAIL").unwrap_or_else(|| format!("{user}@localhost"))))
+    let address = said("GIT_AUTHOR_EMAIL").unwrap_or_else(|| format!("{user}@localhost"));
+    format!("{} <{address}>", name.replace('<', ""))
+}
+
+impl Verb {
+    /// The store that a running server could be asked to use; what makes or serves one does it here.
+    fn file(&self) -> Option<&Path> {
+        match self {
+            Verb::Init { .. } | Verb::Serve { .. } => None,
+            Verb::Ls { file, .. }
+            | Verb::Cat { file, .. }
+            | Verb::Put { file, .. }
+            | Verb::Rm { file, .. }
+            | Verb::Log { file, .. }
+            | Verb::Diff { file, .. }
+            | Verb::Branch { file, .. }
+            | Verb::Merge { file, .. }
+            | Verb::Conflicts { file, .. }
+            | Verb::Settle { file, .. }
+            | Verb::Revert { file, .. }
+            | Verb::Watch { file, .. }
+            | Verb::Fetch { file, .. }
+            | Verb::Push { file, .. }
+            | Verb::Export { file, .. }
+            | Verb::Import { file, .. }
+            | Verb::Gc { file }
+            | Verb::Retain { file, .. }
+            | Verb::Purge { file, .. }
+            | Verb::Fsck { file }
+            | Verb::Stat { file } => Some(file),
+        }
+    }
+
+    /// Another process has another directory to start from.
+    fn make_paths_absolute(&mut self) -> std::io::Result<()> {
+        let path = match self {
+            Verb::Put { source: Some(path), .. } if path.as_os_str() != "-" => path,
+            Verb::Settle { by: SettleBy { with: Some(path), .. }, .. }
+            | Verb::Fetch { login: Login { password_file: Some(path), .. }, .. }
+            | Verb::Push { login: Login { password_file: Some(path), .. }, .. }
+            | Verb::Export { directory: path, .. }
+            | Verb::Import { directory: path, .. } => path,
+            _ => return Ok(()),
+        };
+        *path = std::path::absolute(&path)?;
+        Ok(())
+    }
+
+    fn reads_input(&self) -> bool {
+        match self {
+            Verb::Put { source, .. } => source.as_ref().is_none_or(|source| source.as_os_str() == "-"),
+            Verb::Retain { yes, .. } => !yes,
+            Verb::Purge { yes, path, .. } => !yes && path.is_some(),
+            _ => false,
+        }
+    }
 }

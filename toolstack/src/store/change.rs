@@ -1,12 +1,12 @@
 //! The commands that make commits, branches and stores.
 
 use std::io::Read;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 
 use serde_json::json;
 use store::merge::Resolution;
-use store::{Author, Merged, Options, Store};
+use store::{Author, Merged, Mode, Options, Store};
 
 use super::look::find;
 use super::show::{Ink, Show};
@@ -37,20 +37,33 @@ pub fn put(
     author: Author,
 ) -> Result<i32, Failure> {
     let mut change = store.branch(branch)?.begin()?;
-    let mut input: Box<dyn Read> = match source.filter(|source| source.as_os_str() != "-") {
+    match source.filter(|source| source.as_os_str() != "-") {
         Some(source) => {
-            let opened = std::fs::File::open(source);
-            Box::new(opened.map_err(|error| Failure(format!("{}: {error}", source.display())))?)
+            let failed = |error: &dyn std::fmt::Display| Failure(format!("{}: {error}", source.display()));
+            let file = std::fs::File::open(source).map_err(|error| failed(&error))?;
+            let about = file.metadata().map_err(|error| failed(&error))?;
+            if about.is_dir() {
+                return Err(failed(&"it is a directory; put its files one by one, or push with git"));
+            }
+            if about.is_file() && about.len() > LARGE_BYTES {
+                change.put_reader(path, about.len(), file)?;
+            } else {
+                let mut content = Vec::new();
+                let mut file = file;
+                file.read_to_end(&mut content).map_err(|error| failed(&error))?;
+                let executable = about.is_file() && about.permissions().mode() & 0o111 != 0;
+                change.put_as(path, if executable { Mode::Executable } else { Mode::File }, content)?;
+            }
         }
-        None => Box::new(std::io::stdin()),
-    };
-    let mut content = Vec::new();
-    input.read_to_end(&mut content)?;
-    change.put(path, content)?;
+        None => drop(change.put(path, show.input()?)?),
+    }
     let commit = change.commit(author, message.unwrap_or_else(|| format!("Put {path}")))?;
     committed(show, branch, commit.into_inner());
     Ok(0)
 }
+
+/// A larger file goes through in pieces.
+const LARGE_BYTES: u64 = 8 << 20;
 
 pub fn rm(
     show: &Show,

@@ -101,7 +101,7 @@ impl Connection {
         let expects = head.header("Expect").eq_ignore_ascii_case("100-continue");
         let continue_to = if expects { self.output.try_clone().ok() } else { None };
         let body = Body { input: &mut self.input, length: kind, continue_to };
-        let output = BufWriter::with_capacity(64 << 10, &mut self.output);
+        let output = BufWriter::with_capacity(256 << 10, &mut self.output);
         let close = head.wants_close();
         let response = Response {
             output,

@@ -6,21 +6,27 @@ use git_wire::client::Progress;
 use git_wire::object::{EntryKind, check, commit_links, tag_link, tree_entries};
 use git_wire::walk::Selection;
 use git_wire::{Kind, Object, ObjectId, Objects, Repository};
-use serde_json::json;
-use store::Store;
+use serde_json::{Value, json};
+use store::{Problem, Store};
 
 use super::Failure;
-use super::show::{Ink, Show};
+use super::show::{Ink, Show, bytes, count};
 
 /// Larger objects are counted, and their presence is checked; they are not read into memory.
 const READ_BYTES_MAX: u64 = 64 << 20;
 
-/// Reads everything that a branch or tag reaches: each object must be what its id says, be well-formed as
-/// `git fsck --strict` has it, and name only what is there. Exit code 1 when something is wrong.
+/// First the store's own check: every object and table that it holds, reached or not, against its checksum and id. Then
+/// what branches and tags reach must be well-formed as `git fsck --strict` has it, and name only what is there. Exit
+/// code 1 when something is wrong.
 pub fn fsck(show: &Show, store: &Store) -> Result<i32, Failure> {
+    let checked = store.fsck()?;
+    for problem in &checked.problems {
+        let (value, text) = problem_in_words(problem);
+        show.line(value, show.ink(Ink::Removed, text));
+    }
     let view = store.view()?;
     let mut reached = Selection::default();
-    let mut faults = 0;
+    let mut faults = checked.problems.len();
     for one in view.refs(&[])? {
         reached.insert(one.id);
     }
@@ -41,13 +47,43 @@ pub fn fsck(show: &Show, store: &Store) -> Result<i32, Failure> {
     }
     drop(bar);
     let text = match faults {
-        0 => format!("{place} objects, nothing wrong"),
+        0 => format!(
+            "{} in the store ({}), {place} of them reached by {}: nothing wrong",
+            count(checked.objects, "object"),
+            bytes(checked.bytes),
+            count(checked.refs, "ref")
+        ),
         _ => format!(
-            "{place} objects, {faults} faults; export or clone what is sound, and keep the damaged file"
+            "{}; what is sound can still be cloned or exported; keep the file",
+            count(faults as u64, "fault")
         ),
     };
-    show.line(json!({ "objects": place, "faults": faults }), text);
+    let value = json!({
+        "objects": checked.objects,
+        "bytes": checked.bytes,
+        "refs": checked.refs,
+        "reached": place,
+        "faults": faults,
+    });
+    show.line(value, text);
     Ok(i32::from(faults > 0))
+}
+
+fn problem_in_words(problem: &Problem) -> (Value, String) {
+    match problem {
+        Problem::Object { id, why } => {
+            (json!({ "object": id.to_string(), "fault": why }), format!("{id}: {why}"))
+        }
+        Problem::Link { from, to } => (
+            json!({ "object": from.to_string(), "fault": "names what is missing", "missing": to.to_string() }),
+            format!("{from} names {to}, which is missing"),
+        ),
+        Problem::Ref { name, id } => (
+            json!({ "ref": name, "fault": "names what is missing", "missing": id.to_string() }),
+            format!("{name} names {id}, which is missing or of the wrong kind"),
+        ),
+        Problem::Index { why } => (json!({ "index": true, "fault": why }), format!("the index: {why}")),
+    }
 }
 
 fn look_at(objects: &dyn Objects, id: ObjectId, reached: &mut Selection) -> Result<(), String> {
@@ -88,7 +124,7 @@ fn look_at(objects: &dyn Objects, id: ObjectId, reached: &mut Selection) -> Resu
 
 /// Sizes and counts, without reading the objects.
 pub fn stat(show: &Show, store: &Store, file: &Path) -> Result<i32, Failure> {
-    let bytes = std::fs::metadata(file)?.len();
+    let statistics = store.statistics()?;
     let (branches, tags) = (store.branches(), store.tags());
     let head = store.default_branch()?;
     let mut conflicts = 0;
@@ -96,7 +132,10 @@ pub fn stat(show: &Show, store: &Store, file: &Path) -> Result<i32, Failure> {
         conflicts += store.branch(name)?.conflicts()?.len();
     }
     let value = json!({
-        "bytes": bytes,
+        "bytes": statistics.capacity_bytes,
+        "used_bytes": statistics.used_bytes,
+        "objects": statistics.objects,
+        "object_bytes": statistics.object_bytes,
         "branches": branches.len(),
         "tags": tags.len(),
         "default_branch": head,
@@ -104,11 +143,21 @@ pub fn stat(show: &Show, store: &Store, file: &Path) -> Result<i32, Failure> {
         "read_only_since": store.failure(),
     });
     let text = format!(
-        "{} MB in {}; {} branches, {} tags; a clone checks out {head}; {conflicts} conflicts to settle",
-        bytes.div_ceil(1 << 20),
+        "{}: {} of {} in use by {} ({} of them)\n{}, {}; a clone checks out {head}; {}",
         file.display(),
-        branches.len(),
-        tags.len()
+        bytes(statistics.used_bytes),
+        bytes(statistics.capacity_bytes),
+        count(statistics.objects, "object"),
+        bytes(statistics.object_bytes),
+        match branches.len() {
+            1 => "1 branch".into(),
+            number => format!("{number} branches"),
+        },
+        count(tags.len() as u64, "tag"),
+        match conflicts {
+            0 => "nothing to settle".into(),
+            number => format!("{} to settle: `nymote store conflicts`", count(number as u64, "conflict")),
+        }
     );
     show.line(value, text);
     Ok(0)

@@ -1,6 +1,6 @@
 //! The commands that change nothing.
 
-use std::io::Write;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use store::{Change, CommitId, Conflict, Entry, Mode, Signature, Store};
@@ -36,13 +36,11 @@ pub fn ls(show: &Show, store: &Store, path: &str, at: &str, recursive: bool) -> 
     Ok(0)
 }
 
-pub fn cat(store: &Store, path: &str, at: &str) -> Result<i32, Failure> {
+pub fn cat(show: &Show, store: &Store, path: &str, at: &str) -> Result<i32, Failure> {
     let snapshot = store.snapshot_at(store.resolve(at)?)?;
     let mut reader =
         snapshot.reader(path)?.ok_or_else(|| Failure(format!("there is no file {path} at {at}")))?;
-    let mut out = std::io::stdout().lock();
-    std::io::copy(&mut reader, &mut out)?;
-    out.flush()?;
+    show.copy(&mut reader)?;
     Ok(0)
 }
 
@@ -196,7 +194,13 @@ pub fn watch(
     let mut watch = store.branch(branch)?.watch(path, from)?;
     let mut left = count.unwrap_or(usize::MAX);
     while left > 0 {
-        let event = watch.next()?;
+        // Now and then it is asked whether somebody still listens.
+        let Some(event) = watch.next_within(Duration::from_secs(1))? else {
+            if show.is_heard() {
+                continue;
+            }
+            break;
+        };
         left -= 1;
         let id = event.commit.map(|commit| commit.0.to_string());
         let changes: Vec<Value> =

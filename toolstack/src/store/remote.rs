@@ -126,7 +126,14 @@ pub fn import(show: &Show, store: &Store, directory: &Path) -> Result<i32, Failu
     Ok(0)
 }
 
-pub fn serve(show: &Show, store: Store, listen: SocketAddr, allow_push: bool) -> Result<i32, Failure> {
+pub fn serve(
+    show: &Show,
+    store: Store,
+    file: &Path,
+    listen: SocketAddr,
+    allow_push: bool,
+) -> Result<i32, Failure> {
+    let store = Arc::new(store);
     let announce = |address: SocketAddr| {
         let url = format!("http://{address}{MOUNT}");
         show.line(json!({ "url": url, "push": allow_push }), format!("git clone {url}"));
@@ -134,7 +141,10 @@ pub fn serve(show: &Show, store: Store, listen: SocketAddr, allow_push: bool) ->
             show.note("whoever reaches this address may push");
         }
     };
-    serve_http(Arc::new(store), listen, allow_push, announce)
+    if let Err(error) = super::control::listen(file, store.clone()) {
+        show.note(format!("commands on {} have to wait until it is served no more: {error}", file.display()));
+    }
+    serve_http(store, listen, allow_push, announce)
         .map_err(|error| Failure(format!("{listen}: {error}; is another server there?")))?;
     Ok(0)
 }

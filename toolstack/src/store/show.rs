@@ -1,6 +1,8 @@
 //! How answers look: colour and progress on a terminal, plain text in a pipe, JSON for programs.
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use git_wire::client::Progress;
@@ -11,6 +13,56 @@ pub struct Show {
     pub json: bool,
     colour: bool,
     terminal: bool,
+    ends: Ends,
+}
+
+type Out = Arc<Mutex<Box<dyn Write + Send>>>;
+
+/// Where answers go, and where input comes from.
+pub struct Ends {
+    out: Out,
+    err: Out,
+    input: Mutex<Box<dyn BufRead + Send>>,
+    /// Whether somebody can be asked.
+    person: bool,
+    /// Whether they are those of another process.
+    far: bool,
+    gone: AtomicBool,
+}
+
+impl Ends {
+    /// Those of this process.
+    fn own() -> Ends {
+        Ends {
+            out: Arc::new(Mutex::new(Box::new(io::stdout()))),
+            err: Arc::new(Mutex::new(Box::new(io::stderr()))),
+            input: Mutex::new(Box::new(BufReader::new(io::stdin()))),
+            person: io::stdin().is_terminal(),
+            far: false,
+            gone: AtomicBool::new(false),
+        }
+    }
+
+    /// Those of a process that asked this one to run a command.
+    pub fn far(
+        out: Box<dyn Write + Send>,
+        err: Box<dyn Write + Send>,
+        input: Box<dyn BufRead + Send>,
+        person: bool,
+    ) -> Ends {
+        let (out, err) = (Arc::new(Mutex::new(out)), Arc::new(Mutex::new(err)));
+        Ends { out, err, input: Mutex::new(input), person, far: true, gone: AtomicBool::new(false) }
+    }
+}
+
+fn lock(out: &Out) -> MutexGuard<'_, Box<dyn Write + Send>> {
+    out.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Whether this process's answers are to be coloured.
+pub fn wants_colour(json: bool) -> bool {
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !json && !plain && io::stdout().is_terminal()
 }
 
 /// What a piece of text is.
@@ -25,21 +77,71 @@ pub enum Ink {
 
 impl Show {
     pub fn new(json: bool) -> Show {
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Show {
-            json,
-            colour: !json && !plain && std::io::stdout().is_terminal(),
-            terminal: !json && std::io::stderr().is_terminal(),
+        Show::with(json, wants_colour(json), !json && io::stderr().is_terminal(), Ends::own())
+    }
+
+    pub fn with(json: bool, colour: bool, terminal: bool, ends: Ends) -> Show {
+        Show { json, colour, terminal, ends }
+    }
+
+    /// Prints bytes as they are; false when nobody reads any more.
+    fn raw(&self, bytes: &[u8]) -> bool {
+        let written = lock(&self.ends.out).write_all(bytes).is_ok();
+        // Nobody reads any more (`| head`): there is nobody to tell either.
+        if !written && !self.ends.far {
+            std::process::exit(0);
         }
+        if !written {
+            self.ends.gone.store(true, Ordering::SeqCst);
+        }
+        written
+    }
+
+    /// Prints a file's bytes.
+    pub fn copy(&self, from: &mut dyn Read) -> io::Result<()> {
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            match from.read(&mut buffer)? {
+                0 => break,
+                count if self.raw(&buffer[..count]) => {}
+                _ => return Ok(()),
+            }
+        }
+        lock(&self.ends.out).flush()
+    }
+
+    /// Whether somebody still reads, for commands that wait.
+    pub fn is_heard(&self) -> bool {
+        if self.ends.far && lock(&self.ends.out).flush().is_err() {
+            self.ends.gone.store(true, Ordering::SeqCst);
+        }
+        !self.ends.gone.load(Ordering::SeqCst)
+    }
+
+    /// Standard input, to its end.
+    pub fn input(&self) -> io::Result<Vec<u8>> {
+        let mut content = Vec::new();
+        let mut input = self.ends.input.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        input.read_to_end(&mut content)?;
+        Ok(content)
+    }
+
+    /// Asks the person at the terminal; `None` when there is none.
+    pub fn ask(&self, question: &str) -> io::Result<Option<String>> {
+        if self.json || !self.ends.person {
+            return Ok(None);
+        }
+        lock(&self.ends.err).write_all(question.as_bytes())?;
+        let mut answer = String::new();
+        let mut input = self.ends.input.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        input.by_ref().take(1_000).read_line(&mut answer)?;
+        Ok(Some(answer))
     }
 
     /// Prints one answer: the JSON value, or the line for people.
     pub fn line(&self, value: Value, text: impl AsRef<str>) {
         let text = if self.json { value.to_string() } else { text.as_ref().to_owned() };
-        // Nobody reads any more (`| head`): there is nobody to tell either.
-        if writeln!(std::io::stdout(), "{text}").is_err() {
-            std::process::exit(0);
-        }
+        self.raw((text + "\n").as_bytes());
     }
 
     /// Prints a line for people only.
@@ -53,7 +155,7 @@ impl Show {
         if self.json {
             self.line(json!({ "error": text }), "");
         } else {
-            eprintln!("nymote store: {text}");
+            let _ = writeln!(lock(&self.ends.err), "nymote store: {text}");
         }
     }
 
@@ -71,7 +173,7 @@ impl Show {
 
     /// A bar on the terminal, nothing elsewhere.
     pub fn bar(&self, what: &'static str) -> Bar {
-        Bar { what, shown: self.terminal, drawn: None, quiet: self.json }
+        Bar { what, shown: self.terminal, drawn: None, quiet: self.json, err: self.ends.err.clone() }
     }
 }
 
@@ -81,6 +183,7 @@ pub struct Bar {
     shown: bool,
     drawn: Option<Instant>,
     quiet: bool,
+    err: Out,
 }
 
 impl Progress for Bar {
@@ -89,7 +192,7 @@ impl Progress for Bar {
             for line in text.split(['\n', '\r']).filter(|line| !line.trim().is_empty()) {
                 // What a stranger sends is not to move the cursor.
                 let clean: String = line.chars().filter(|one| !one.is_control()).collect();
-                eprintln!("\r\x1b[Kremote: {clean}");
+                let _ = writeln!(lock(&self.err), "\r\x1b[Kremote: {clean}");
             }
         }
     }
@@ -102,13 +205,14 @@ impl Progress for Bar {
         if due || done == total {
             self.drawn = Some(Instant::now());
             let filled = (done * 30 / total) as usize;
-            eprint!(
+            let _ = write!(
+                lock(&self.err),
                 "\r\x1b[K{} [{}{}] {done}/{total}",
                 self.what,
                 "#".repeat(filled),
                 " ".repeat(30 - filled)
             );
-            let _ = std::io::stderr().flush();
+            let _ = lock(&self.err).flush();
         }
     }
 }
@@ -116,7 +220,7 @@ impl Progress for Bar {
 impl Drop for Bar {
     fn drop(&mut self) {
         if self.drawn.is_some() {
-            eprintln!();
+            let _ = writeln!(lock(&self.err));
         }
     }
 }
@@ -135,6 +239,21 @@ pub fn date(seconds: i64) -> String {
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// A size for people.
+pub fn bytes(bytes: u64) -> String {
+    match bytes {
+        0..10_000 => format!("{bytes} bytes"),
+        10_000..10_000_000 => format!("{} kB", bytes / 1_000),
+        10_000_000..10_000_000_000 => format!("{} MB", bytes / 1_000_000),
+        _ => format!("{} GB", bytes / 1_000_000_000),
+    }
+}
+
+/// `1 object`, `2 objects`.
+pub fn count(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
