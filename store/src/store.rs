@@ -8,7 +8,7 @@ use git_wire::{Kind, ObjectId};
 
 use crate::committer;
 use crate::core::Core;
-use crate::engine::Engine;
+use crate::engine::{Engine, keys};
 use crate::object::{CommitId, Tag};
 use crate::refs::{HEADS, TAGS, full};
 use crate::{Author, Branch, Device, Durable, Error, FileDevice, Index, Options, Result, Snapshot};
@@ -137,12 +137,16 @@ impl Store {
         self.core().commit(id)
     }
 
-    /// Finds a commit by branch, tag, or a full id in hexadecimal digits.
+    /// Finds a commit by branch, tag, or the hexadecimal digits of its id, of which the first four suffice if no other
+    /// commit's begin so.
     pub fn resolve(&self, name: &str) -> Result<CommitId> {
         let named = [format!("{HEADS}{name}"), format!("{TAGS}{name}"), name.to_owned()];
         let found = named.iter().find_map(|name| self.core().reference(name)).map(|state| state.id);
         let mut id = match found.or_else(|| name.parse().ok()) {
             Some(id) => id,
+            None if (4..40).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+                self.commit_by_digits(name)?
+            }
             None => return Err(Error::not_found(format!("branch, tag or commit {name:?}"))),
         };
         for _ in 0..8 {
@@ -153,6 +157,33 @@ impl Store {
             }
         }
         Err(Error::not_found(format!("commit {name:?}")))
+    }
+
+    fn commit_by_digits(&self, digits: &str) -> Result<ObjectId> {
+        let bound = |fill: &str| format!("{digits}{}", fill.repeat(40 - digits.len())).parse::<ObjectId>();
+        let (Ok(first), Ok(last)) = (bound("0"), bound("f")) else { return Err(Error::not_found(digits)) };
+        let (mut from, mut end) = (keys::object(&first), keys::object(&last));
+        end.push(0);
+        let mut found = None;
+        loop {
+            let page = self.core().engine.scan(&from, &end, 256)?;
+            let Some((last, _)) = page.last() else { break };
+            from.clone_from(last);
+            from.push(0);
+            for (key, _) in &page {
+                let Some(id) = ObjectId::from_bytes(&key[1..]) else { continue };
+                let entry = self.core().object_entry(&id)?;
+                if entry.is_none_or(|entry| entry.kind != Kind::Commit) {
+                    continue;
+                }
+                if found.replace(id).is_some() {
+                    return Err(Error::not_found(format!(
+                        "single commit {digits:?}; give more of its digits"
+                    )));
+                }
+            }
+        }
+        found.ok_or_else(|| Error::not_found(format!("branch, tag or commit {digits:?}")))
     }
 
     /// The files as of a commit.

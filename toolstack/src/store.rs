@@ -179,6 +179,19 @@ enum Verb {
         #[command(flatten)]
         login: Login,
     },
+    /// Fetch, and merge the remote's branch into ours
+    Pull {
+        file: PathBuf,
+        url: String,
+        /// The branch there, and here
+        #[arg(short, long, default_value = "main")]
+        branch: String,
+        /// Its branches are kept as NAME/BRANCH
+        #[arg(long, default_value = "origin")]
+        name: String,
+        #[command(flatten)]
+        login: Login,
+    },
     /// Push branches to a Git repository (http, https)
     Push {
         file: PathBuf,
@@ -186,8 +199,14 @@ enum Verb {
         /// Branches, or OURS:THEIRS; `:THEIRS` deletes [default: main]
         refs: Vec<String>,
         /// Also when the remote loses commits
-        #[arg(long)]
+        #[arg(long, conflicts_with = "lease")]
         force: bool,
+        /// Also when the remote loses commits, but none that came since the last fetch
+        #[arg(long)]
+        lease: bool,
+        /// The remote's name, for --lease
+        #[arg(long, default_value = "origin")]
+        name: String,
         /// All or none
         #[arg(long)]
         atomic: bool,
@@ -306,11 +325,11 @@ pub fn run(arguments: StoreArguments) -> i32 {
     let StoreArguments { json, author, verb } = arguments;
     let show = Show::new(json);
     let author = author.unwrap_or_else(author_of_environment);
-    match control::forward(verb, &author, json) {
-        // It ran where the store is open, and said everything there.
-        Ok(done) => ending(&show, done),
-        Err(verb) => ending(&show, dispatch(verb, &author, &show, &open)),
-    }
+    let done = match verb.file().and_then(control::serving) {
+        Some(stream) => control::forward(stream, verb, &author, json),
+        None => dispatch(verb, &author, &show, &open),
+    };
+    ending(&show, done)
 }
 
 fn ending(show: &Show, done: Result<i32, Failure>) -> i32 {
@@ -364,8 +383,12 @@ fn dispatch(
             look::watch(show, &open(&file)?, path.as_deref().unwrap_or(""), &branch, from.as_deref(), count)
         }
         Verb::Fetch { file, url, name, login } => remote::fetch(show, &open(&file)?, &url, &name, login),
-        Verb::Push { file, url, refs, force, atomic, login } => {
-            remote::push(show, &open(&file)?, &url, refs, force, atomic, login)
+        Verb::Pull { file, url, branch, name, login } => {
+            remote::pull(show, &open(&file)?, &url, &name, &branch, login, author)
+        }
+        Verb::Push { file, url, refs, force, lease, name, atomic, login } => {
+            let how = remote::How { force, lease: lease.then_some(name), atomic };
+            remote::push(show, &open(&file)?, &url, refs, how, login)
         }
         Verb::Export { file, directory } => remote::export(show, &open(&file)?, &directory),
         Verb::Import { file, directory } => remote::import(show, &open(&file)?, &directory),
@@ -443,6 +466,7 @@ impl Verb {
             | Verb::Revert { file, .. }
             | Verb::Watch { file, .. }
             | Verb::Fetch { file, .. }
+            | Verb::Pull { file, .. }
             | Verb::Push { file, .. }
             | Verb::Export { file, .. }
             | Verb::Import { file, .. }
@@ -460,6 +484,7 @@ impl Verb {
             Verb::Put { source: Some(path), .. } if path.as_os_str() != "-" => path,
             Verb::Settle { by: SettleBy { with: Some(path), .. }, .. }
             | Verb::Fetch { login: Login { password_file: Some(path), .. }, .. }
+            | Verb::Pull { login: Login { password_file: Some(path), .. }, .. }
             | Verb::Push { login: Login { password_file: Some(path), .. }, .. }
             | Verb::Export { directory: path, .. }
             | Verb::Import { directory: path, .. } => path,

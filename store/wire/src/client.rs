@@ -18,11 +18,11 @@ pub use remote::{Remote, RemoteRefs, discover};
 
 use std::io::{self, Read};
 
+use crate::RepositoryError;
 use crate::pack::PackError;
 use crate::pkt::PktError;
 use crate::serve::ServeError;
 use crate::walk::WalkError;
-use crate::{ObjectId, RepositoryError};
 
 /// Makes HTTP requests below a repository's address.
 pub trait Transport {
@@ -85,7 +85,9 @@ pub enum ClientError {
         why: String,
     },
     /// It wants a name and a password, or others than it got.
-    #[error("the host wants a name and a password; give them with the address or by a password file")]
+    #[error(
+        "the host wants a name and a password that are right; give them by --user and --password-file, or in the address"
+    )]
     Unauthorized,
     /// It answered, but not with what was asked for.
     #[error("the host answered {status}: {why}")]
@@ -110,22 +112,23 @@ pub enum ClientError {
     /// Our objects could not be walked.
     #[error(transparent)]
     Walk(#[from] WalkError),
-    /// A push would lose commits of the remote's branch.
-    #[error(
-        "{name} has commits at the remote ({remote}) that are not here; fetch and merge first, or force it"
-    )]
-    NotFastForward {
-        /// The remote ref.
-        name: String,
-        /// What it names there.
-        remote: ObjectId,
-    },
     /// The connection broke.
     #[error("the connection broke: {0}; try again")]
     Io(#[from] io::Error),
     /// Progress said so.
     #[error("cancelled")]
     Cancelled,
+}
+
+impl ClientError {
+    /// Whether the connection was at fault, which may be better in a moment; a host that is not there is not asked again.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            ClientError::Io(_) | ClientError::Pack(PackError::Truncated(_)) => true,
+            ClientError::Refused { status, .. } => matches!(status, 429 | 502..=504),
+            _ => false,
+        }
+    }
 }
 
 impl From<PktError> for ClientError {

@@ -89,6 +89,7 @@ pub fn upload_pack_v2(
     }
 }
 
+/// A client that counts in another hash would take nothing of ours.
 fn check_capability(line: &[u8]) -> Result<(), ServeError> {
     match line.strip_prefix(b"object-format=") {
         Some(format) if format != b"sha1" => {

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use serde_json::json;
 use store::merge::Resolution;
-use store::{Author, Merged, Mode, Options, Store};
+use store::{Author, FileDevice, Merged, Mode, Options, Store};
 
 use super::look::find;
-use super::show::{Ink, Show};
+use super::show::{Ink, Show, plain};
 use super::{Failure, SettleBy};
 
 pub fn init(show: &Show, file: &Path, force: bool) -> Result<i32, Failure> {
@@ -22,7 +22,14 @@ pub fn init(show: &Show, file: &Path, force: bool) -> Result<i32, Failure> {
     if there.is_some() && !is_device && !force {
         return Err(Failure(format!("{shown} exists; --force overwrites it")));
     }
-    Store::create_path(file, Options::new())?;
+    let made = match there {
+        // Opened, so that a store which somebody uses is not overwritten.
+        Some(_) => FileDevice::open(file)
+            .map_err(store::Error::from)
+            .and_then(|device| Store::create(device, Options::new())),
+        None => Store::create_path(file, Options::new()),
+    };
+    made.map_err(|error| Failure(format!("{shown}: {error}")))?;
     show.line(json!({ "made": shown.to_string() }), format!("an empty store is in {shown}"));
     Ok(0)
 }
@@ -156,7 +163,8 @@ fn report(show: &Show, branch: &str, merged: Merged) -> i32 {
     });
     show.line(value, format!("{branch} is at {}", show.ink(Ink::Changed, commit.0.short())));
     for conflict in &merged.conflicts {
-        show.note(format!("conflict {} at {}: {}", conflict.key, conflict.path.to_str(), conflict.why));
+        let (path, why) = (plain(&conflict.path.to_str()), plain(&conflict.why));
+        show.note(format!("conflict {} at {path}: {why}", conflict.key));
     }
     if !merged.conflicts.is_empty() {
         show.note(

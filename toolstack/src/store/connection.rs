@@ -3,7 +3,7 @@
 
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use git_wire::http::Reply;
 
@@ -44,10 +44,12 @@ pub enum HeadError {
     Bad(u16),
 }
 
-const HEAD_BYTES_MAX: u64 = 32 << 10;
+const HEAD_BYTES_MAX: usize = 32 << 10;
 const HEADERS_MAX: usize = 100;
 /// A client that neither sends nor takes anything for so long is cut off.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// And so is one that, after that time, has sent its body more slowly than this.
+const BYTES_A_SECOND_MIN: u64 = 200;
 
 impl Connection {
     /// Takes over a connection.
@@ -61,14 +63,16 @@ impl Connection {
 
     /// Reads the next request's head.
     pub fn read_head(&mut self) -> Result<Head, HeadError> {
-        let mut limited = (&mut self.input).take(HEAD_BYTES_MAX);
         let mut line = Vec::new();
         let mut head = Head::default();
+        let mut left = HEAD_BYTES_MAX;
+        // Between requests a client may rest; once it speaks, all of the head is due.
+        self.input.fill_buf().map_err(|_| HeadError::Gone)?;
+        let due = Instant::now() + PATIENCE;
         loop {
             line.clear();
-            let count = limited.read_until(b'\n', &mut line).map_err(|_| HeadError::Gone)?;
-            if count == 0 {
-                return Err(if limited.limit() == 0 { HeadError::Bad(431) } else { HeadError::Gone });
+            if !self.read_line(&mut line, &mut left, due)? {
+                return Err(HeadError::Gone);
             }
             let text =
                 std::str::from_utf8(&line).map_err(|_| HeadError::Bad(400))?.trim_end_matches(['\r', '\n']);
@@ -87,6 +91,39 @@ impl Connection {
         }
     }
 
+    /// Reads up to a line feed; false at the end of the stream.
+    fn read_line(&mut self, line: &mut Vec<u8>, left: &mut usize, due: Instant) -> Result<bool, HeadError> {
+        loop {
+            let time = due.saturating_duration_since(Instant::now());
+            if time.is_zero() {
+                return Err(HeadError::Bad(408));
+            }
+            self.output.set_read_timeout(Some(time)).map_err(|_| HeadError::Gone)?;
+            let (taken, whole) = {
+                let waiting = self.input.fill_buf().map_err(|error| match error.kind() {
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => HeadError::Bad(408),
+                    _ => HeadError::Gone,
+                })?;
+                let end = waiting.iter().position(|byte| *byte == b'\n');
+                let taken = end.map_or(waiting.len(), |end| end + 1);
+                if taken > *left {
+                    return Err(HeadError::Bad(431));
+                }
+                line.extend_from_slice(&waiting[..taken]);
+                (taken, end.is_some())
+            };
+            self.input.consume(taken);
+            *left -= taken;
+            if whole {
+                self.output.set_read_timeout(Some(PATIENCE)).map_err(|_| HeadError::Gone)?;
+                return Ok(true);
+            }
+            if taken == 0 {
+                return Ok(false);
+            }
+        }
+    }
+
     /// Splits the connection into the request's body and the place for the response.
     pub fn exchange(&mut self, head: &Head) -> Result<(Body<'_>, Response<'_>), HeadError> {
         let chunked = head.header("Transfer-Encoding").to_ascii_lowercase();
@@ -100,7 +137,8 @@ impl Connection {
         };
         let expects = head.header("Expect").eq_ignore_ascii_case("100-continue");
         let continue_to = if expects { self.output.try_clone().ok() } else { None };
-        let body = Body { input: &mut self.input, length: kind, continue_to };
+        let body =
+            Body { input: &mut self.input, length: kind, continue_to, begun: Instant::now(), received: 0 };
         let output = BufWriter::with_capacity(256 << 10, &mut self.output);
         let close = head.wants_close();
         let response = Response {
@@ -145,6 +183,8 @@ pub struct Body<'a> {
     input: &'a mut BufReader<TcpStream>,
     length: Length,
     continue_to: Option<TcpStream>,
+    begun: Instant,
+    received: u64,
 }
 
 impl Body<'_> {
@@ -204,6 +244,11 @@ impl Read for Body<'_> {
         let count = self.input.read(&mut buffer[..wanted])?;
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.received += count as u64;
+        let time = self.begun.elapsed();
+        if time > PATIENCE && self.received < time.as_secs() * BYTES_A_SECOND_MIN {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the request's body comes too slowly"));
         }
         match &mut self.length {
             Length::Left(left) => *left -= count as u64,
@@ -299,6 +344,7 @@ pub fn reason(status: u16) -> &'static str {
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        408 => "Request Timeout",
         415 => "Unsupported Media Type",
         431 => "Request Header Fields Too Large",
         503 => "Service Unavailable",

@@ -49,12 +49,14 @@ fn socket_beside(file: &Path) -> PathBuf {
     name.into()
 }
 
-/// Runs the command in the process that serves the store, if one does; gives the exit code.
-pub fn forward(mut verb: Verb, author: &str, json: bool) -> Result<Result<i32, Failure>, Verb> {
-    let Some(Ok(stream)) = verb.file().map(|file| UnixStream::connect(socket_beside(file))) else {
-        return Err(verb);
-    };
-    let prepared = verb.make_paths_absolute();
+/// The process that serves the store, if one does.
+pub fn serving(file: &Path) -> Option<UnixStream> {
+    UnixStream::connect(socket_beside(file)).ok()
+}
+
+/// Has the command run there; gives the exit code.
+pub fn forward(stream: UnixStream, mut verb: Verb, author: &str, json: bool) -> Result<i32, Failure> {
+    verb.make_paths_absolute()?;
     let reads = verb.reads_input();
     let request = Request {
         verb,
@@ -64,7 +66,7 @@ pub fn forward(mut verb: Verb, author: &str, json: bool) -> Result<Result<i32, F
         terminal: !json && io::stderr().is_terminal(),
         person: io::stdin().is_terminal(),
     };
-    Ok(prepared.and_then(|()| talk(stream, &request, reads)).map_err(Failure::from))
+    Ok(talk(stream, &request, reads)?)
 }
 
 fn talk(mut stream: UnixStream, request: &Request, reads: bool) -> io::Result<i32> {
@@ -92,11 +94,9 @@ fn talk(mut stream: UnixStream, request: &Request, reads: bool) -> io::Result<i3
         let mut content = vec![0; length];
         answers.read_exact(&mut content)?;
         match (head[0], content.first()) {
-            (1, _) => {
-                // Nobody reads any more (`| head`).
-                if io::stdout().write_all(&content).and_then(|()| io::stdout().flush()).is_err() {
-                    return Ok(0);
-                }
+            // Nobody reads any more (`| head`).
+            (1, _) if io::stdout().write_all(&content).and_then(|()| io::stdout().flush()).is_err() => {
+                return Ok(0);
             }
             (2, _) => io::stderr().write_all(&content)?,
             (3, Some(code)) => return Ok(i32::from(*code)),

@@ -7,7 +7,7 @@ use store::{Change, CommitId, Conflict, Entry, Mode, Signature, Store};
 
 use super::Failure;
 use super::graph::Graph;
-use super::show::{Ink, Show, date};
+use super::show::{Ink, Show, date, plain};
 
 pub fn ls(show: &Show, store: &Store, path: &str, at: &str, recursive: bool) -> Result<i32, Failure> {
     let snapshot = match store.resolve(at) {
@@ -22,7 +22,7 @@ pub fn ls(show: &Show, store: &Store, path: &str, at: &str, recursive: bool) -> 
     let print = |entry: Entry| {
         let full = entry.path.to_str().into_owned();
         let value = json!({ "path": full, "kind": kind(entry.kind), "id": entry.id.to_string() });
-        let name = if recursive { full } else { entry.name().into_owned() };
+        let name = plain(&if recursive { full } else { entry.name().into_owned() });
         let name = if entry.is_directory() { show.ink(Ink::Name, name + "/") } else { name };
         show.line(value, name);
     };
@@ -45,7 +45,11 @@ pub fn cat(show: &Show, store: &Store, path: &str, at: &str) -> Result<i32, Fail
 }
 
 pub fn log(show: &Show, store: &Store, path: &str, branch: &str, count: usize) -> Result<i32, Failure> {
-    // Any branch, tag or commit will do: the history behind it is the same.
+    if branch == "main" && store.branch(branch)?.head().is_none() {
+        return Err(Failure::new(
+            "there is no commit on main yet; `nymote store put` makes one, `branch` lists others",
+        ));
+    }
     let start = store.resolve(branch)?;
     let history = store.branch(branch).ok().filter(|branch| branch.head() == Some(start));
     let mut graph = Graph::new();
@@ -69,8 +73,8 @@ pub fn log(show: &Show, store: &Store, path: &str, branch: &str, count: usize) -
             "{lanes} {} {} {} {}",
             show.ink(Ink::Changed, id.0.short()),
             show.ink(Ink::Faint, date(commit.committer.seconds)),
-            show.ink(Ink::Name, &commit.author.name),
-            commit.summary()
+            show.ink(Ink::Name, plain(&commit.author.name)),
+            plain(commit.summary())
         );
         show.line(value, head);
         behind.into_iter().for_each(|lanes| show.note(lanes));
@@ -86,7 +90,7 @@ pub fn diff(show: &Show, store: &Store, old: &str, new: &str, path: &str) -> Res
 }
 
 fn print_change(show: &Show, change: &Change) {
-    let path = change.path.to_str();
+    let path = plain(&change.path.to_str());
     let (word, ink, sign) = if change.is_added() {
         ("added", Ink::Added, "A")
     } else if change.is_removed() {
@@ -116,8 +120,8 @@ pub fn conflicts(show: &Show, store: &Store, key: Option<&str>, branch: &str) ->
         let text = format!(
             "{} {}: {}",
             show.ink(Ink::Changed, &conflict.key),
-            show.ink(Ink::Name, conflict.path.to_str()),
-            conflict.why
+            show.ink(Ink::Name, plain(&conflict.path.to_str())),
+            plain(&conflict.why)
         );
         show.line(conflict_value(conflict), text);
     }
@@ -146,7 +150,7 @@ pub fn find<'a>(all: &'a [Conflict], key: &str) -> Result<&'a Conflict, Failure>
 fn show_conflict(show: &Show, store: &Store, conflict: &Conflict) -> Result<i32, Failure> {
     show.line(
         conflict_value(conflict),
-        format!("{} {}: {}", conflict.key, conflict.path.to_str(), conflict.why),
+        format!("{} {}: {}", conflict.key, plain(&conflict.path.to_str()), plain(&conflict.why)),
     );
     let sides = [
         ("base", &conflict.base, None, Ink::Faint),
@@ -154,7 +158,7 @@ fn show_conflict(show: &Show, store: &Store, conflict: &Conflict) -> Result<i32,
         ("theirs", &conflict.theirs, conflict.theirs_by.as_ref(), Ink::Added),
     ];
     for (name, side, by, ink) in sides.into_iter().filter(|_| !show.json) {
-        let by = by.map_or(String::new(), |by| format!(" by {} at {}", by.name, date(by.seconds)));
+        let by = by.map_or(String::new(), |by| format!(" by {} at {}", plain(&by.name), date(by.seconds)));
         show.note(show.ink(ink, format!("--- {name}{by}")));
         match side {
             None => show.note(show.ink(Ink::Faint, "(not there)")),

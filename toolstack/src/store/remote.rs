@@ -3,15 +3,16 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use git_wire::client::{self, HttpTransport, PushRef};
 use git_wire::{Limits, ObjectId};
 use serde_json::json;
-use store::Store;
+use store::{Author, Store};
 
 use super::bare::{export_bare, import_bare};
 use super::serve::{MOUNT, serve as serve_http};
-use super::show::{Ink, Show};
+use super::show::{Ink, Show, plain};
 use super::{Failure, Login};
 
 pub fn fetch(show: &Show, store: &Store, url: &str, name: &str, login: Login) -> Result<i32, Failure> {
@@ -21,14 +22,25 @@ pub fn fetch(show: &Show, store: &Store, url: &str, name: &str, login: Login) ->
         Some(branch) => Some([heads.as_bytes(), branch].concat()),
         None => remote.starts_with(b"refs/tags/").then(|| remote.to_vec()),
     };
-    let mut bar = show.bar("receiving");
-    let fetched = client::fetch(store, &mut transport, &map, &mut bar, &Limits::default())?;
-    drop(bar);
+    let mut tries = 0;
+    let fetched = loop {
+        let mut bar = show.bar("receiving");
+        match client::fetch(store, &mut transport, &map, &mut bar, &Limits::default()) {
+            // Git's protocol cannot go on in the middle of a pack; all is asked for again, after a while.
+            Err(error) if error.is_passing() && tries < TRIES_MAX => {
+                tries += 1;
+                drop(bar);
+                show.aside(format!("{error}; trying again in {} s", 2 * tries));
+                std::thread::sleep(Duration::from_secs(2 * tries));
+            }
+            fetched => break fetched?,
+        }
+    };
     for update in &fetched.updates {
         let name = String::from_utf8_lossy(&update.name);
         let old = if update.old.is_zero() { "new".to_owned() } else { update.old.short() };
         let value = json!({ "ref": name, "old": id(update.old), "new": update.new.to_string() });
-        show.line(value, format!("{} {old} -> {}", show.ink(Ink::Name, &name), update.new.short()));
+        show.line(value, format!("{} {old} -> {}", show.ink(Ink::Name, plain(&name)), update.new.short()));
     }
     let value = json!({ "objects": fetched.objects, "refs": fetched.updates.len() });
     show.line(value, format!("{} objects, {} refs moved", fetched.objects, fetched.updates.len()));
@@ -38,14 +50,43 @@ pub fn fetch(show: &Show, store: &Store, url: &str, name: &str, login: Login) ->
     Ok(0)
 }
 
-#[allow(clippy::too_many_arguments)]
+/// How often a fetch that broke off is begun again.
+const TRIES_MAX: u64 = 3;
+
+/// Fetches, then merges as `nymote store merge` would.
+pub fn pull(
+    show: &Show,
+    store: &Store,
+    url: &str,
+    name: &str,
+    branch: &str,
+    login: Login,
+    author: Author,
+) -> Result<i32, Failure> {
+    fetch(show, store, url, name, login)?;
+    let theirs = format!("refs/remotes/{name}/{branch}");
+    if store.resolve(&theirs).is_err() {
+        return Err(Failure(format!(
+            "{url} has no branch {branch}; `nymote store branch` lists ours, `git ls-remote` theirs"
+        )));
+    }
+    super::change::merge(show, store, &theirs, branch, Some(format!("Merge {branch} of {url}")), author)
+}
+
+/// How a push is meant.
+pub struct How {
+    pub force: bool,
+    /// The name of the remote whose refs, as they were fetched last, must still be there.
+    pub lease: Option<String>,
+    pub atomic: bool,
+}
+
 pub fn push(
     show: &Show,
     store: &Store,
     url: &str,
     refs: Vec<String>,
-    force: bool,
-    atomic: bool,
+    how: How,
     login: Login,
 ) -> Result<i32, Failure> {
     let refs = if refs.is_empty() { vec!["main".to_owned()] } else { refs };
@@ -58,11 +99,16 @@ pub fn push(
             true => theirs.to_owned(),
             false => format!("refs/{}/{theirs}", if is_tag { "tags" } else { "heads" }),
         };
-        wanted.push(PushRef { name: name.into_bytes(), new, force });
+        let lease = how.lease.as_ref().map(|remote| {
+            let kept =
+                name.strip_prefix("refs/heads/").map(|branch| format!("refs/remotes/{remote}/{branch}"));
+            kept.and_then(|kept| store.resolve(&kept).ok()).map_or(ObjectId::ZERO, |commit| commit.0)
+        });
+        wanted.push(PushRef { name: name.into_bytes(), new, force: how.force, lease });
     }
     let mut transport = connect(url, login)?;
     let mut bar = show.bar("sending");
-    let pushed = client::push(store, &mut transport, &wanted, atomic, &mut bar, &Limits::default())?;
+    let pushed = client::push(store, &mut transport, &wanted, how.atomic, &mut bar, &Limits::default())?;
     drop(bar);
     let mut refused = false;
     for one in &pushed {
@@ -71,7 +117,7 @@ pub fn push(
         refused |= why.is_some();
         let value = json!({ "ref": name, "old": id(one.old), "new": id(one.new), "refused": why });
         let text = match why {
-            Some(why) => format!("{} {name}: {why}", show.ink(Ink::Removed, "refused")),
+            Some(why) => format!("{} {name}: {}", show.ink(Ink::Removed, "refused"), plain(why)),
             None if one.old == one.new => format!("{name} is up to date"),
             None => {
                 format!("{name} -> {}", if one.new.is_zero() { "deleted".into() } else { one.new.short() })

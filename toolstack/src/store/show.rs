@@ -151,11 +151,18 @@ impl Show {
         }
     }
 
+    /// Says something to a person beside the answer.
+    pub fn aside(&self, text: impl AsRef<str>) {
+        if !self.json {
+            let _ = writeln!(lock(&self.ends.err), "{}", plain(text.as_ref()));
+        }
+    }
+
     pub fn failure(&self, text: &str) {
         if self.json {
             self.line(json!({ "error": text }), "");
         } else {
-            let _ = writeln!(lock(&self.ends.err), "nymote store: {text}");
+            let _ = writeln!(lock(&self.ends.err), "nymote store: {}", plain(text));
         }
     }
 
@@ -240,6 +247,26 @@ pub fn date(seconds: i64) -> String {
     let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
+
+/// A name or a message that others made, for people: one line, and nothing that moves the cursor or changes colours.
+pub fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for one in text.chars() {
+        match one {
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            one if one.is_control() || BIDI.contains(&one) => out.extend(one.escape_unicode()),
+            one => out.push(one),
+        }
+    }
+    out
+}
+
+/// Marks that turn the order of what stands behind them.
+const BIDI: [char; 9] = [
+    '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}', '\u{202e}', '\u{2066}', '\u{2067}', '\u{2068}',
+    '\u{2069}',
+];
 
 /// A size for people.
 pub fn bytes(bytes: u64) -> String {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use store::{Author, Collected, Forgotten, Retention, Store};
 
 use super::Failure;
-use super::show::{Show, bytes, count};
+use super::show::{Show, bytes, count, plain};
 
 /// Frees what no branch and no tag reaches.
 pub fn gc(show: &Show, store: &Store) -> Result<i32, Failure> {
@@ -56,7 +56,7 @@ pub fn purges(show: &Show, store: &Store) -> Result<i32, Failure> {
     for note in &all {
         let when = super::show::date(note.committer.seconds);
         let value = json!({ "what": note.summary(), "by": note.author.name, "date": when });
-        show.line(value, format!("{when} {} {}", note.author.name, note.summary()));
+        show.line(value, format!("{when} {} {}", plain(&note.author.name), plain(note.summary())));
     }
     if all.is_empty() {
         show.note("nothing was ever purged here");

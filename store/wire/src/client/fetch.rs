@@ -1,13 +1,13 @@
 //! Fetches what is missing, and moves our refs to it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{BufReader, Read};
 
 use super::remote::{ACCEPT_UPLOAD, Remote, RemoteRefs, UPLOAD, discover, ls_refs, post_v2};
 use super::{ClientError, Progress, Transport, expect_type};
 use crate::pack::{PackError, receive};
 use crate::pkt::{DeBand, Packet, read_packet, trim, write_delimiter, write_flush, write_text};
-use crate::serve::AGENT;
+use crate::serve::{AGENT, check_ref_name};
 use crate::walk::History;
 use crate::{Kind, Limits, ObjectId, Quarantine, RefUpdate, Repository, View};
 
@@ -35,16 +35,20 @@ pub fn fetch(
         Remote::V0(capabilities, refs) => (false, capabilities, refs),
     };
     let view = repository.view()?;
-    let ours = view.refs(&[])?;
+    let ours: HashMap<Vec<u8>, ObjectId> =
+        view.refs(&[])?.into_iter().map(|one| (one.name, one.id)).collect();
     let mut updates = Vec::new();
-    let mut wants = Vec::new();
+    let (mut wants, mut wanted) = (Vec::new(), HashSet::new());
     for one in &remote.refs {
         let Some(name) = map(&one.name) else { continue };
-        let old = ours.iter().find(|ours| ours.name == name).map_or(ObjectId::ZERO, |ours| ours.id);
+        if let Err(why) = check_ref_name(&name) {
+            return Err(ClientError::Protocol(format!("{}: {why}", String::from_utf8_lossy(&name))));
+        }
+        let old = ours.get(&name).copied().unwrap_or(ObjectId::ZERO);
         if old != one.id {
             updates.push(RefUpdate { name, old, new: one.id });
         }
-        if view.header(&one.id)?.is_none() && !wants.contains(&one.id) {
+        if wanted.insert(one.id) && view.header(&one.id)?.is_none() {
             wants.push(one.id);
         }
     }

@@ -3,6 +3,8 @@
 use std::io::Read;
 use std::time::Duration;
 
+use ureq::ResponseExt;
+
 use super::{Answer, ClientError, Transport};
 
 /// Requests to one repository's address.
@@ -49,7 +51,10 @@ impl HttpTransport {
             .tls_config(tls)
             .http_status_as_error(false)
             .timeout_connect(Some(Duration::from_secs(30)))
-            .timeout_recv_response(Some(Duration::from_secs(300)))
+            // A host may count objects for long before it says anything; once it talks it must not fall silent.
+            .timeout_recv_response(Some(Duration::from_secs(600)))
+            .timeout_per_read(Some(Duration::from_secs(600)))
+            .timeout_per_write(Some(Duration::from_secs(120)))
             .user_agent(concat!("git/2.0 (nymote ", env!("CARGO_PKG_VERSION"), ")"))
             .build()
             .new_agent();
@@ -65,6 +70,18 @@ impl HttpTransport {
     /// Sends this name and password with every request.
     pub fn log_in(&mut self, name: &str, password: &str) {
         self.authorization = Some(format!("Basic {}", base64(format!("{name}:{password}").as_bytes())));
+    }
+
+    /// Where the first request was redirected to, the others go at once, as Git does (`http.followRedirects=initial`).
+    fn follow(&mut self, uri: &str, path: &str) {
+        let Some(base) = uri.strip_suffix(path).filter(|base| *base != self.base) else { return };
+        // A name and a password are for the host that they were given for.
+        let host = |address: &str| address.split('/').nth(2).unwrap_or_default().to_owned();
+        if host(base) != host(&self.base) || (self.base.starts_with("https:") && !base.starts_with("https:"))
+        {
+            self.authorization = None;
+        }
+        self.base = base.to_owned();
     }
 
     fn answer(
@@ -91,7 +108,11 @@ impl Transport for HttpTransport {
         if let Some(authorization) = &self.authorization {
             request = request.header("Authorization", authorization);
         }
-        self.answer(request.call())
+        let sent = request.call();
+        if let Ok(response) = &sent {
+            self.follow(&response.get_uri().to_string(), path);
+        }
+        self.answer(sent)
     }
 
     fn post(

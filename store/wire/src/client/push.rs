@@ -1,16 +1,16 @@
 //! Pushes our commits to a remote.
 
-use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Read, Write};
-use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::remote::{Remote, discover};
-use super::{ClientError, Progress, Transport, expect_type};
+use super::{Answer, ClientError, Progress, Transport, expect_type};
 use crate::pkt::{DeBand, Packet, read_packet, trim, write_flush, write_line};
 use crate::serve::{AGENT, PackSender};
 use crate::walk::{Filter, History, Selection, select};
-use crate::{Limits, ObjectId, Repository};
+use crate::{Limits, ObjectId, Repository, View};
 
 /// A ref to be moved at the remote.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct PushRef {
     pub new: ObjectId,
     /// Also when commits would be lost from it.
     pub force: bool,
+    /// Only if it names this at the remote, zero for nothing; then commits may be lost from it.
+    pub lease: Option<ObjectId>,
 }
 
 /// What became of a ref.
@@ -50,21 +52,21 @@ pub fn push(
     };
     let can = |word: &str| capabilities.iter().any(|one| one == word);
     let view = repository.view()?;
+    let there: HashMap<&[u8], ObjectId> = remote.refs.iter().map(|one| (&one.name[..], one.id)).collect();
     let mut results: Vec<Pushed> = Vec::new();
     for one in wanted {
-        let old =
-            remote.refs.iter().find(|there| there.name == one.name).map_or(ObjectId::ZERO, |there| there.id);
-        results.push(Pushed { name: one.name.clone(), old, new: one.new, verdict: Ok(()) });
-        let moves = !old.is_zero() && !one.new.is_zero() && old != one.new;
-        if moves && !one.force && one.name.starts_with(b"refs/heads/") && !descends(&*view, one.new, old)? {
-            return Err(ClientError::NotFastForward {
-                name: String::from_utf8_lossy(&one.name).into(),
-                remote: old,
-            });
+        let old = there.get(&one.name[..]).copied().unwrap_or(ObjectId::ZERO);
+        let verdict = may_move(&*view, one, old)?;
+        results.push(Pushed { name: one.name.clone(), old, new: one.new, verdict });
+    }
+    if atomic && results.iter().any(|one| one.verdict.is_err()) {
+        for one in results.iter_mut().filter(|one| one.verdict.is_ok() && one.old != one.new) {
+            one.verdict = Err("not sent, since another one was refused".into());
         }
     }
-    let moving: Vec<usize> =
-        (0..results.len()).filter(|place| results[*place].old != results[*place].new).collect();
+    let moving: Vec<usize> = (0..results.len())
+        .filter(|place| results[*place].old != results[*place].new && results[*place].verdict.is_ok())
+        .collect();
     if moving.is_empty() {
         return Ok(results);
     }
@@ -99,15 +101,11 @@ pub fn push(
         true => None,
         false => Some(select(&*view, &history, &wants, &had, Filter::default(), limits)?),
     };
-    let mut body = Body::new(&*view, head, selection.as_ref(), can("ofs-delta"), progress)?;
     let headers = [
         ("Content-Type", "application/x-git-receive-pack-request"),
         ("Accept", "application/x-git-receive-pack-result"),
     ];
-    let answer = transport.post("/git-receive-pack", &headers, &mut body);
-    if let Some(error) = body.failed.take() {
-        return Err(error);
-    }
+    let answer = send(transport, &headers, view, head, selection, can("ofs-delta"), progress);
     let mut answer = expect_type(answer?, "application/x-git-receive-pack-result")?;
     let mut report = Vec::new();
     if can("side-band-64k") {
@@ -120,7 +118,31 @@ pub fn push(
     Ok(results)
 }
 
-fn descends(view: &dyn crate::View, new: ObjectId, old: ObjectId) -> Result<bool, ClientError> {
+/// Whether a ref may be asked to move, with words when not.
+fn may_move(view: &dyn View, wanted: &PushRef, old: ObjectId) -> Result<Result<(), String>, ClientError> {
+    if let Some(expected) = wanted.lease {
+        return Ok(match expected == old {
+            true => Ok(()),
+            false => Err("it moved since it was fetched; fetch, look at it, and push again".into()),
+        });
+    }
+    let moves = !old.is_zero() && !wanted.new.is_zero() && old != wanted.new;
+    if !moves || wanted.force {
+        return Ok(Ok(()));
+    }
+    if wanted.name.starts_with(b"refs/tags/") {
+        return Ok(Err("the remote has another tag of that name; force it to replace that".into()));
+    }
+    if wanted.name.starts_with(b"refs/heads/") && !descends(view, wanted.new, old)? {
+        let short = old.short();
+        return Ok(Err(format!(
+            "the remote has commits ({short}) that are not in it; fetch and merge first"
+        )));
+    }
+    Ok(Ok(()))
+}
+
+fn descends(view: &dyn View, new: ObjectId, old: ObjectId) -> Result<bool, ClientError> {
     if view.header(&old)?.is_none() {
         return Ok(false);
     }
@@ -157,24 +179,83 @@ fn read_report(mut report: &[u8], results: &mut [Pushed], moving: &[usize]) -> R
     Ok(())
 }
 
-/// The request's body: commands, then the pack, made while it is read.
-struct Body<'a> {
-    buffer: Buffer,
-    at: usize,
-    sender: Option<PackSender<'a, Buffer>>,
-    progress: &'a mut dyn Progress,
-    done: u64,
-    total: u64,
-    failed: Option<ClientError>,
+/// Posts commands and pack. The pack is made by a thread of its own while it is sent: a few pieces wait at a time, however
+/// large an object is.
+fn send(
+    transport: &mut dyn Transport,
+    headers: &[(&str, &str)],
+    view: Box<dyn View + '_>,
+    head: Vec<u8>,
+    selection: Option<Selection>,
+    ofs_delta: bool,
+    progress: &mut dyn Progress,
+) -> Result<Answer, ClientError> {
+    let total = selection.as_ref().map_or(0, |selection| selection.len() as u64);
+    let done = AtomicU64::new(0);
+    let (pieces, sent) = sync_channel::<Vec<u8>>(PIECES_WAITING);
+    std::thread::scope(|scope| {
+        let counted = &done;
+        let making = scope
+            .spawn(move || make(&*view, selection.as_ref(), ofs_delta, Pieces::new(pieces, head), counted));
+        let mut body =
+            Body { sent, piece: Vec::new(), at: 0, progress, done: &done, total, cancelled: false };
+        let answer = transport.post("/git-receive-pack", headers, &mut body);
+        let cancelled = body.cancelled;
+        // Nobody takes more pieces: the maker ends.
+        drop(body);
+        let made =
+            making.join().unwrap_or_else(|_| Err(io::Error::other("the pack could not be made").into()));
+        match made {
+            _ if cancelled => Err(ClientError::Cancelled),
+            // A host may answer before it has all; its answer says why.
+            Ok(()) | Err(ClientError::Io(_)) => answer,
+            Err(error) => Err(error),
+        }
+    })
 }
 
-/// What was written and not yet read.
-#[derive(Clone, Default)]
-struct Buffer(Rc<RefCell<Vec<u8>>>);
+fn make(
+    view: &dyn View,
+    selection: Option<&Selection>,
+    ofs_delta: bool,
+    out: Pieces,
+    done: &AtomicU64,
+) -> Result<(), ClientError> {
+    let Some(selection) = selection else { return Ok(out.finish()?) };
+    let mut sender = PackSender::new(view, selection, ofs_delta, out)?;
+    while sender.step()? {
+        done.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(sender.finish()?.finish()?)
+}
 
-impl Write for Buffer {
+/// Collects what is written and hands it on piece by piece.
+struct Pieces {
+    to: SyncSender<Vec<u8>>,
+    piece: Vec<u8>,
+}
+
+impl Pieces {
+    fn new(to: SyncSender<Vec<u8>>, piece: Vec<u8>) -> Pieces {
+        Pieces { to, piece }
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        self.hand_on()
+    }
+
+    fn hand_on(&mut self) -> io::Result<()> {
+        let piece = std::mem::take(&mut self.piece);
+        self.to.send(piece).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+impl Write for Pieces {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().extend_from_slice(data);
+        self.piece.extend_from_slice(data);
+        if self.piece.len() >= PIECE_BYTES {
+            self.hand_on()?;
+        }
         Ok(data.len())
     }
 
@@ -183,53 +264,39 @@ impl Write for Buffer {
     }
 }
 
-impl<'a> Body<'a> {
-    fn new(
-        view: &'a dyn crate::View,
-        head: Vec<u8>,
-        selection: Option<&'a Selection>,
-        ofs_delta: bool,
-        progress: &'a mut dyn Progress,
-    ) -> Result<Body<'a>, ClientError> {
-        let buffer = Buffer(Rc::new(RefCell::new(head)));
-        let total = selection.map_or(0, |selection| selection.len() as u64);
-        let sender = selection
-            .map(|selection| PackSender::new(view, selection, ofs_delta, buffer.clone()))
-            .transpose()?;
-        Ok(Body { buffer, at: 0, sender, progress, done: 0, total, failed: None })
-    }
-
-    fn fill(&mut self) -> Result<(), ClientError> {
-        self.buffer.0.borrow_mut().clear();
-        self.at = 0;
-        while self.buffer.0.borrow().len() < FILL_BYTES {
-            let Some(sender) = &mut self.sender else { break };
-            if sender.step()? {
-                self.done += 1;
-            } else if let Some(sender) = self.sender.take() {
-                sender.finish()?;
-            }
-        }
-        self.progress.objects(self.done, self.total);
-        if self.progress.is_cancelled() { Err(ClientError::Cancelled) } else { Ok(()) }
-    }
+/// The request's body, as it is made.
+struct Body<'a> {
+    sent: Receiver<Vec<u8>>,
+    piece: Vec<u8>,
+    at: usize,
+    progress: &'a mut dyn Progress,
+    done: &'a AtomicU64,
+    total: u64,
+    cancelled: bool,
 }
 
 impl Read for Body<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.at == self.buffer.0.borrow().len()
-            && let Err(error) = self.fill()
-        {
-            self.failed = Some(error);
-            return Err(io::Error::other("the pack could not be made"));
+        while self.at == self.piece.len() {
+            self.progress.objects(self.done.load(Ordering::Relaxed), self.total);
+            if self.progress.is_cancelled() {
+                self.cancelled = true;
+                return Err(io::Error::other("cancelled"));
+            }
+            match self.sent.recv() {
+                Ok(piece) => (self.piece, self.at) = (piece, 0),
+                // The maker is done, or failed, which is asked later; an error here ends the request either way.
+                Err(_) if self.done.load(Ordering::Relaxed) == self.total => return Ok(0),
+                Err(_) => return Err(io::Error::other("the pack could not be made")),
+            }
         }
-        let buffer = self.buffer.0.borrow();
-        let count = out.len().min(buffer.len() - self.at);
-        out[..count].copy_from_slice(&buffer[self.at..self.at + count]);
+        let count = out.len().min(self.piece.len() - self.at);
+        out[..count].copy_from_slice(&self.piece[self.at..self.at + count]);
         self.at += count;
         Ok(count)
     }
 }
 
-const FILL_BYTES: usize = 64 << 10;
+const PIECE_BYTES: usize = 64 << 10;
+const PIECES_WAITING: usize = 4;
 const REPORT_BYTES_MAX: u64 = 16 << 20;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io::{BufRead, BufReader, Read, Write};
 
-use super::{Hook, RefChange, ServeError, check_ref_name};
+use super::{Hook, RefChange, ServeError, check_capability, check_ref_name};
 use crate::pack::{PackError, receive};
 use crate::pkt::{Packet, SideBand, read_packet, trim, write_flush, write_line};
 use crate::walk::{Filter, History, Selection, WalkError, select, unreachable};
@@ -99,6 +99,7 @@ fn read_commands(input: &mut dyn Read, limits: &Limits) -> Result<Push, ServeErr
             None => (trim(&line), &b""[..]),
         };
         let words = capabilities.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+        words.clone().try_for_each(check_capability)?;
         push.capabilities.extend(words.map(<[u8]>::to_vec));
         if line.starts_with(b"shallow ") {
             continue;

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::io::{Read, Write};
 
-use super::ServeError;
 use super::fetch::{Request, enough, send_selected, write_shallow};
+use super::{ServeError, check_capability};
 use crate::pkt::{Packet, SideBand, read_packet, trim, write_flush, write_text};
 use crate::{Limits, ObjectId, View};
 
@@ -39,6 +39,7 @@ pub fn upload_pack_v0(
     if request.wants.is_empty() {
         return Ok(());
     }
+    capabilities.iter().try_for_each(|word| check_capability(word))?;
     let can = |word: &str| capabilities.iter().any(|one: &Vec<u8>| one == word.as_bytes());
     let acks = match (can("multi_ack_detailed"), can("multi_ack")) {
         (true, _) => Acks::Detailed,
