@@ -82,7 +82,7 @@ class Checks:
             print(f"ok   {name}{': ' + remark if remark else ''} ({time.monotonic() - begun:.1f} s)", flush=True)
         except Exception as error:  # every failure is one line, whatever it is
             self.failed += 1
-            print(f"FAIL {name}: {type(error).__name__}: {error}", flush=True)
+            print(f"FAIL {name}: {type(error).__name__}: {str(error)[:1500]}", flush=True)
 
     def exit(self):
         sys.exit(1 if self.failed else 0)

@@ -28,6 +28,7 @@ use show::Show;
 
 /// Looks into a store, changes it, and talks to other Git repositories.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct StoreArguments {
     /// Print one JSON value a line, for programs
     #[arg(long, global = true)]
@@ -38,6 +39,15 @@ pub struct StoreArguments {
     #[command(subcommand)]
     verb: Verb,
 }
+
+const EXAMPLES: &str = "Begin here:
+  nymote store init home.store                       an empty store, one file
+  echo milk | nymote store put home.store list.txt   write a file; every write is a commit
+  nymote store log home.store                        what happened
+  nymote store branch home.store phone               a second line of work; `merge` brings it back
+  nymote store serve home.store --allow-push         then: git clone http://127.0.0.1:8418/store.git
+  nymote store help merge                            every command explains itself
+A store holds Git's own objects. While it is served, commands on it are run by the server.";
 
 #[derive(Debug, Subcommand, Serialize, Deserialize)]
 enum Verb {

@@ -11,8 +11,8 @@ use bytes::{Bytes, BytesMut};
 use store::wire::http::{Access, Reply, respond};
 use store::wire::serve::RefChange;
 use store::wire::{
-    Head, Header, LargeObject, Limits, Object, ObjectId, Objects, Quarantine, Received, Ref, RefUpdate,
-    Repository, RepositoryError, Stored, View,
+    Head, Header, LargeObject, Limits, Object, ObjectId, Objects, Quarantine, Received, Ref,
+    RefUpdate, Repository, RepositoryError, Stored, View,
 };
 use store::{CommitId, Store};
 use tokio::sync::{mpsc, oneshot};
@@ -297,6 +297,99 @@ impl Write for Answering {
         match &self.sender {
             Some(sender) => sender.send_blocking(self.buffer.split().freeze()),
             None => Err(io::Error::other("the head was not sent")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use store::wire::pkt::{write_delimiter, write_flush, write_text};
+    use store::{Author, MemoryDevice, Options};
+
+    /// Takes an answer down.
+    #[derive(Default)]
+    struct Taken {
+        status: u16,
+        body: Vec<u8>,
+    }
+
+    impl Reply for Taken {
+        fn head(&mut self, status: u16, _: &[(&str, &str)]) -> io::Result<()> {
+            self.status = status;
+            Ok(())
+        }
+    }
+
+    impl Write for Taken {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.body.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn store() -> Store {
+        let store = Store::create(MemoryDevice::new(), Options::new()).unwrap();
+        for (branch, content) in [("mail/ada", "to Ada"), ("mail/bob", "to Bob")] {
+            let mut change = store.branch(branch).unwrap().begin().unwrap();
+            change.put("folders/INBOX/1", content).unwrap();
+            change.commit(Author::new("nymote", "nymote@example.org"), "m").unwrap();
+        }
+        store
+    }
+
+    fn fetch(mount: &Mount, want: ObjectId, version: &str) -> String {
+        let mut body = Vec::new();
+        if version == "version=2" {
+            write_text(&mut body, "command=fetch").unwrap();
+            write_delimiter(&mut body).unwrap();
+            write_text(&mut body, &format!("want {want}")).unwrap();
+            write_text(&mut body, "done").unwrap();
+            write_flush(&mut body).unwrap();
+        } else {
+            write_text(&mut body, &format!("want {want} side-band-64k")).unwrap();
+            write_flush(&mut body).unwrap();
+            write_text(&mut body, "done").unwrap();
+        }
+        let request = store::wire::http::Request {
+            method: "POST",
+            path: "/git-upload-pack",
+            content_type: "application/x-git-upload-pack-request",
+            git_protocol: version,
+            ..Default::default()
+        };
+        let access = Access { user: Some(&mount.user), read: true, write: true, realm: "nymote" };
+        let mut taken = Taken::default();
+        let limits = Limits::default();
+        respond(mount, &request, access, &mut &body[..], &mut taken, &limits, &mut |_| Ok(())).unwrap();
+        assert_eq!(taken.status, 200);
+        String::from_utf8_lossy(&taken.body).into_owned()
+    }
+
+    #[test]
+    fn one_account_does_not_get_what_another_one_has() {
+        let store = store();
+        let mount = |name: &str| Mount {
+            store: store.clone(),
+            branch: format!("mail/{name}"),
+            user: name.into(),
+            rules: |_| Ok(()),
+            take: None,
+        };
+        let bob = store.branch("mail/bob").unwrap().snapshot().unwrap();
+        let commit = store.branch("mail/bob").unwrap().head().unwrap();
+        let blob = bob.entry("folders/INBOX/1").unwrap().unwrap().id;
+        let tree = bob.entry("folders").unwrap().unwrap().id;
+        for version in ["version=2", ""] {
+            for id in [commit.0, tree, blob] {
+                assert!(fetch(&mount("bob"), id, version).contains("PACK"), "{id}");
+                let answer = fetch(&mount("ada"), id, version);
+                assert!(answer.contains(&format!("ERR upload-pack: not our ref {id}")), "{answer}");
+            }
         }
     }
 }
