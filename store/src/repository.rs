@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use git_wire::{
-    Closure, Head, Header, Kind, LargeObject, Object, ObjectId, Objects, Quarantine, Received, Ref, RefUpdate,
-    Repository, RepositoryError, Stored, View, Zlib,
+    Closure, Head, Header, Kind, LargeObject, Object, ObjectId, Objects, Quarantine, Received, Ref,
+    RefUpdate, Repository, RepositoryError, Stored, View, Zlib,
 };
 
 use crate::closure::ClosureReader;

@@ -255,7 +255,12 @@ enum Verb {
         yes: bool,
     },
     /// Read everything and see that it is what it says, and that nothing is missing
-    Fsck { file: PathBuf },
+    Fsck {
+        file: PathBuf,
+        /// Mend what can be mended first, and say what is lost; copy the file before
+        #[arg(long)]
+        repair: bool,
+    },
     /// Sizes and counts
     Stat { file: PathBuf },
     /// Serve the store to git at http://ADDRESS/store.git
@@ -406,7 +411,8 @@ fn dispatch(
         Verb::Retain { file, days, daily, yes } => upkeep::retain(show, &open(&file)?, days, daily, yes),
         Verb::Purge { file, path: Some(path), yes } => upkeep::purge(show, &open(&file)?, &path, author, yes),
         Verb::Purge { file, path: None, .. } => upkeep::purges(show, &open(&file)?),
-        Verb::Fsck { file } => inspect::fsck(show, &open(&file)?),
+        Verb::Fsck { file, repair: false } => inspect::fsck(show, &open(&file)?),
+        Verb::Fsck { file, repair: true } => inspect::repair(show, &file, options()),
         Verb::Stat { file } => inspect::stat(show, &open(&file)?, &file),
         Verb::Serve { file, listen, allow_push } => {
             remote::serve(show, open(&file)?, &file, listen, allow_push)
@@ -462,7 +468,7 @@ impl Verb {
     /// The store that a running server could be asked to use; what makes or serves one does it here.
     fn file(&self) -> Option<&Path> {
         match self {
-            Verb::Init { .. } | Verb::Serve { .. } => None,
+            Verb::Init { .. } | Verb::Serve { .. } | Verb::Fsck { repair: true, .. } => None,
             Verb::Ls { file, .. }
             | Verb::Cat { file, .. }
             | Verb::Put { file, .. }
@@ -483,7 +489,7 @@ impl Verb {
             | Verb::Gc { file }
             | Verb::Retain { file, .. }
             | Verb::Purge { file, .. }
-            | Verb::Fsck { file }
+            | Verb::Fsck { file, .. }
             | Verb::Stat { file } => Some(file),
         }
     }

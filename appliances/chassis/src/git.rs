@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use store::wire::http::{Access, Reply, respond};
 use store::wire::serve::RefChange;
 use store::wire::{
-    Head, Header, LargeObject, Limits, Object, ObjectId, Objects, Quarantine, Received, Ref,
+    Closure, Head, Header, LargeObject, Limits, Object, ObjectId, Objects, Quarantine, Received, Ref,
     RefUpdate, Repository, RepositoryError, Stored, View,
 };
 use store::{CommitId, Store};
@@ -171,6 +171,10 @@ impl View for OneBranch<'_> {
 
     fn head(&self) -> Result<Option<Head>, RepositoryError> {
         Ok(Some(Head { target: MAIN.to_vec() }))
+    }
+
+    fn closure(&self, wanted: &[ObjectId]) -> Result<Option<Closure>, RepositoryError> {
+        self.below.closure(wanted)
     }
 }
 

@@ -7,10 +7,10 @@ use git_wire::object::{EntryKind, check, commit_links, tag_link, tree_entries};
 use git_wire::walk::Selection;
 use git_wire::{Kind, Object, ObjectId, Objects, Repository};
 use serde_json::{Value, json};
-use store::{Problem, Store};
+use store::{FileDevice, Options, Problem, Store};
 
 use super::Failure;
-use super::show::{Ink, Show, bytes, count};
+use super::show::{Ink, Show, bytes, count, plain};
 
 /// Larger objects are counted, and their presence is checked; they are not read into memory.
 const READ_BYTES_MAX: u64 = 64 << 20;
@@ -67,6 +67,40 @@ pub fn fsck(show: &Show, store: &Store) -> Result<i32, Failure> {
     });
     show.line(value, text);
     Ok(i32::from(faults > 0))
+}
+
+/// Makes the index anew from what can be read, puts the rest aside and says which files that hits; then checks. The exit
+/// code is that of the check: what is lost is no fault any more.
+pub fn repair(show: &Show, file: &Path, options: Options) -> Result<i32, Failure> {
+    let device = FileDevice::open(file).map_err(|error| Failure(format!("{}: {error}", file.display())))?;
+    let (store, repaired) = Store::repair(device, options)?;
+    for note in &repaired.notes {
+        show.line(json!({ "mended": note }), format!("mended: {}", plain(note)));
+    }
+    for (id, why) in &repaired.aside {
+        let text = format!("{id} is lost: {}", plain(why));
+        show.line(json!({ "lost": id.to_string(), "why": why }), show.ink(Ink::Removed, text));
+    }
+    for (name, old, new) in &repaired.refs {
+        let value =
+            json!({ "ref": name, "old": old.to_string(), "new": new.as_ref().map(ObjectId::to_string) });
+        let now = new.map_or("nothing".to_owned(), |new| new.short());
+        show.line(value, format!("{} named {}, and names {now} now", plain(name), old.short()));
+    }
+    for hit in &repaired.hits {
+        let (commit, path) = (hit.commit.0, hit.path.to_str());
+        let value = json!({
+            "ref": hit.name,
+            "commit": commit.to_string(),
+            "path": path,
+            "object": hit.object.to_string(),
+        });
+        show.line(value, format!("{} at {}: {} is hit", plain(&hit.name), commit.short(), plain(&path)));
+    }
+    if !repaired.aside.is_empty() {
+        show.note("a fetch or push of who has the lost objects brings them back");
+    }
+    fsck(show, &store)
 }
 
 fn problem_in_words(problem: &Problem) -> (Value, String) {
