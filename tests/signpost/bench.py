@@ -4,6 +4,7 @@ import atexit, json, os, random, shutil, signal, socket, subprocess, tempfile, t
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SECRET = "c2lnbnBvc3Qtc2lnbnBvc3Qtc2lnbnBvc3Qta2V5IQ=="  # of this test alone
 KEY = "hmac-sha256:upd:" + SECRET
+ZONE_NAME = "example.test"
 HOME = tempfile.mkdtemp(prefix="signpost-")
 started = []
 
@@ -67,15 +68,20 @@ def start(words, log):
 class Signpost:
     """Our appliance in a directory, with its control socket."""
 
-    def __init__(self, binary, name="signpost"):
-        self.binary, self.dir = binary, os.path.join(HOME, name)
+    def __init__(self, binary, name="signpost", bind="127.0.0.1", settings=None):
+        self.binary, self.dir, self.bind = binary, os.path.join(HOME, name), bind
         self.base = 0
         self.begin()
+        if settings:
+            self.ask("settings.set", settings)
+            self.process.terminate()
+            self.process.wait(20)
+            self.begin()
 
     def begin(self):
         for _ in range(5):
             self.base = self.base or random.randrange(20000, 55000)
-            self.process = start([self.binary, "--dir", self.dir, "--domain", "example.test", "--bind", "127.0.0.1",
+            self.process = start([self.binary, "--dir", self.dir, "--domain", "example.test", "--bind", self.bind,
                                   "--base-port", str(self.base)], self.dir + ".log")
             if wait_for(lambda: " ready " in open(self.dir + ".log").read() or self.process.poll() is not None):
                 if self.process.poll() is None:
@@ -200,6 +206,19 @@ key "upd" {{ algorithm hmac-sha256; secret "{SECRET}"; }};
 zone "{zone}" {{ {of_zone} }};
 """)
     start(["named", "-g", "-c", place + "/conf", "-n", str(threads)], place + "/log")
+    return port
+
+
+def bind_zones(zones, name="bind-zones"):
+    """BIND with these zones, and nothing else."""
+    port = free_port()
+    place = conf(name, "")
+    blocks = "".join(f'zone "{zone}" {{ type primary; file "{path}"; }};\n' for zone, path in zones.items())
+    conf(name, f"""options {{ directory "DIR"; pid-file "DIR/pid"; listen-on port {port} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }};
+ recursion no; dnssec-validation no; session-keyfile "DIR/session"; managed-keys-directory "DIR"; }};
+controls {{}};
+{blocks}""")
+    start(["named", "-g", "-c", place + "/conf", "-n", "1"], place + "/log")
     return port
 
 

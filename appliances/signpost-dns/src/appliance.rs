@@ -63,6 +63,7 @@ pub async fn run(chassis: Chassis) -> Result<(), Failure> {
     });
     chassis.ready();
     chassis.stopping().await;
+    house.save_requests()?;
     Ok(())
 }
 

@@ -41,10 +41,19 @@ enum Command {
         /// The IPv6 prefix of its network; moves all devices behind it
         #[arg(long)]
         prefix: Option<String>,
+        /// For askers in this view alone: its address at home
+        #[arg(long, default_value = "")]
+        view: String,
+        /// It has no address any more
+        #[arg(long)]
+        offline: bool,
     },
     /// Zones
     #[command(subcommand)]
     Zone(Zone),
+    /// What askers in some networks get instead of the public records
+    #[command(subcommand)]
+    View(View),
     /// TSIG keys for nsupdate, secondaries and other appliances
     #[command(subcommand)]
     Key(Key),
@@ -55,6 +64,24 @@ enum Command {
         /// The parent shows the new DS: the old key signing key may go
         #[arg(long)]
         ds_seen: bool,
+    },
+    /// Settings of the whole appliance; without any, shows them
+    Set {
+        /// Answers a second to one network, 0 for no limit; counts from the next start
+        #[arg(long)]
+        answers_a_second: Option<u32>,
+        /// Whether askers on this machine are limited too
+        #[arg(long)]
+        limit_loopback: Option<bool>,
+        /// What NSID tells
+        #[arg(long)]
+        identity: Option<String>,
+        /// The resolver that is asked what the parents of zones say [default: the system's]
+        #[arg(long)]
+        resolver: Option<std::net::SocketAddr>,
+        /// Called for a question for a sleeping service: http://HOST:PORT/PATH
+        #[arg(long)]
+        wake_url: Option<String>,
     },
     /// Looks for what is wrong
     Check,
@@ -104,6 +131,11 @@ enum Zone {
         /// The zone
         zone: String,
     },
+    /// Takes a zone away; its history stays
+    Remove {
+        /// The zone
+        zone: String,
+    },
     /// All zones
     List,
     /// What happened to a zone
@@ -128,9 +160,12 @@ enum Zone {
         /// ecdsa-p256 or ed25519
         #[arg(long, default_value = "ecdsa-p256", value_parser = ["ecdsa-p256", "ed25519"])]
         algorithm: String,
-        /// No longer
+        /// No longer: the parent is asked to take its DS away, and when it did signing ends
         #[arg(long)]
         off: bool,
+        /// With --off: at once; validators refuse the zone for as long as the parent has a DS
+        #[arg(long, requires = "off")]
+        now: bool,
     },
     /// Secondaries and sleeping services of a zone
     Set {
@@ -145,7 +180,7 @@ enum Zone {
         /// Networks that may have the whole zone without a key
         #[arg(long)]
         transfer_to: Option<Vec<String>>,
-        /// Names whose service sleeps
+        /// Names whose service sleeps; `signpost set --wake-url` says who wakes it
         #[arg(long)]
         sleeper: Option<Vec<String>>,
     },
@@ -160,7 +195,23 @@ enum Zone {
         /// Seconds in caches
         #[arg(long, default_value_t = 3600)]
         ttl: u32,
+        /// For askers in this view alone
+        #[arg(long)]
+        view: Option<String>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum View {
+    /// Says which networks see a view; without networks the view goes
+    Set {
+        /// Its name
+        view: String,
+        /// 192.168.0.0/16, 2001:db8:1::/48 and the like
+        networks: Vec<String>,
+    },
+    /// All views
+    List,
 }
 
 #[derive(Debug, Subcommand)]
@@ -187,6 +238,9 @@ enum Key {
         /// It may only ask and transfer
         #[arg(long)]
         read_only: bool,
+        /// Its updates change this view instead of the public zone
+        #[arg(long)]
+        view: Option<String>,
     },
     /// All keys, without their secrets
     List,
@@ -224,19 +278,29 @@ fn control(command: Command) -> (&'static str, Value) {
             json!({"name": device, "host": host, "expires_s": expires, "ttl": ttl, "behind": behind, "interface": interface}),
         ),
         Command::Devices(Devices::Revoke { device }) => ("names.revoke", json!({"name": device})),
-        Command::Update { device, addresses, prefix } => {
-            ("names.tell", json!({"name": device, "addresses": addresses, "prefix": prefix}))
-        }
+        Command::Update { device, addresses, prefix, view, offline } => (
+            "names.tell",
+            json!({"name": device, "addresses": addresses, "prefix": prefix, "view": view, "offline": offline}),
+        ),
         Command::Zone(zone) => control_zone(zone),
-        Command::Key(Key::Add { name, secret, algorithm, zone, names, types, read_only }) => (
+        Command::View(View::Set { view, networks }) => {
+            ("view.set", json!({"view": view, "networks": networks}))
+        }
+        Command::View(View::List) => ("view.list", json!({})),
+        Command::Key(Key::Add { name, secret, algorithm, zone, names, types, read_only, view }) => (
             "key.add",
             json!({"name": name, "secret": secret, "algorithm": algorithm, "zones": zone, "names": names,
-                   "types": types, "read_only": read_only}),
+                   "types": types, "read_only": read_only, "view": view}),
         ),
         Command::Key(Key::List) => ("key.list", json!({})),
         Command::Key(Key::Remove { name }) => ("key.remove", json!({"name": name})),
         Command::Keys { zone, ds_seen: true } => ("keys.ds-seen", json!({"zone": zone})),
         Command::Keys { zone, .. } => ("keys", json!({"zone": zone})),
+        Command::Set { answers_a_second, limit_loopback, identity, resolver, wake_url } => (
+            "settings.set",
+            json!({"answers_a_second": answers_a_second, "limit_loopback": limit_loopback, "identity": identity,
+                   "resolver": resolver, "wake_url": wake_url}),
+        ),
         Command::Check => ("check", json!({})),
     }
 }
@@ -245,19 +309,21 @@ fn control_zone(zone: Zone) -> (&'static str, Value) {
     match zone {
         Zone::Import { name, .. } => ("zone.import", json!({"name": name})),
         Zone::Export { zone } => ("zone.export", json!({"zone": zone})),
+        Zone::Remove { zone } => ("zone.remove", json!({"zone": zone})),
         Zone::List => ("zone.list", json!({})),
         Zone::Log { zone } => ("zone.log", json!({"zone": zone})),
         Zone::Undo { zone, commit } => ("zone.undo", json!({"zone": zone, "commit": commit})),
-        Zone::Sign { zone, nsec3, algorithm, off } => {
-            ("zone.sign", json!({"zone": zone, "nsec3": nsec3, "algorithm": algorithm, "off": off}))
-        }
+        Zone::Sign { zone, nsec3, algorithm, off, now } => (
+            "zone.sign",
+            json!({"zone": zone, "nsec3": nsec3, "algorithm": algorithm, "off": off, "now": now}),
+        ),
         Zone::Set { zone, notify, notify_key, transfer_to, sleeper } => (
             "zone.set",
             json!({"zone": zone, "notify": notify, "notify_key": notify_key, "transfer_to": transfer_to,
                    "sleepers": sleeper}),
         ),
-        Zone::Record { name, rtype, values, ttl } => {
-            ("record.set", json!({"name": name, "rtype": rtype, "values": values, "ttl": ttl}))
+        Zone::Record { name, rtype, values, ttl, view } => {
+            ("record.set", json!({"name": name, "rtype": rtype, "values": values, "ttl": ttl, "view": view}))
         }
     }
 }

@@ -202,6 +202,14 @@ impl Engine {
         Desk { served: self.served.now(), seen: 0, limiter, now_s: 0 }
     }
 
+    /// The OPT of a reply that is made elsewhere.
+    pub fn opt(&self, query: &Query<'_>, asker: Asker, now_s: u32) -> Opt {
+        query.edns.map_or(Opt::NONE, |edns| {
+            let cookie = edns.cookie.map(|option| self.cookies.judge(option, asker.address, now_s));
+            Opt::new(&edns, 0, cookie.as_ref().map(|one| &one.fresh), &self.nsid, asker.stream)
+        })
+    }
+
     /// Where errands go.
     pub fn errands(&self) -> Option<&mpsc::Sender<Errand>> {
         self.errands.as_ref()

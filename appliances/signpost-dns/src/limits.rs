@@ -49,6 +49,8 @@ pub const JOURNAL_OCTETS_MAX: usize = 8 << 20;
 pub const TRANSFER_MESSAGE_OCTETS: usize = 16_384;
 /// Time that the hook of a sleeping service may take within the answer's deadline.
 pub const WAKE_DEADLINE: Duration = Duration::from_millis(800);
+/// Seconds that a signed request is remembered: longer than any fudge that we take.
+pub const SEEN_S: u64 = 2 * 300 + 60;
 /// Signed requests remembered against replay; about a minute of the quickest updates.
 pub const TSIG_SEEN_MAX: usize = 65_536;
 /// Validity of signatures, in seconds: two weeks (RFC 6781 section 4.4.2).
@@ -59,3 +61,5 @@ pub const SIGNATURE_JITTER_S: u32 = 2 * 86_400;
 pub const SIGNATURE_RENEW_S: u32 = 5 * 86_400;
 /// Signatures begin this much in the past, for validators whose clocks are late.
 pub const SIGNATURE_BACKDATE_S: u32 = 3600;
+/// Sleeping services whose last call is remembered.
+pub const SLEEPERS_WOKEN_MAX: usize = 4096;

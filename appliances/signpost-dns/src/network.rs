@@ -20,6 +20,11 @@ fn bits(address: IpAddr) -> (u128, u8) {
 }
 
 impl Network {
+    /// How many bits of the address count: the higher, the narrower.
+    pub fn bits(&self) -> u8 {
+        self.bits
+    }
+
     /// Whether the address is in the range; an IPv4 address mapped into IPv6 counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         let ((own, width), (other, other_width)) = (bits(self.address), bits(address));

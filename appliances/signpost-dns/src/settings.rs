@@ -8,7 +8,7 @@ use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
 use crate::dnssec::Algorithm as SigningAlgorithm;
-use crate::dnssec::rollover::{KeyRecord, Timing};
+use crate::dnssec::rollover::{KeyRecord, Role, Stage, Timing};
 use crate::limits::RRL_ANSWERS_A_SECOND;
 use crate::name::Name;
 use crate::network::Network;
@@ -25,6 +25,10 @@ pub struct Settings {
     pub limit_loopback: bool,
     /// What NSID tells; empty: the host's role, `signpost`.
     pub identity: String,
+    /// The resolver that is asked what the parents of zones say; none: the system's.
+    pub resolver: Option<SocketAddr>,
+    /// Called for a question for a sleeping service: `http://HOST:PORT/PATH`.
+    pub wake_url: Option<String>,
     /// Networks of each view: an asker in one of them gets the view's records before the public ones.
     pub views: BTreeMap<String, Vec<String>>,
     /// Zones that differ from the usual.
@@ -41,6 +45,8 @@ impl Default for Settings {
             answers_a_second: RRL_ANSWERS_A_SECOND,
             limit_loopback: false,
             identity: String::new(),
+            resolver: None,
+            wake_url: None,
             views: BTreeMap::new(),
             zones: BTreeMap::new(),
             keys: BTreeMap::new(),
@@ -65,12 +71,24 @@ pub struct ZoneSettings {
     pub transfer_to: Vec<String>,
     /// Names whose service sleeps until it is asked for.
     pub sleepers: Vec<String>,
+    /// Since when the parent is asked to take its DS away, seconds since 1970; 0: it is not.
+    pub leaving: u64,
+    /// Since when the parent was seen without a DS, while leaving.
+    pub ds_gone_since: u64,
     /// The algorithm of new keys.
     pub algorithm: Option<SigningAlgorithm>,
     /// When keys roll.
     pub timing: Timing,
     /// The keys.
     pub keys: Vec<KeyRecord>,
+}
+
+impl ZoneSettings {
+    /// Whether something happens when the parent's DS changes: a new key signing key, or leaving.
+    pub fn waits_for_parent(&self) -> bool {
+        let coming = |key: &KeyRecord| matches!(key.stage, Stage::Published | Stage::Asked);
+        self.leaving != 0 || self.keys.iter().any(|key| key.role != Role::ZoneSigning && coming(key))
+    }
 }
 
 /// A TSIG key and what it may do.
@@ -91,6 +109,8 @@ pub struct KeySettings {
     pub no_transfer: bool,
     /// Whether it may only ask and transfer.
     pub read_only: bool,
+    /// The view that its updates change; none: the public zone.
+    pub view: Option<String>,
 }
 
 impl KeySettings {

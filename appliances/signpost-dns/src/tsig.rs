@@ -1,11 +1,11 @@
 //! Transaction signatures (RFC 8945): HMAC with SHA-256, SHA-384, SHA-512, truncation, time, and memory of what was
 //! seen, so that a recorded update cannot be played again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use ring::hmac;
 
-use crate::limits::{TSIG_FUDGE_S, TSIG_SEEN_MAX};
+use crate::limits::{SEEN_S, TSIG_FUDGE_S, TSIG_SEEN_MAX};
 use crate::name::{Malformed, Name};
 use crate::query::rcode;
 use crate::record::{CLASS_ANY, RecordType};
@@ -158,7 +158,8 @@ pub fn verify<'k>(
     if !equal(&mac.as_ref()[..fields.mac.len()], &fields.mac) {
         return Err(reject(error::BADSIG, None));
     }
-    if now.abs_diff(fields.time) > u64::from(fields.fudge) {
+    // A fudge of hours would outlive our memory of what was seen.
+    if now.abs_diff(fields.time) > u64::from(fields.fudge.min(TSIG_FUDGE_S)) {
         return Err(reject(error::BADTIME, Some((key.name.clone(), fields.mac))));
     }
     Ok(Verified { key, mac: fields.mac, time: fields.time })
@@ -313,56 +314,114 @@ pub fn reject<'k>(
     );
 }
 
+/// Names a signed request: when it was signed, and the beginning of its signature.
+pub type RequestId = (u64, [u8; 10]);
+
 /// The signed requests of the last minutes. The same request again gets the same answer and does nothing: a client
 /// that lost the reply is helped, a recording is worthless.
+///
+/// What is noted also goes, as rows, to whoever keeps it over a restart: [`Seen::unsaved`].
 #[derive(Default)]
 pub struct Seen {
-    answers: HashMap<[u8; 10], u16>,
-    by_time: BTreeMap<(u64, [u8; 10]), ()>,
+    answers: BTreeMap<RequestId, u16>,
     /// Requests signed before this are no longer remembered, so they are refused.
     floor: u64,
+    unsaved: Vec<Row>,
+}
+
+/// A row of the table of requests: no value, it goes.
+pub type Row = (Vec<u8>, Option<Vec<u8>>);
+
+/// The name of a request that was signed at `time`.
+pub fn request_id(time: u64, signature: &[u8]) -> RequestId {
+    (time, *signature.first_chunk().unwrap_or(&[0; 10]))
+}
+
+/// The row that remembers what was answered to a request.
+pub fn row_of(id: &RequestId, rcode: u16) -> Row {
+    ([&id.0.to_be_bytes()[..], &id.1].concat(), Some(rcode.to_be_bytes().to_vec()))
 }
 
 impl Seen {
+    /// Takes a row back in after a start; whether it is too old to matter.
+    pub fn restore(&mut self, key: &[u8], value: &[u8], now: u64) -> bool {
+        let (Some(time), Some(rcode)) =
+            (key.first_chunk().map(|time| u64::from_be_bytes(*time)), value.first_chunk())
+        else {
+            return true;
+        };
+        if time + SEEN_S < now {
+            return true;
+        }
+        self.answers.insert(request_id(time, &key[8..]), u16::from_be_bytes(*rcode));
+        false
+    }
+
     /// What was answered to this very request.
     ///
     /// # Errors
-    /// `Rejected` (BADTIME) when it is too old to know.
-    pub fn before(&self, request: &Verified<'_>) -> Result<Option<u16>, Rejected> {
-        if request.time < self.floor {
-            let fields = (request.key.name.clone(), request.key.algorithm.name(), request.time);
-            return Err(Rejected {
-                rcode: rcode::NOTAUTH,
-                error: Some(error::BADTIME),
-                signed: Some((request.key.name.clone(), request.mac.clone())),
-                fields: Some(Box::new(fields)),
-            });
+    /// When it is too old to know.
+    pub fn before(&self, id: &RequestId) -> Result<Option<u16>, TooOld> {
+        if id.0 < self.floor {
+            return Err(TooOld);
         }
-        Ok(self.answers.get(&short(&request.mac)).copied())
+        Ok(self.answers.get(id).copied())
     }
 
-    /// Notes what was answered. The memory is bounded: the oldest go, and the floor rises.
-    pub fn note(&mut self, time: u64, mac: &[u8], rcode: u16) {
-        self.answers.insert(short(mac), rcode);
-        self.by_time.insert((time, short(mac)), ());
-        while self.by_time.len() > TSIG_SEEN_MAX {
-            if let Some(((time, mac), ())) = self.by_time.pop_first() {
-                self.answers.remove(&mac);
+    /// Notes what was answered; `saved`: its row is kept already. The memory is bounded: the oldest go, and the floor
+    /// rises.
+    pub fn note(&mut self, id: RequestId, rcode: u16, saved: bool, now: u64) {
+        self.answers.insert(id, rcode);
+        if !saved {
+            self.unsaved.push(row_of(&id, rcode));
+        }
+        while let Some((&(time, mac), _)) = self.answers.first_key_value() {
+            let full = self.answers.len() > TSIG_SEEN_MAX;
+            if !full && time + SEEN_S >= now {
+                break;
+            }
+            self.answers.pop_first();
+            self.unsaved.push(([&time.to_be_bytes()[..], &mac].concat(), None));
+            if full {
                 self.floor = self.floor.max(time + 1);
             }
+        }
+    }
+
+    /// Rows that are to be written, once.
+    pub fn unsaved(&mut self) -> Vec<Row> {
+        std::mem::take(&mut self.unsaved)
+    }
+
+    /// Rows that were not written after all.
+    pub fn give_back(&mut self, mut rows: Vec<Row>) {
+        rows.append(&mut self.unsaved);
+        self.unsaved = rows;
+    }
+}
+
+/// A request that is older than the memory of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooOld;
+
+impl TooOld {
+    /// How to say so.
+    pub fn rejected(self, request: &Verified<'_>) -> Rejected {
+        let fields = (request.key.name.clone(), request.key.algorithm.name(), request.time);
+        Rejected {
+            rcode: rcode::NOTAUTH,
+            error: Some(error::BADTIME),
+            signed: Some((request.key.name.clone(), request.mac.clone())),
+            fields: Some(Box::new(fields)),
         }
     }
 }
 
 impl Verified<'_> {
-    /// When the request was signed, by the client's clock.
-    pub fn time(&self) -> u64 {
-        self.time
+    /// The request's name.
+    pub fn id(&self) -> RequestId {
+        request_id(self.time, &self.mac)
     }
-}
-
-fn short(mac: &[u8]) -> [u8; 10] {
-    *mac.first_chunk().unwrap_or(&[0; 10])
 }
 
 #[cfg(test)]
@@ -423,13 +482,19 @@ mod tests {
         let (message, at) = request(&key, 1000);
         let mut seen = Seen::default();
         let Ok(verified) = verify(&message, at, |_| Some(&key), 1000) else { panic!("good signature") };
-        assert!(matches!(seen.before(&verified), Ok(None)));
-        seen.note(verified.time(), &verified.mac, 0);
-        assert!(matches!(seen.before(&verified), Ok(Some(0))));
-        for other in 0..TSIG_SEEN_MAX as u64 {
-            seen.note(2000, &[&other.to_be_bytes()[..], &[7, 7]].concat(), 0);
+        assert_eq!(seen.before(&verified.id()), Ok(None));
+        seen.note(verified.id(), 0, false, 1000);
+        assert_eq!(seen.before(&verified.id()), Ok(Some(0)));
+        let mut after_a_start = Seen::default();
+        for (key, value) in seen.unsaved() {
+            assert!(!after_a_start.restore(&key, &value.unwrap(), 1100));
         }
-        assert!(matches!(seen.before(&verified), Err(rejected) if rejected.error == Some(error::BADTIME)));
+        assert_eq!(after_a_start.before(&verified.id()), Ok(Some(0)));
+        for other in 0..TSIG_SEEN_MAX as u64 {
+            seen.note(request_id(1001, &[&other.to_be_bytes()[..], &[7, 7]].concat()), 0, true, 1000);
+        }
+        assert_eq!(seen.before(&verified.id()), Err(TooOld));
+        assert_eq!(seen.unsaved().len(), 1, "its row goes too");
     }
 
     proptest::proptest! {

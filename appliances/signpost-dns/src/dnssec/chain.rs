@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use data_encoding::BASE32HEX_NOPAD;
 
+use super::earlier::Earlier;
 use super::key::{ZoneKey, expiration, is_key_material};
 use crate::answer::nsec3_hash;
 use crate::limits::{SIGNATURE_BACKDATE_S, SIGNATURE_JITTER_S, SIGNATURE_RENEW_S, SIGNATURE_VALIDITY_S};
@@ -31,6 +32,10 @@ pub struct Signer {
     pub denial: Denial,
     /// TTL of DNSKEY, CDS and CDNSKEY.
     pub key_ttl: u32,
+    /// The parent is asked to take its DS away instead (RFC 8078 section 4).
+    pub leaving: bool,
+    /// Signatures to be used again where they fit; none: all are made.
+    pub earlier: Arc<Earlier>,
 }
 
 impl Signer {
@@ -41,11 +46,18 @@ impl Signer {
             (rtype, wanted.then(|| Rrset::new(origin, rtype, self.key_ttl, datas)))
         };
         let keys = |all: &[Arc<ZoneKey>]| all.iter().map(|key| key.dnskey()).collect::<Vec<_>>();
+        let (cdnskey, cds) = match self.leaving {
+            true => (vec![vec![0, 0, 3, 0, 0]], vec![vec![0, 0, 0, 0, 0]]),
+            false => {
+                let asked = &self.asked_of_parent;
+                (keys(asked), asked.iter().map(|key| key.ds(origin)).collect())
+            }
+        };
         let param = if self.denial == Denial::Nsec3 { vec![NSEC3_HEAD.to_vec()] } else { Vec::new() };
         vec![
             set(RecordType::DNSKEY, keys(&self.published)),
-            set(RecordType::CDNSKEY, keys(&self.asked_of_parent)),
-            set(RecordType::CDS, self.asked_of_parent.iter().map(|key| key.ds(origin)).collect()),
+            set(RecordType::CDNSKEY, cdnskey),
+            set(RecordType::CDS, cds),
             // Its TTL is 0 by custom: only servers read it.
             (RecordType::NSEC3PARAM, set(RecordType::NSEC3PARAM, param).1.map(|set| set.with_ttl(0))),
         ]
@@ -57,6 +69,11 @@ impl Signer {
         } else {
             &self.zone_signing
         };
+        if !self.earlier.is_empty()
+            && let Some(sigs) = self.earlier.find(origin, owner, &set, keys, now)
+        {
+            return set.with_sigs(sigs);
+        }
         let jitter = (hash_octets(owner.lower().octets()) % u64::from(SIGNATURE_JITTER_S)) as u32;
         let (from, to) =
             (now.wrapping_sub(SIGNATURE_BACKDATE_S), now.wrapping_add(SIGNATURE_VALIDITY_S - jitter));

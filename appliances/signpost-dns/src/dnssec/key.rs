@@ -106,6 +106,14 @@ impl ZoneKey {
         [&self.tag.to_be_bytes()[..], &[self.algorithm.number(), 2], digest.as_ref()].concat()
     }
 
+    /// The DS data that a parent may hold for this key: SHA-256 and SHA-384 (RFC 8624 section 3.3).
+    pub fn all_ds(&self, origin: &Name) -> [Vec<u8>; 2] {
+        let input = [origin.lower().octets(), &self.dnskey()].concat();
+        let digest = ring::digest::digest(&ring::digest::SHA384, &input);
+        let longer = [&self.tag.to_be_bytes()[..], &[self.algorithm.number(), 4], digest.as_ref()].concat();
+        [self.ds(origin), longer]
+    }
+
     fn sign(&self, input: &[u8]) -> Vec<u8> {
         match &self.pair {
             // Signing fails only without randomness; an empty signature is found invalid by all, and by our own check.

@@ -2,7 +2,8 @@
 //!
 //! Zone signing keys are pre-published: a new key's DNSKEY stands in the zone until all caches know it, then it signs,
 //! and the old one stays until its last signature is forgotten. Key signing keys overlap: both sign the keys; the parent
-//! is asked by CDS and CDNSKEY for the new one; only when the parent's DS was seen does the old one go.
+//! is asked by CDS and CDNSKEY for the new one when caches know it; only when its DS was seen there is the old one
+//! retired, and it signs on until caches have forgotten its DS.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,8 +25,10 @@ pub enum Role {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
-    /// In the zone, not yet signing (zone signing), or signing and waiting for the parent (key signing).
+    /// In the zone for caches to learn; not yet signing the zone (zone signing), signing the keys already (key signing).
     Published,
+    /// Key signing: known to caches; the parent is asked for its DS.
+    Asked,
     /// Signing; for key signing, the parent's DS points to it.
     Active,
     /// Still in the zone for caches, no longer signing.
@@ -78,22 +81,23 @@ pub enum Step {
     Remove(usize),
 }
 
-/// The next step, if one is due. Repeat until none is. `parent_has`: the key at this place is known to be in the
+/// The next step, if one is due. Repeat until none is. `algorithm`: the one that keys should have; `parent_has`: the key at this place is known to be in the
 /// parent's DS.
 pub fn next_step(
     keys: &[KeyRecord],
+    algorithm: Algorithm,
     timing: &Timing,
     now: u64,
     parent_has: impl Fn(usize) -> bool,
 ) -> Option<Step> {
     let split = keys.iter().any(|key| key.role != Role::Both);
     let roles = if split { &[Role::KeySigning, Role::ZoneSigning][..] } else { &[Role::Both] };
-    roles.iter().find_map(|&role| step_of(keys, role, timing, now, &parent_has))
+    roles.iter().find_map(|&role| step_of(keys, (role, algorithm), timing, now, &parent_has))
 }
 
 fn step_of(
     keys: &[KeyRecord],
-    role: Role,
+    (role, algorithm): (Role, Algorithm),
     timing: &Timing,
     now: u64,
     parent_has: &dyn Fn(usize) -> bool,
@@ -106,27 +110,32 @@ fn step_of(
     {
         return Some(Step::Remove(at));
     }
-    let (active, published) = (of(Stage::Active).next(), of(Stage::Published).next());
-    match (active, published) {
+    let (active, coming) = (of(Stage::Active).next(), of(Stage::Published).chain(of(Stage::Asked)).next());
+    match (active, coming) {
         (None, None) => Some(Step::Generate(role)),
         // The first key of a zone signs at once; a parent that knows it already or never is not waited for.
         (None, Some((at, _))) => Some(Step::Move(at, Stage::Active)),
         (Some((old, _)), Some((new, key))) => {
-            let known = age(key) >= timing.caches_s;
-            let trusted = role == Role::ZoneSigning || parent_has(new);
-            if known && trusted {
-                // The old one first: between the two steps both sign, never none.
-                return Some(if of(Stage::Active).count() > 1 {
-                    Step::Move(old, Stage::Retired)
-                } else {
-                    Step::Move(new, Stage::Active)
-                });
+            match key.stage {
+                Stage::Published if age(key) < timing.caches_s => return None,
+                Stage::Published if role != Role::ZoneSigning => return Some(Step::Move(new, Stage::Asked)),
+                Stage::Asked if !parent_has(new) => return None,
+                _ => {}
             }
-            None
+            // The old one last: between the two steps both sign, never none.
+            Some(if of(Stage::Active).count() > 1 {
+                Step::Move(old, Stage::Retired)
+            } else {
+                Step::Move(new, Stage::Active)
+            })
         }
         (Some((old, key)), None) => {
             if of(Stage::Active).count() > 1 {
                 return Some(Step::Move(old, Stage::Retired));
+            }
+            // Another algorithm is wanted: its key begins at once, beside the old one (RFC 6781 section 4.1.4).
+            if key.algorithm != algorithm {
+                return Some(Step::Generate(role));
             }
             let life = if role == Role::ZoneSigning { timing.zone_key_s } else { timing.key_key_s };
             (life > 0 && age(key) >= life).then_some(Step::Generate(role))
@@ -145,10 +154,12 @@ mod tests {
         parent: impl Fn(usize) -> bool + Copy,
     ) -> Vec<Step> {
         let mut steps = Vec::new();
-        while let Some(step) = next_step(keys, timing, now, parent) {
+        while let Some(step) =
+            next_step(keys, keys.last().map_or(Algorithm::Ed25519, |key| key.algorithm), timing, now, parent)
+        {
             match step {
                 Step::Generate(role) => keys.push(KeyRecord {
-                    algorithm: Algorithm::EcdsaP256,
+                    algorithm: Algorithm::Ed25519,
                     role,
                     stage: Stage::Published,
                     since: now,
@@ -202,7 +213,7 @@ mod tests {
         for now in 0..200 {
             run(&mut keys, &timing, now, |_| false);
         }
-        assert_eq!(keys.iter().map(|key| key.stage).collect::<Vec<_>>(), [Stage::Active, Stage::Published]);
+        assert_eq!(keys.iter().map(|key| key.stage).collect::<Vec<_>>(), [Stage::Active, Stage::Asked]);
         run(&mut keys, &timing, 200, |at| at == 1);
         assert_eq!(keys.iter().map(|key| key.stage).collect::<Vec<_>>(), [Stage::Retired, Stage::Active]);
         run(&mut keys, &timing, 219, |_| true);

@@ -32,6 +32,7 @@ pub fn register(chassis: &Chassis, house: Given) {
     };
     add("zone.import", |house, call| Box::pin(import(house, call)));
     add("zone.export", |house, call| Box::pin(export(house, call)));
+    add("zone.remove", |house, call| Box::pin(remove(house, call)));
     add("zone.list", |house, _| Box::pin(list(house)));
     add("zone.log", |house, call| Box::pin(log(house, call)));
     add("zone.undo", |house, call| Box::pin(undo(house, call)));
@@ -47,6 +48,9 @@ pub fn register(chassis: &Chassis, house: Given) {
     add("names.add", |house, call| Box::pin(names_add(house, call)));
     add("names.revoke", |house, call| Box::pin(names_revoke(house, call)));
     add("names.tell", |house, call| Box::pin(names_tell(house, call)));
+    add("settings.set", |house, call| Box::pin(settings_set(house, call)));
+    add("view.set", |house, call| Box::pin(view_set(house, call)));
+    add("view.list", |house, _| Box::pin(view_list(house)));
     add("check", |house, _| Box::pin(check(house)));
 }
 
@@ -108,6 +112,13 @@ async fn export(house: Arc<House>, call: Call) -> Outcome {
     Ok(json!({"records": records.len(), "serial": zone.serial()}))
 }
 
+async fn remove(house: Arc<House>, call: Call) -> Outcome {
+    let args: OfZone = call.args()?;
+    let origin = keeper(&house, &args.zone)?.origin.clone();
+    house.remove(&origin, &Cause::new(OWNER, "removed")).await.map_err(words)?;
+    Ok(json!({"removed": origin.to_string()}))
+}
+
 async fn list(house: Arc<House>) -> Outcome {
     let settings = house.settings();
     let troubles = house.troubles();
@@ -167,13 +178,22 @@ async fn sign(house: Arc<House>, call: Call) -> Outcome {
         #[serde(default)]
         off: bool,
         #[serde(default)]
+        now: bool,
+        #[serde(default)]
         nsec3: bool,
         algorithm: Option<Algorithm>,
     }
     let args: Args = call.args()?;
     let origin = name(&args.zone)?;
-    let how = (!args.off).then_some((args.algorithm.unwrap_or(Algorithm::EcdsaP256), args.nsec3));
-    let serial = house.sign(&origin, OWNER, how).await.map_err(words)?;
+    let serial = match (args.off, args.now) {
+        (false, _) => {
+            let algorithm = args.algorithm.unwrap_or(Algorithm::EcdsaP256);
+            house.sign(&origin, OWNER, algorithm, args.nsec3).await
+        }
+        (true, false) => house.sign_off(&origin, OWNER).await,
+        (true, true) => house.unsign(&*keeper(&house, &args.zone)?, OWNER, "is no longer signed").await,
+    };
+    let serial = serial.map_err(words)?;
     house.tell_secondaries(&origin);
     Ok(json!({"zone": origin.to_string(), "serial": serial, "registrar": registrar(&house, &origin)}))
 }
@@ -181,7 +201,7 @@ async fn sign(house: Arc<House>, call: Call) -> Outcome {
 /// What the owner must tell the registrar: name servers are the owner's choice, DS are ours.
 fn registrar(house: &House, origin: &Name) -> Value {
     let settings = zone_settings(&house.settings(), origin);
-    let signer = settings.signed.then(|| signer_of(&settings).ok()).flatten();
+    let signer = (settings.signed && settings.leaving == 0).then(|| signer_of(&settings).ok()).flatten();
     let ds = signer
         .iter()
         .flat_map(|signer| &signer.asked_of_parent)
@@ -227,6 +247,7 @@ async fn key_add(house: Arc<House>, call: Call) -> Outcome {
         types: Vec<String>,
         #[serde(default)]
         read_only: bool,
+        view: Option<String>,
     }
     let args: Args = call.args()?;
     let secret =
@@ -241,6 +262,7 @@ async fn key_add(house: Arc<House>, call: Call) -> Outcome {
         types,
         no_transfer: false,
         read_only: args.read_only,
+        view: args.view,
     };
     key.key(&args.name).map_err(CommandError)?;
     let shown = json!({"key": args.name, "algorithm": key.algorithm, "secret": secret});
@@ -281,7 +303,8 @@ async fn signing_keys(house: Arc<House>, call: Call) -> Outcome {
     let settings = zone_settings(&house.settings(), &origin);
     let shown = |key: &crate::dnssec::rollover::KeyRecord| json!({"role": key.role, "stage": key.stage, "algorithm": key.algorithm, "since": key.since});
     Ok(
-        json!({"keys": settings.keys.iter().map(shown).collect::<Vec<_>>(), "registrar": registrar(&house, &origin)}),
+        json!({"keys": settings.keys.iter().map(shown).collect::<Vec<_>>(), "registrar": registrar(&house, &origin),
+               "checked": house.registrar_problems(&origin).await}),
     )
 }
 
@@ -303,6 +326,7 @@ async fn record_set(house: Arc<House>, call: Call) -> Outcome {
         ttl: u32,
         #[serde(default)]
         values: Vec<String>,
+        view: Option<String>,
     }
     fn an_hour() -> u32 {
         3600
@@ -326,9 +350,61 @@ async fn record_set(house: Arc<House>, call: Call) -> Outcome {
         datas: records.into_iter().map(|one| one.data).collect(),
     };
     let cause = Cause::new(OWNER, format!("{} {rtype} set", args.name));
-    let changed = keeper.change(&cause, |_| Ok(vec![change])).await.map_err(words)?;
+    let changed = match args.view {
+        Some(view) => house.change_view(&cause, &view, &keeper, |_, _| Ok(vec![change])).await,
+        None => keeper.change(&cause, |_| Ok(vec![change])).await,
+    };
+    let changed = changed.map_err(words)?;
     house.tell_secondaries(&keeper.origin);
     Ok(json!({"sets": changed.sets, "serial": changed.serial}))
+}
+
+/// Settings of the whole appliance; those of the rate limit count from the next start.
+async fn settings_set(house: Arc<House>, call: Call) -> Outcome {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Args {
+        answers_a_second: Option<u32>,
+        limit_loopback: Option<bool>,
+        identity: Option<String>,
+        resolver: Option<std::net::SocketAddr>,
+        wake_url: Option<String>,
+    }
+    let args: Args = call.args()?;
+    if let Some(url) = args.wake_url.as_ref().filter(|url| !url.is_empty() && !url.starts_with("http://")) {
+        return Err(CommandError(format!("{url}: the address of who wakes services begins with http://")));
+    }
+    let edit = |all: &mut crate::settings::Settings| {
+        args.answers_a_second.into_iter().for_each(|value| all.answers_a_second = value);
+        args.limit_loopback.into_iter().for_each(|value| all.limit_loopback = value);
+        args.identity.into_iter().for_each(|value| all.identity = value);
+        args.resolver.into_iter().for_each(|value| all.resolver = Some(value));
+        args.wake_url.into_iter().for_each(|value| all.wake_url = Some(value).filter(|url| !url.is_empty()));
+    };
+    house.change_settings(OWNER, "settings", edit).await.map_err(words)?;
+    let settings = house.settings();
+    Ok(json!({
+        "answers_a_second": settings.answers_a_second, "limit_loopback": settings.limit_loopback,
+        "identity": settings.identity, "resolver": settings.resolver, "wake_url": settings.wake_url,
+    }))
+}
+
+/// Says which networks see a view; none takes the view away, its records stay in the store.
+async fn view_set(house: Arc<House>, call: Call) -> Outcome {
+    #[derive(Deserialize)]
+    struct Args {
+        view: String,
+        #[serde(default)]
+        networks: Vec<String>,
+    }
+    let args: Args = call.args()?;
+    house.set_view(OWNER, &args.view, args.networks).await.map_err(words)?;
+    view_list(house).await
+}
+
+async fn view_list(house: Arc<House>) -> Outcome {
+    let settings = house.settings();
+    Ok(settings.views.iter().map(|(view, networks)| json!({"view": view, "networks": networks})).collect())
 }
 
 async fn names(house: Arc<House>) -> Outcome {
@@ -380,11 +456,16 @@ async fn names_tell(house: Arc<House>, call: Call) -> Outcome {
         #[serde(default)]
         addresses: Vec<String>,
         prefix: Option<String>,
+        #[serde(default)]
+        view: String,
+        #[serde(default)]
+        offline: bool,
     }
     let args: Args = call.args()?;
-    let told = Told::from_words(args.addresses.iter().map(String::as_str), args.prefix.as_deref())
+    let mut told = Told::from_words(args.addresses.iter().map(String::as_str), args.prefix.as_deref())
         .map_err(CommandError)?;
-    let changed = house.hear(&args.name, told, "command").await.map_err(words)?;
+    told.offline = args.offline;
+    let changed = house.hear_in(&args.name, told, "command", &args.view).await.map_err(words)?;
     Ok(json!({"sets": changed.sets, "serial": changed.serial}))
 }
 
@@ -412,6 +493,7 @@ async fn check(house: Arc<House>) -> Outcome {
                 found.push(format!("{}: the name server {host} has no address", keeper.origin));
             }
         }
+        found.extend(house.registrar_problems(&keeper.origin).await);
         let transfers = zone_settings(&settings, &keeper.origin).transfer_to;
         found.extend(
             transfers

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use data_encoding::HEXLOWER;
 
-use super::House;
+use super::{House, unlocked};
 use crate::keeper::{Cause, Changed, KeepError};
 use crate::name::Name;
 use crate::record::RecordType;
@@ -19,6 +19,20 @@ const TTL_UNASKED_S: u32 = 60;
 /// What a device's password is kept as. It is long and random: a plain digest is enough.
 pub fn fingerprint(password: &str) -> String {
     HEXLOWER.encode(ring::digest::digest(&ring::digest::SHA256, password.as_bytes()).as_ref())
+}
+
+/// Calls of one device that are heard within [`TELLS_S`]; a device that roams tells a few.
+const TELLS_MAX: u32 = 120;
+/// See [`TELLS_MAX`].
+const TELLS_S: u64 = 60;
+
+/// What is known of a device and not worth a commit.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Heard {
+    /// When it was last heard of, seconds since 1970.
+    pub at: u64,
+    since: u64,
+    tells: u32,
 }
 
 /// Addresses that a device told.
@@ -110,6 +124,65 @@ impl House {
         Ok(())
     }
 
+    /// Counts a device's calls; false when they are too many.
+    pub fn may_tell(&self, name: &str) -> bool {
+        let now = super::errands::now();
+        let mut all = unlocked(self.heard.lock());
+        let heard = all.entry(name.to_string()).or_default();
+        if now.saturating_sub(heard.since) >= TELLS_S {
+            (heard.since, heard.tells) = (now, 0);
+        }
+        heard.tells += 1;
+        heard.tells <= TELLS_MAX
+    }
+
+    /// When a device was last heard of, seconds since 1970; 0: never.
+    pub fn last_heard(&self, name: &str, device: &Device) -> u64 {
+        unlocked(self.heard.lock()).get(name).map_or(0, |heard| heard.at).max(device.seen)
+    }
+
+    /// Takes what a device told for everybody, or for askers in a view.
+    ///
+    /// # Errors
+    /// `KeepError`.
+    pub async fn hear_in(
+        self: &Arc<Self>,
+        name: &str,
+        told: Told,
+        how: &str,
+        view: &str,
+    ) -> Result<Changed, KeepError> {
+        if view.is_empty() {
+            return self.hear(name, told, how).await;
+        }
+        let settings = self.settings();
+        let device = settings.devices.get(name);
+        let device = device.ok_or_else(|| KeepError::Other(format!("there is no device {name}")))?;
+        let cause = Cause::new(format!("device {name}"), format!("told by {how} for the view {view}"));
+        let changed = self.set_addresses_in(&cause, view, device, told).await?;
+        self.note_seen(name, device, how).await?;
+        Ok(changed)
+    }
+
+    /// Sets a device's addresses as askers in a view see them; none of a kind leaves it, `offline` takes both away.
+    ///
+    /// # Errors
+    /// `KeepError`.
+    pub async fn set_addresses_in(
+        &self,
+        cause: &Cause,
+        view: &str,
+        device: &Device,
+        told: Told,
+    ) -> Result<Changed, KeepError> {
+        let host =
+            named(&device.host).ok_or_else(|| KeepError::Other(format!("{} is not a name", device.host)))?;
+        let keeper =
+            self.keeper_of(&host).ok_or_else(|| KeepError::Other(format!("no zone here holds {host}")))?;
+        let one = (host, device.ttl, told);
+        self.change_view(cause, view, &keeper, move |own, _| Ok(address_sets(own, &one))).await
+    }
+
     /// Takes what a device told: its own addresses, and those of all devices behind it when the prefix is new.
     ///
     /// # Errors
@@ -142,6 +215,7 @@ impl House {
     /// Notes that a device lives: often enough for its patience, seldom enough for the store.
     async fn note_seen(&self, name: &str, device: &Device, how: &str) -> Result<(), KeepError> {
         let now = u64::from(crate::serve::now_s());
+        unlocked(self.heard.lock()).entry(name.to_string()).or_default().at = now;
         let patience = if device.expires_s == 0 { 86_400 } else { device.expires_s / 8 };
         if now.saturating_sub(device.seen) < patience.max(1) && device.how == how {
             return Ok(());
@@ -179,8 +253,8 @@ impl House {
     /// Takes away the addresses of devices that were not heard of for too long.
     pub async fn expire_devices(&self, now: u64) {
         for (name, device) in &self.settings().devices {
-            let heard = device.seen.max(device.added);
-            if device.expires_s == 0 || device.seen == 0 || now.saturating_sub(heard) < device.expires_s {
+            let heard = self.last_heard(name, device);
+            if device.expires_s == 0 || heard == 0 || now.saturating_sub(heard) < device.expires_s {
                 continue;
             }
             let cause = Cause::new("signpost", format!("device {name} fell silent"));
@@ -196,13 +270,28 @@ impl House {
     }
 }
 
+/// Where RRsets stand: a zone, or what a view has of its own.
+pub trait Sets {
+    /// The data of an RRset.
+    fn set_of(&self, name: &Name, rtype: RecordType) -> Option<Vec<Vec<u8>>>;
+}
+
+impl Sets for Zone {
+    fn set_of(&self, name: &Name, rtype: RecordType) -> Option<Vec<Vec<u8>>> {
+        let set = self.node(name)?.get(rtype)?;
+        Some(set.datas(&self.origin).collect())
+    }
+}
+
+impl Sets for [SetChange] {
+    fn set_of(&self, name: &Name, rtype: RecordType) -> Option<Vec<Vec<u8>>> {
+        self.iter().find(|one| one.name == *name && one.rtype == rtype).map(|one| one.datas.clone())
+    }
+}
+
 /// What is to change for one device's addresses.
-fn address_sets(zone: &Zone, (host, ttl, told): &(Name, u32, Told)) -> Vec<SetChange> {
-    let there = |rtype: RecordType| {
-        zone.node(host)
-            .and_then(|node| node.get(rtype))
-            .map(|set| set.datas(&zone.origin).collect::<Vec<_>>())
-    };
+fn address_sets(zone: &(impl Sets + ?Sized), (host, ttl, told): &(Name, u32, Told)) -> Vec<SetChange> {
+    let there = |rtype: RecordType| zone.set_of(host, rtype);
     let wanted = [
         (RecordType::A, told.ipv4.map(|address| address.octets().to_vec())),
         (RecordType::AAAA, told.ipv6.map(|address| address.octets().to_vec())),

@@ -8,12 +8,11 @@ use super::{House, KnownKey, unlocked};
 use crate::answer::{Writer, answer};
 use crate::engine::{Asker, Errand, reply_limit};
 use crate::keeper::Cause;
-use crate::limits::WAKE_DEADLINE;
 use crate::message::{Message, bare_reply};
 use crate::name::Name;
 use crate::query::{self, Incoming, Query, opcode, rcode};
 use crate::record::{CLASS_IN, RecordType};
-use crate::tsig::{self, Signer, Verified};
+use crate::tsig::{self, RequestId, Signer, Verified};
 use crate::update;
 
 /// Seconds since 1970, as TSIG has them.
@@ -27,8 +26,8 @@ pub(super) enum Party<'k> {
     Nobody,
     /// A shared key.
     Key(&'k KnownKey, Verified<'k>),
-    /// A KEY record of the zone (SIG(0)), by its owner.
-    Own(Name),
+    /// A KEY record of the zone (SIG(0)), by its owner; and the request's name.
+    Own(Name, RequestId),
 }
 
 impl Party<'_> {
@@ -36,7 +35,7 @@ impl Party<'_> {
         match self {
             Party::Nobody => "nobody".to_string(),
             Party::Key(known, _) => format!("key {}", known.key.name.to_string().trim_end_matches('.')),
-            Party::Own(name) => format!("SIG(0) {}", name.to_string().trim_end_matches('.')),
+            Party::Own(name, _) => format!("SIG(0) {}", name.to_string().trim_end_matches('.')),
         }
     }
 }
@@ -71,7 +70,8 @@ impl House {
                     }
                 }
             } else if query.opcode == opcode::UPDATE {
-                party = self.sig0(&errand.message, at, &query).map_or(Party::Nobody, Party::Own);
+                let own = self.sig0(&errand.message, at, &query);
+                party = own.map_or(Party::Nobody, |(name, id)| Party::Own(name, id));
             }
         }
         match (query.opcode, query.qtype) {
@@ -94,72 +94,96 @@ impl House {
     }
 
     async fn update(&self, errand: &Errand, query: &Query<'_>, party: &Party<'_>) {
-        if let Party::Key(known, verified) = party {
-            let before = unlocked(self.seen.lock()).before(verified);
-            match before {
-                Ok(None) => {}
-                Ok(Some(code)) => return self.say(errand, query, party, code).await,
-                Err(rejected) => {
-                    let mut reply = bare_reply(&errand.message, query.question_end, rejected.rcode);
-                    tsig::reject(&mut reply, &rejected, |_| Some(&known.key), now());
-                    let _ = errand.replies.send(reply).await;
-                    return;
-                }
+        let id = match party {
+            Party::Nobody => {
+                return self.say(errand, query, party, self.updated(errand, party, None).await.0).await;
             }
+            Party::Key(_, verified) => verified.id(),
+            Party::Own(_, id) => *id,
+        };
+        let before = unlocked(self.seen.lock()).before(&id);
+        match (before, party) {
+            (Ok(None), _) => {}
+            (Ok(Some(code)), _) => return self.say(errand, query, party, code).await,
+            (Err(too_old), Party::Key(known, verified)) => {
+                let rejected = too_old.rejected(verified);
+                let mut reply = bare_reply(&errand.message, query.question_end, rejected.rcode);
+                tsig::reject(&mut reply, &rejected, |_| Some(&known.key), now());
+                let _ = errand.replies.send(reply).await;
+                return;
+            }
+            (Err(_), _) => return self.say(errand, query, party, rcode::REFUSED).await,
         }
-        let code = self.updated(errand, party).await;
-        if let Party::Key(_, verified) = party
-            && code != rcode::SERVFAIL
-        {
-            unlocked(self.seen.lock()).note(verified.time(), &verified.mac, code);
+        let (code, saved) = self.updated(errand, party, Some(&id)).await;
+        if code != rcode::SERVFAIL {
+            unlocked(self.seen.lock()).note(id, code, saved, now());
         }
         self.say(errand, query, party, code).await;
     }
 
-    /// RFC 2136 section 3: the response code.
-    async fn updated(&self, errand: &Errand, party: &Party<'_>) -> u16 {
-        let Ok(message) = Message::parse(&errand.message) else { return rcode::FORMERR };
+    /// RFC 2136 section 3: the response code, and whether the store remembers the request now.
+    async fn updated(&self, errand: &Errand, party: &Party<'_>, id: Option<&RequestId>) -> (u16, bool) {
+        let Ok(message) = Message::parse(&errand.message) else { return (rcode::FORMERR, false) };
         let (origin, rtype, class) = &message.question;
         if *rtype != RecordType::SOA {
-            return rcode::FORMERR;
+            return (rcode::FORMERR, false);
         }
-        let Some(keeper) = self.keeper(origin).filter(|_| *class == CLASS_IN) else { return rcode::NOTAUTH };
+        let Some(keeper) = self.keeper(origin).filter(|_| *class == CLASS_IN) else {
+            return (rcode::NOTAUTH, false);
+        };
         if matches!(party, Party::Nobody) {
-            return rcode::REFUSED;
+            return (rcode::REFUSED, false);
         }
         let may = |name: &Name, rtype: RecordType| match party {
             Party::Nobody => false,
             Party::Key(known, _) => known.settings.may(&keeper.origin, name, rtype),
             // Self-update: a name may change what is at itself, not hand itself another key of the zone's.
-            Party::Own(own) => name == own && !rtype.is_made_by_signer() && rtype != RecordType::NS,
+            Party::Own(own, _) => name == own && !rtype.is_made_by_signer() && rtype != RecordType::NS,
         };
-        let cause = Cause::new(party.words(), "by dynamic update");
-        match keeper.change(&cause, |zone| update::work_out(zone, &message, may)).await {
+        let mut cause = Cause::new(party.words(), "by dynamic update");
+        let unsaved = unlocked(self.seen.lock()).unsaved();
+        cause.remembered.clone_from(&unsaved);
+        cause.remembered.extend(id.map(|id| tsig::row_of(id, rcode::NOERROR)));
+        let view = match party {
+            Party::Key(known, _) => known.settings.view.as_deref(),
+            _ => None,
+        };
+        let done = match view {
+            // A view's commit does not carry the memory of requests; the next of a zone does.
+            Some(view) => {
+                self.change_view(&cause, view, &keeper, |_, zone| update::work_out(zone, &message, may)).await
+            }
+            None => keeper.change(&cause, |zone| update::work_out(zone, &message, may)).await,
+        };
+        let saved = view.is_none() && done.as_ref().is_ok_and(|changed| changed.sets > 0);
+        if !saved {
+            unlocked(self.seen.lock()).give_back(unsaved);
+        }
+        match done {
             Ok(changed) => {
                 if changed.sets > 0 {
                     self.tell_secondaries(&keeper.origin);
                 }
-                rcode::NOERROR
+                (rcode::NOERROR, saved)
             }
             Err(error) => {
                 if error.rcode() == rcode::SERVFAIL {
                     tracing::error!(zone = %keeper.origin, %error, "an update failed");
                 }
-                error.rcode()
+                (error.rcode(), false)
             }
         }
     }
 
     /// A question that is signed, or for a service that sleeps.
     async fn question(&self, errand: &Errand, query: &Query<'_>, party: &Party<'_>) {
-        let hook = unlocked(self.wake.lock()).clone();
         let served = self.engine.served.now();
         let asleep = served
             .find(query.lower(), query.qtype)
             .is_some_and(|views| views.sleepers.contains(query.lower()));
-        if let (true, Some(hook), Ok(name)) = (asleep, hook, Name::from_octets(query.lower())) {
+        if let (true, Some(hook), Ok(name)) = (asleep, self.wake_hook(), Name::from_octets(query.lower())) {
             // A service that does not wake in time is answered for all the same: its address is known.
-            let _ = tokio::time::timeout(WAKE_DEADLINE, hook(name)).await;
+            self.wake(&name, hook).await;
         }
         let served = self.engine.served.now();
         let Some(views) = served.find(query.lower(), query.qtype).filter(|_| query.qclass == CLASS_IN) else {
@@ -170,9 +194,8 @@ impl House {
             Party::Key(known, verified) => Some(Signer::new(&known.key, &verified.mac)),
             _ => None,
         };
-        let opt =
-            query.edns.map(|edns| crate::answer::edns::Opt::new(&edns, 0, None, &[], errand.asker.stream));
-        let opt = opt.as_ref().map_or(&[][..], |opt| opt.octets());
+        let opt = self.engine.opt(query, errand.asker, crate::serve::now_s());
+        let opt = opt.octets();
         let room = opt.len() + signer.as_ref().map_or(0, Signer::octets);
         let limit = reply_limit(query, Asker { ..errand.asker }).saturating_sub(room);
         let mut reply = Vec::new();

@@ -5,8 +5,12 @@ pub mod devices;
 mod errands;
 mod first;
 mod notify;
+pub mod parent;
+mod push;
 mod sig0;
 mod transfer;
+pub mod views;
+mod wake;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -17,12 +21,11 @@ use store::Store;
 
 use crate::dnssec::rollover::{KeyRecord, Role, Stage, Step, next_step};
 use crate::dnssec::{Algorithm, Signer, ZoneKey};
-use crate::engine::{Engine, Served, Views};
-use crate::keeper::{BRANCH, Cause, KeepError, Keeper, files};
+use crate::engine::{Engine, Served};
+use crate::keeper::{BRANCH, Cause, KeepError, Keeper, REQUESTS, derived, files};
 use crate::name::Name;
-use crate::settings::{KeySettings, Settings, ZoneSettings, named, networks};
+use crate::settings::{KeySettings, Settings, ZoneSettings, named};
 use crate::tsig::{Key, Seen};
-use crate::update::SetChange;
 use crate::zone::{Denial, Zone};
 
 /// Called with a lower-case wire name when a question for a sleeping service comes; the answer waits for it.
@@ -45,7 +48,13 @@ pub struct House {
     served: Arc<Mutex<Served>>,
     seen: Mutex<Seen>,
     troubles: Mutex<HashMap<Name, String>>,
-    wake: Mutex<Option<WakeHook>>,
+    wake_hook: Mutex<Option<WakeHook>>,
+    woken: Mutex<wake::Woken>,
+    parents: Mutex<HashMap<Name, parent::Seen>>,
+    heard: Mutex<HashMap<String, devices::Heard>>,
+    view_sets: Mutex<HashMap<(String, Name), views::ViewSets>>,
+    /// Held by who changes a view.
+    view_writer: tokio::sync::Mutex<()>,
 }
 
 fn unlocked<T>(result: Result<T, PoisonError<T>>) -> T {
@@ -70,9 +79,15 @@ impl House {
             served: Arc::default(),
             seen: Mutex::default(),
             troubles: Mutex::default(),
-            wake: Mutex::default(),
+            wake_hook: Mutex::default(),
+            woken: Mutex::default(),
+            parents: Mutex::default(),
+            heard: Mutex::default(),
+            view_sets: Mutex::default(),
+            view_writer: tokio::sync::Mutex::default(),
         });
         house.read_keys(&settings);
+        house.restore_requests()?;
         for origin in files::origins(&house.store.branch(BRANCH)?.snapshot()?)? {
             if let Err(error) = house.open_zone(&origin) {
                 tracing::error!(zone = %origin, %error, "the zone is not served");
@@ -82,9 +97,40 @@ impl House {
         Ok(house)
     }
 
+    /// Takes in which signed requests were seen before this start; rows that are too old go.
+    fn restore_requests(&self) -> Result<(), KeepError> {
+        let index = self.store.index(REQUESTS)?;
+        let (mut seen, mut old) = (unlocked(self.seen.lock()), store::IndexEdits::new());
+        derived::each(&index, |key, value| {
+            if seen.restore(key, &value, errands::now()) {
+                old.delete(key);
+            }
+        })?;
+        Ok(derived::write(&index, old)?)
+    }
+
+    /// Writes which signed requests were seen since the last change of a zone: those that changed nothing.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn save_requests(&self) -> Result<(), KeepError> {
+        let rows = unlocked(self.seen.lock()).unsaved();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut edits = store::IndexEdits::new();
+        for (key, value) in rows {
+            match value {
+                Some(value) => edits.put(key, value),
+                None => edits.delete(key),
+            }
+        }
+        Ok(derived::write(&self.store.index(REQUESTS)?, edits)?)
+    }
+
     /// The hook for sleeping services.
     pub fn set_wake_hook(&self, hook: WakeHook) {
-        *unlocked(self.wake.lock()) = Some(hook);
+        *unlocked(self.wake_hook.lock()) = Some(hook);
     }
 
     fn read_keys(&self, settings: &Settings) {
@@ -128,70 +174,6 @@ impl House {
         Ok(keeper)
     }
 
-    /// Serves a version of a zone, in all its views.
-    fn publish(&self, origin: &Name, zone: Arc<Zone>) {
-        let settings = self.settings();
-        let mut views = Views::plain(zone.clone());
-        for (view, ranges) in &settings.views {
-            match self.inside(origin, &zone, view) {
-                Ok(Some(inside)) => {
-                    let inside = Arc::new(inside);
-                    views
-                        .inside
-                        .extend(networks(ranges).into_iter().map(|network| (network, inside.clone())));
-                }
-                Ok(None) => {}
-                Err(error) => tracing::error!(zone = %origin, view, %error, "the view shows the public zone"),
-            }
-        }
-        let sleepers = zone_settings(&settings, origin).sleepers;
-        let names = sleepers.iter().filter_map(|text| Name::from_text(text, Some(origin)).ok());
-        views.sleepers = Arc::new(names.map(|name| name.lower().octets().into()).collect());
-        let mut served = unlocked(self.served.lock());
-        served.put(origin, Arc::new(views));
-        self.engine.served.publish(served.clone());
-    }
-
-    /// The zone with a view's RRsets in place of the public ones; none when the view has nothing for it.
-    fn inside(&self, origin: &Name, zone: &Zone, view: &str) -> Result<Option<Zone>, KeepError> {
-        let snapshot = self.store.branch(BRANCH)?.snapshot()?;
-        let path = format!("views/{view}/{}", origin.lower().to_string().trim_end_matches('.'));
-        let mut records = Vec::new();
-        for entry in snapshot.walk(&path)? {
-            let entry = entry?;
-            let bytes = snapshot.read(&entry.path)?.unwrap_or_default();
-            let text = String::from_utf8_lossy(&bytes);
-            let parsed = crate::zonefile::parse(&text, origin, Some(300));
-            records.extend(parsed.map_err(|error| KeepError::Text { path: path.clone(), error })?);
-        }
-        if records.is_empty() {
-            return Ok(None);
-        }
-        let mut sets: std::collections::BTreeMap<_, SetChange> = std::collections::BTreeMap::new();
-        for record in records.into_iter().filter(|record| record.name.is_within(origin)) {
-            let set = sets.entry((record.name.order_key(), record.rtype)).or_insert_with(|| SetChange {
-                name: record.name.clone(),
-                rtype: record.rtype,
-                ttl: record.ttl,
-                datas: Vec::new(),
-            });
-            set.datas.push(record.data);
-        }
-        let mut inside = zone.clone();
-        let mut touched = Vec::new();
-        for set in sets.into_values() {
-            inside.set(&set.name, set.rtype, set.rrset(origin));
-            touched.push((set.name, set.rtype));
-        }
-        inside.check_touched(touched.iter().map(|(name, _)| name))?;
-        let settings = zone_settings(&self.settings(), origin);
-        if settings.signed {
-            let signer = signer_of(&settings).map_err(KeepError::Other)?;
-            signer.sign_touched(&mut inside, &touched, crate::serve::now_s());
-        }
-        Ok(Some(inside))
-    }
-
     /// The settings as of now.
     pub fn settings(&self) -> Arc<Settings> {
         unlocked(self.settings.read()).clone()
@@ -209,18 +191,27 @@ impl House {
     ) -> Result<(), KeepError> {
         let changed =
             self.config.change(who, why, edit).await.map_err(|error| KeepError::Other(error.to_string()))?;
-        self.read_keys(&changed);
-        *unlocked(self.settings.write()) = Arc::new(changed);
+        self.settle(changed);
         Ok(())
+    }
+
+    /// Settings that are in force from now on.
+    fn settle(&self, new: Settings) {
+        self.read_keys(&new);
+        let new = Arc::new(new);
+        let old = std::mem::replace(&mut *unlocked(self.settings.write()), new.clone());
+        let sleepers = |all: &Settings| -> Vec<Vec<String>> {
+            all.zones.values().map(|one| one.sleepers.clone()).collect()
+        };
+        if old.views != new.views || sleepers(&old) != sleepers(&new) {
+            self.views_changed();
+        }
     }
 
     /// Reads the settings again after somebody else changed them.
     pub fn reread_settings(&self) {
         match self.config.get() {
-            Ok(settings) => {
-                self.read_keys(&settings);
-                *unlocked(self.settings.write()) = Arc::new(settings);
-            }
+            Ok(settings) => self.settle(settings),
             Err(error) => tracing::error!(%error, "the settings stay as they were"),
         }
     }
@@ -270,6 +261,24 @@ impl House {
         Ok(self.open_zone(origin)?.served().serial())
     }
 
+    /// Takes a zone away: no longer served, its files gone from the branch (its history stays).
+    ///
+    /// # Errors
+    /// `KeepError`.
+    pub async fn remove(&self, origin: &Name, cause: &Cause) -> Result<(), KeepError> {
+        self.existing(origin)?;
+        let mut transaction = self.store.branch(BRANCH)?.begin()?;
+        transaction.remove(files::directory(origin))?;
+        transaction.commit_async(cause.author(), format!("{origin} {}", cause.why)).await?;
+        unlocked(self.keepers.write()).remove(origin);
+        let mut served = unlocked(self.served.lock());
+        served.remove(origin);
+        self.engine.served.publish(served.clone());
+        drop(served);
+        self.note_trouble(origin, None);
+        Ok(())
+    }
+
     /// Follows the branch: what others push is taken in.
     pub async fn follow(self: Arc<Self>) {
         let Ok(branch) = self.store.branch(BRANCH) else { return };
@@ -280,33 +289,17 @@ impl House {
                 .iter()
                 .map(|change| String::from_utf8_lossy(change.path.as_ref()).into_owned())
                 .collect();
-            for origin in origins_of(&paths) {
-                match self.keeper(&origin) {
-                    Some(keeper) => match keeper.take_in(event.commit).await {
-                        Ok(_) => self.note_trouble(&origin, None),
-                        Err(error) => {
-                            tracing::error!(zone = %origin, %error, "what was pushed is not served");
-                            self.note_trouble(&origin, Some(error.to_string()));
-                        }
-                    },
-                    None => {
-                        if let Err(error) = self.open_zone(&origin) {
-                            self.note_trouble(&origin, Some(error.to_string()));
-                        }
-                    }
-                }
-            }
-            if paths.iter().any(|path| path.starts_with("views/")) {
-                for keeper in self.keepers() {
-                    self.publish(&keeper.origin, keeper.served());
-                }
-            }
+            self.taken(&paths, event.commit).await;
         }
     }
 
     /// What time brings: signatures that end, keys that roll, devices that fell silent. Once a minute.
     pub async fn tick(self: Arc<Self>) {
         loop {
+            self.expire_devices(u64::from(crate::serve::now_s())).await;
+            if let Err(error) = self.save_requests() {
+                tracing::error!(%error, "which requests were seen was not written");
+            }
             for keeper in self.keepers() {
                 if let Err(error) = keeper.renew(RENEW_AT_ONCE).await {
                     tracing::error!(zone = %keeper.origin, %error, "signatures were not renewed");
@@ -315,8 +308,10 @@ impl House {
                 {
                     tracing::error!(zone = %keeper.origin, %error, "keys were not rolled");
                 }
+                if let Err(error) = self.follow_parent(&keeper).await {
+                    tracing::error!(zone = %keeper.origin, %error, "what waits for the parent was not done");
+                }
             }
-            self.expire_devices(u64::from(crate::serve::now_s())).await;
             tokio::time::sleep(std::time::Duration::from_secs(60)).await;
         }
     }
@@ -345,7 +340,7 @@ impl House {
         Ok(())
     }
 
-    /// Begins or ends signing a zone.
+    /// Begins signing a zone, or changes how it is signed: another algorithm is rolled to.
     ///
     /// # Errors
     /// `KeepError`.
@@ -353,25 +348,49 @@ impl House {
         &self,
         origin: &Name,
         who: &str,
-        how: Option<(Algorithm, bool)>,
+        algorithm: Algorithm,
+        nsec3: bool,
     ) -> Result<u32, KeepError> {
-        let keeper =
-            self.keeper(origin).ok_or_else(|| KeepError::Other(format!("there is no zone {origin}")))?;
+        let keeper = self.existing(origin)?;
         let mut settings = zone_settings(&self.settings(), origin);
-        settings.signed = how.is_some();
-        if let Some((algorithm, nsec3)) = how {
-            (settings.algorithm, settings.nsec3) = (Some(algorithm), nsec3);
-            roll(&mut settings, u64::from(crate::serve::now_s()), |_| false)?;
-        } else {
-            settings.keys.clear();
+        (settings.signed, settings.algorithm, settings.nsec3) = (true, Some(algorithm), nsec3);
+        (settings.leaving, settings.ds_gone_since) = (0, 0);
+        roll(&mut settings, u64::from(crate::serve::now_s()), |_| false)?;
+        self.sign_as(&keeper, who, settings, "is signed from now on").await
+    }
+
+    /// Ends signing a zone in good order: the parent is asked to take its DS away (RFC 8078 section 4), and when it did
+    /// and caches forgot it, signing ends.
+    ///
+    /// # Errors
+    /// `KeepError`.
+    pub async fn sign_off(&self, origin: &Name, who: &str) -> Result<u32, KeepError> {
+        let keeper = self.existing(origin)?;
+        let mut settings = zone_settings(&self.settings(), origin);
+        if !settings.signed {
+            return Err(KeepError::Other(format!("{origin} is not signed")));
         }
-        let signer = how.map(|_| signer_of(&settings)).transpose().map_err(KeepError::Other)?;
-        let why = if how.is_some() { "is signed from now on" } else { "is no longer signed" };
-        self.change_settings(who, &format!("{origin} {why}"), |all| {
-            *zone_settings_mut(all, origin) = settings
+        settings.leaving = u64::from(crate::serve::now_s());
+        self.sign_as(&keeper, who, settings, "asks its parent to forget its DS").await
+    }
+
+    fn existing(&self, origin: &Name) -> Result<Arc<Keeper>, KeepError> {
+        self.keeper(origin).ok_or_else(|| KeepError::Other(format!("there is no zone {origin}")))
+    }
+
+    async fn sign_as(
+        &self,
+        keeper: &Keeper,
+        who: &str,
+        settings: ZoneSettings,
+        why: &str,
+    ) -> Result<u32, KeepError> {
+        let signer = signer_of(&settings).map_err(KeepError::Other)?;
+        self.change_settings(who, &format!("{} {why}", keeper.origin), |all| {
+            *zone_settings_mut(all, &keeper.origin) = settings;
         })
         .await?;
-        Ok(keeper.sign_anew(signer, &Cause::new(who, why)).await?.serial)
+        Ok(keeper.sign_anew(Some(signer), &Cause::new(who, why)).await?.serial)
     }
 }
 
@@ -391,7 +410,8 @@ fn roll(
         }
         moved = true;
     }
-    while let Some(step) = next_step(&settings.keys, &settings.timing, now, &parent_has) {
+    let algorithm = settings.algorithm.unwrap_or(Algorithm::EcdsaP256);
+    while let Some(step) = next_step(&settings.keys, algorithm, &settings.timing, now, &parent_has) {
         match step {
             Step::Generate(role) => settings.keys.push(new_key(settings.algorithm, role, now)?),
             Step::Move(at, stage) => (settings.keys[at].stage, settings.keys[at].since) = (stage, now),
@@ -409,42 +429,57 @@ fn new_key(algorithm: Option<Algorithm>, role: Role, now: u64) -> Result<KeyReco
     Ok(KeyRecord { algorithm, role, stage: Stage::Published, since: now, private })
 }
 
-/// The signer of a zone's keys as they stand.
+/// The signer of a zone's keys as they stand. Every algorithm among the keys signs everything (RFC 4035 section 2.2), also
+/// while one takes the place of another.
 pub fn signer_of(settings: &ZoneSettings) -> Result<Signer, String> {
-    let mut signer = Signer {
-        published: Vec::new(),
-        key_signing: Vec::new(),
-        zone_signing: Vec::new(),
-        asked_of_parent: Vec::new(),
-        denial: if settings.nsec3 { Denial::Nsec3 } else { Denial::Nsec },
-        key_ttl: 3600,
-    };
+    let mut keys: Vec<(&KeyRecord, Arc<ZoneKey>)> = Vec::new();
     for record in &settings.keys {
         let private =
             data_encoding::BASE64.decode(record.private.as_bytes()).map_err(|error| error.to_string())?;
         let flags = if record.role == Role::ZoneSigning { 256 } else { 257 };
         let key =
             ZoneKey::from_pkcs8(record.algorithm, flags, &private).map_err(|error| error.to_string())?;
-        let key = Arc::new(key);
-        signer.published.push(key.clone());
-        let signs_keys = record.role != Role::ZoneSigning && record.stage != Stage::Retired;
-        let signs_zone = record.role != Role::KeySigning && record.stage == Stage::Active;
-        if signs_keys {
-            signer.key_signing.push(key.clone());
-        }
-        if signs_zone {
-            signer.zone_signing.push(key.clone());
-        }
-        let asked = signs_keys
-            && settings.keys.iter().all(|other| other.role != record.role || other.since <= record.since);
-        if asked {
-            signer.asked_of_parent.push(key);
-        }
+        keys.push((record, Arc::new(key)));
     }
-    if signer.key_signing.is_empty() || signer.zone_signing.is_empty() {
+    let signs_keys = |one: &KeyRecord| one.role != Role::ZoneSigning;
+    let is_asked = |one: &KeyRecord| signs_keys(one) && matches!(one.stage, Stage::Asked | Stage::Active);
+    let signs_zone = |one: &KeyRecord| one.role != Role::KeySigning && one.stage == Stage::Active;
+    // Those that the role asks for; of an algorithm that has none, whichever comes next.
+    let signing = |wanted: &dyn Fn(&KeyRecord) -> bool, otherwise: &dyn Fn(&KeyRecord) -> bool| {
+        let mut chosen: Vec<Arc<ZoneKey>> = Vec::new();
+        for algorithm in [Algorithm::EcdsaP256, Algorithm::Ed25519] {
+            let of: Vec<_> = keys.iter().filter(|(one, _)| one.algorithm == algorithm).collect();
+            let fitting: Vec<_> =
+                of.iter().filter(|(one, _)| wanted(one)).map(|(_, key)| key.clone()).collect();
+            match fitting.is_empty() {
+                false => chosen.extend(fitting),
+                true => {
+                    let next = of.iter().find(|(one, _)| otherwise(one)).or(of.first());
+                    chosen.extend(next.map(|(_, key)| key.clone()));
+                }
+            }
+        }
+        chosen
+    };
+    let key_signing = signing(&signs_keys, &|one| one.role != Role::ZoneSigning);
+    let zone_signing = signing(&signs_zone, &|one| one.role != Role::KeySigning);
+    if key_signing.is_empty() || zone_signing.is_empty() {
         return Err("no key is active".to_string());
     }
-    Ok(signer)
+    let newest = keys
+        .iter()
+        .filter(|(one, _)| is_asked(one))
+        .max_by_key(|(one, _)| (one.stage == Stage::Asked, one.since));
+    Ok(Signer {
+        asked_of_parent: newest.map(|(_, key)| key.clone()).into_iter().collect(),
+        published: keys.iter().map(|(_, key)| key.clone()).collect(),
+        key_signing,
+        zone_signing,
+        denial: if settings.nsec3 { Denial::Nsec3 } else { Denial::Nsec },
+        key_ttl: 3600,
+        leaving: settings.leaving != 0,
+        earlier: Arc::default(),
+    })
 }
 
 /// The settings of a zone; the usual ones when it has none.
@@ -460,14 +495,5 @@ pub fn zone_settings_mut<'s>(settings: &'s mut Settings, origin: &Name) -> &'s m
     settings.zones.entry(name).or_default()
 }
 
-fn origins_of(paths: &[String]) -> Vec<Name> {
-    let mut origins: Vec<Name> = paths
-        .iter()
-        .filter_map(|path| {
-            Name::from_text(path.strip_prefix("zones/")?.split('/').next()?, Some(&Name::root())).ok()
-        })
-        .collect();
-    origins.sort();
-    origins.dedup();
-    origins
-}
+#[cfg(test)]
+mod rolling;

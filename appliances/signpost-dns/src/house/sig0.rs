@@ -6,10 +6,11 @@ use crate::limits::TSIG_FUDGE_S;
 use crate::name::Name;
 use crate::query::Query;
 use crate::record::RecordType;
+use crate::tsig::{RequestId, request_id};
 
 impl House {
-    /// The name whose KEY record verifies the SIG record at `at` of an update.
-    pub(super) fn sig0(&self, message: &[u8], at: usize, query: &Query<'_>) -> Option<Name> {
+    /// The name whose KEY record verifies the SIG record at `at` of an update, and the request's name.
+    pub(super) fn sig0(&self, message: &[u8], at: usize, query: &Query<'_>) -> Option<(Name, RequestId)> {
         let mut here = at;
         Name::from_message(message, &mut here).ok().filter(Name::is_root)?;
         let fixed = message.get(here..here + 10)?;
@@ -46,6 +47,7 @@ impl House {
                 && one.get(3) == data.get(2)
                 && key::verify(one, &signed, &data[behind..])
         };
-        keys.datas(&zone.origin).any(|one| verifies(&one)).then_some(signer)
+        let id = request_id(u64::from(inception), &data[behind..]);
+        keys.datas(&zone.origin).any(|one| verifies(&one)).then_some((signer, id))
     }
 }

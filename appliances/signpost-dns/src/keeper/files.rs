@@ -41,7 +41,12 @@ pub struct Loaded {
 
 /// The directory of a zone.
 pub fn directory(origin: &Name) -> String {
-    format!("zones/{}", origin.lower().to_string().trim_end_matches('.'))
+    format!("zones/{}", origin_text(origin))
+}
+
+/// A zone's name as directories have it.
+pub fn origin_text(origin: &Name) -> String {
+    origin.lower().to_string().trim_end_matches('.').to_string()
 }
 
 /// The zones that are in the store.
@@ -51,7 +56,25 @@ pub fn origins(snapshot: &Snapshot) -> Result<Vec<Name>, store::Error> {
     Ok(names.filter_map(|entry| Name::from_text(&entry.name(), Some(&Name::root())).ok()).collect())
 }
 
-fn path_of(origin: &Name, name: &Name, layout: Layout) -> String {
+/// The file that a name's records stand in.
+pub fn path_of(origin: &Name, name: &Name, layout: Layout) -> String {
+    let file = file_name(origin, name);
+    match layout {
+        Layout::Flat => format!("{}/{file}", directory(origin)),
+        Layout::Spread => {
+            let hash = hash_of(name);
+            format!("{}/{:02x}/{:02x}/{file}", directory(origin), hash[0] & 0x3F, hash[1] & 0x3F)
+        }
+    }
+}
+
+fn hash_of(name: &Name) -> [u8; 16] {
+    let digest = ring::digest::digest(&ring::digest::SHA256, name.lower().octets());
+    *digest.as_ref().first_chunk().unwrap_or(&[0; 16])
+}
+
+/// The file that a name's records stand in: the name within the zone, `@` for the apex, a hash for odd names.
+pub fn file_name(origin: &Name, name: &Name) -> String {
     let lower = name.lower();
     let relative = match lower.prefix_before(&origin.lower()) {
         Some([]) | None => "@".to_string(),
@@ -60,18 +83,10 @@ fn path_of(origin: &Name, name: &Name, layout: Layout) -> String {
             text.trim_end_matches('.').replace('/', "\\047")
         }
     };
-    let hash = ring::digest::digest(&ring::digest::SHA256, lower.octets());
     let odd = store::name_fault(relative.as_bytes()).is_some()
         || relative == "SOA"
         || relative.len() > FILE_NAME_OCTETS;
-    let file = if odd { format!("name-{}", HEXLOWER.encode(&hash.as_ref()[..16])) } else { relative };
-    match layout {
-        Layout::Flat => format!("{}/{file}", directory(origin)),
-        Layout::Spread => {
-            let hash = hash.as_ref();
-            format!("{}/{:02x}/{:02x}/{file}", directory(origin), hash[0] & 0x3F, hash[1] & 0x3F)
-        }
-    }
+    if odd { format!("name-{}", HEXLOWER.encode(&hash_of(name))) } else { relative }
 }
 
 /// Reads a zone from its files.

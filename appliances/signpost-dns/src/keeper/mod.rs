@@ -4,6 +4,7 @@
 //! the same flush follow each other in memory. When a flush fails the store is read-only for good, and so is the zone:
 //! what is served stays what is on the device.
 
+pub mod derived;
 pub mod files;
 pub mod journal;
 
@@ -18,11 +19,14 @@ use crate::query::rcode;
 use crate::record::{Record, RecordType};
 use crate::update::{SetChange, difference};
 use crate::zone::{Denial, Rrset, Zone, ZoneFault, serial_is_after, soa_serial, with_serial};
+use derived::Tables;
 use files::Layout;
 use journal::Journal;
 
 /// The branch that zones are on.
 pub const BRANCH: &str = "main";
+/// The derived table of signed requests that were seen.
+pub const REQUESTS: &str = "signpost.requests";
 
 /// Why a change was not made.
 #[derive(Debug, thiserror::Error)]
@@ -76,15 +80,18 @@ pub struct Cause {
     pub who: String,
     /// One sentence.
     pub why: String,
+    /// Rows for the memory of signed requests, written together with the change; no value: the row goes.
+    pub remembered: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
 impl Cause {
     /// A cause.
     pub fn new(who: impl Into<String>, why: impl Into<String>) -> Cause {
-        Cause { who: who.into(), why: why.into() }
+        Cause { who: who.into(), why: why.into(), remembered: Vec::new() }
     }
 
-    fn author(&self) -> Author {
+    /// The commit's author.
+    pub fn author(&self) -> Author {
         Author::new(&self.who, format!("{}@signpost", self.who))
     }
 }
@@ -99,6 +106,8 @@ struct State {
     strays: HashMap<Name, String>,
     journal: Journal,
     own_commits: HashSet<CommitId>,
+    /// A start found no signature for some of the zone: it made them, and the serial must say so.
+    signed_anew: bool,
 }
 
 /// Keeps one zone.
@@ -106,6 +115,7 @@ pub struct Keeper {
     /// The zone's name.
     pub origin: Name,
     branch: Branch,
+    tables: Tables,
     state: Mutex<State>,
     /// Held shared by changes on their way to the device, alone by who reads what others pushed.
     under_way: tokio::sync::RwLock<()>,
@@ -128,11 +138,16 @@ impl Keeper {
         publish: impl Fn(&Name, Arc<Zone>) + Send + Sync + 'static,
     ) -> Result<Keeper, KeepError> {
         let branch = store.branch(BRANCH)?;
+        let tables = Tables::of(origin);
         let loaded = files::load(&branch.snapshot()?, origin)?;
-        let zone = Arc::new(match &signer {
-            Some(signer) => signer.sign_all(&loaded.zone, now()),
-            None => loaded.zone,
-        });
+        let (mut zone, mut signed_anew) = (loaded.zone, false);
+        if let Some(signer) = &signer {
+            let earlier = Arc::new(tables.signatures(store)?);
+            zone = Signer { earlier: earlier.clone(), ..signer.clone() }.sign_all(&zone, now());
+            signed_anew = earlier.is_empty() || earlier.missed() > 0;
+        }
+        let zone = Arc::new(zone);
+        let journal = tables.journal(store, zone.serial())?;
         publish(origin, zone.clone());
         let state = State {
             working: zone.clone(),
@@ -142,13 +157,15 @@ impl Keeper {
             signer,
             layout: loaded.layout,
             strays: loaded.strays,
-            journal: Journal::default(),
+            journal,
             own_commits: HashSet::new(),
+            signed_anew,
         };
         let under_way = tokio::sync::RwLock::new(());
         Ok(Keeper {
             origin: origin.clone(),
             branch,
+            tables,
             state: Mutex::new(state),
             under_way,
             publish: Box::new(publish),
@@ -178,6 +195,12 @@ impl Keeper {
     /// The branch that the zone is on.
     pub fn branch(&self) -> &Branch {
         &self.branch
+    }
+
+    /// The file that a name's records stand in.
+    pub fn path_of(&self, name: &Name) -> String {
+        let state = self.state();
+        state.strays.get(name).cloned().unwrap_or_else(|| files::path_of(&self.origin, name, state.layout))
     }
 
     /// The records that changed since a serial, step by step; none when that is too long ago.
@@ -214,10 +237,19 @@ impl Keeper {
             let zone = Arc::new(next_zone(&state, &changes)?);
             let mut transaction = self.branch.begin()?;
             files::write_changed(&mut transaction, &zone, &changes, state.layout, &state.strays)?;
+            let old = state.journal.base(&state.working);
+            let noted = state.journal.note(&old, &zone);
+            self.tables.note(&mut transaction, self.branch.store(), &old, &zone, noted)?;
+            for (key, value) in &cause.remembered {
+                let requests = transaction.index(REQUESTS);
+                match value {
+                    Some(value) => requests.put(&key[..], &value[..]),
+                    None => requests.delete(&key[..]),
+                }
+            }
             let message = format!("{} {}\n\n{}", self.origin, cause.why, describe(&changes));
             let waiting = transaction.commit_async(cause.author(), message);
-            let old = std::mem::replace(&mut state.working, zone.clone());
-            state.journal.note(&old, &zone);
+            state.working = zone.clone();
             state.step += 1;
             (waiting, zone, state.step, changes.len())
         };
@@ -234,7 +266,7 @@ impl Keeper {
             }
             Err(error) => {
                 state.working = state.served.clone();
-                state.journal = Journal::default();
+                state.journal.clear();
                 Err(error.into())
             }
         }
@@ -262,17 +294,23 @@ impl Keeper {
         self.change_held(cause, |zone| Ok(vec![touch_soa(zone)])).await
     }
 
-    /// After a start the signatures are new: a new serial tells the secondaries, who get the whole zone.
+    /// Signatures that a start had to make need a new serial, which tells the secondaries; they get the whole zone. A start
+    /// that found them all changes nothing.
     ///
     /// # Errors
     /// `KeepError`.
     pub async fn count_up_after_start(&self) -> Result<(), KeepError> {
-        if self.served().denial == Denial::Unsigned {
-            return Ok(());
-        }
+        let zone = {
+            let mut state = self.state();
+            if !std::mem::take(&mut state.signed_anew) {
+                return Ok(());
+            }
+            state.journal.gap();
+            state.served.clone()
+        };
+        self.tables.write_all(self.branch.store(), &zone)?;
         self.change(&Cause::new("signer", "signed anew after a start"), |zone| Ok(vec![touch_soa(zone)]))
             .await?;
-        self.state().journal = Journal::default();
         Ok(())
     }
 

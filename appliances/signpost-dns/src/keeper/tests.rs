@@ -19,6 +19,8 @@ pub fn signer() -> Signer {
         asked_of_parent: key,
         denial: Denial::Nsec3,
         key_ttl: 300,
+        leaving: false,
+        earlier: Arc::default(),
     }
 }
 
@@ -180,7 +182,42 @@ async fn a_secondary_follows_when_signing_begins_and_ends() {
         }
         assert_eq!(lines(copy), lines(keeper.served().records().collect()));
     }
-    let before = keeper.served().serial();
-    keeper.count_up_after_start().await.unwrap();
-    assert!(keeper.served().serial() > before && keeper.since(before).is_none());
+}
+
+/// What a start must not lose: the serial, each signature, and the differences that secondaries ask for.
+#[tokio::test]
+async fn a_start_serves_the_very_zone_that_was_served_before() {
+    let store = Store::create(MemoryDevice::new(), Options::new()).unwrap();
+    let signer = signer();
+    let kept = keeper(&store, None).await;
+    kept.sign_anew(Some(signer.clone()), &Cause::new("t", "t")).await.unwrap();
+    let secondary = kept.served();
+    for step in 0..20u8 {
+        let name = format!("h{}", step % 7);
+        let data = if step % 5 == 4 { vec![] } else { vec![10, 0, 0, step] };
+        let work =
+            |zone: &Zone| Ok(vec![set(&name, &data)].into_iter().filter(|one| differs(zone, one)).collect());
+        kept.change(&Cause::new("t", "t"), work).await.unwrap();
+    }
+    let before = kept.served();
+    let started = Keeper::open(&store, &origin(), Some(signer.clone()), |_, _| ()).unwrap();
+    started.count_up_after_start().await.unwrap();
+    let lines = |zone: &Zone| zone.records().map(|record| record.to_line()).collect::<Vec<_>>();
+    assert_eq!(lines(&started.served()), lines(&before));
+    let mut copy: Vec<Record> = secondary.records().collect();
+    for delta in started.since(secondary.serial()).expect("the differences are there") {
+        copy.retain(|record| !delta.removed.contains(record));
+        copy.extend(delta.added.iter().cloned());
+    }
+    let sorted = |mut lines: Vec<String>| {
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(copy.iter().map(Record::to_line).collect()), sorted(lines(&before)));
+    // Other keys fit no signature: the zone is signed anew, the serial says so, and nobody is given differences.
+    let other = Keeper::open(&store, &origin(), Some(super::tests::signer()), |_, _| ()).unwrap();
+    other.count_up_after_start().await.unwrap();
+    assert!(other.served().serial() > before.serial() && other.since(before.serial()).is_none());
+    let again = Keeper::open(&store, &origin(), None, |_, _| ()).unwrap();
+    assert!(again.since(before.serial()).is_none(), "nor after one more start");
 }

@@ -70,7 +70,8 @@ fn extent(field: Field, rest: &[u8]) -> Result<usize, Malformed> {
         }
         Field::Bitmap => bitmap_types(rest).map(|_| rest.len()),
         Field::SvcParams => super::svcb::check(rest).map(|()| rest.len()),
-        Field::TextRest | Field::HexRest | Field::Base64Rest | Field::Opaque => Ok(rest.len()),
+        Field::Shaped(shape) => shape.check(rest).map(|()| rest.len()),
+        Field::TextRest | Field::HexRest | Field::Base64Rest => Ok(rest.len()),
         Field::CompressibleName | Field::LowerName | Field::CasedName => Err(Malformed::Data),
     }
 }

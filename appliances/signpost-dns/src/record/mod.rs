@@ -1,6 +1,7 @@
 //! Resource records: types, their data in wire form and as text.
 
 pub mod data;
+mod shaped;
 pub mod svcb;
 pub mod text;
 pub mod types;

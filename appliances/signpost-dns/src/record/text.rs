@@ -23,13 +23,20 @@ impl<'a> Words<'a> {
         Words { words, origin }
     }
 
-    fn next(&mut self) -> Result<&'a str, String> {
+    /// The next word.
+    pub(super) fn next(&mut self) -> Result<&'a str, String> {
         let (first, rest) = self.words.split_first().ok_or("the record ends too early")?;
         self.words = rest;
         Ok(first)
     }
 
-    fn rest(&mut self) -> &'a [String] {
+    /// The origin for relative names.
+    pub(super) fn origin(&self) -> Option<&'a Name> {
+        self.origin
+    }
+
+    /// All words that are left.
+    pub(super) fn rest(&mut self) -> &'a [String] {
         std::mem::take(&mut self.words)
     }
 }
@@ -158,7 +165,7 @@ fn field_from_text(field: Field, words: &mut Words<'_>, out: &mut Vec<u8>) -> Re
                 out.push(u8::from_str_radix(pair, 16).map_err(|_| not(word, "pairs of base 16"))?);
             }
         }
-        Field::Opaque => return Err("this type must be written as \\# LENGTH HEX".to_string()),
+        Field::Shaped(shape) => shape.read_text(words, out)?,
     }
     Ok(())
 }
@@ -223,8 +230,7 @@ pub fn ttl(word: &str) -> Option<u32> {
 
 /// The data as text; data that does not fit its type is written as RFC 3597 says.
 pub fn to_text(rtype: RecordType, data: &[u8]) -> String {
-    let known = rtype.layout().filter(|layout| !layout.contains(&Field::Opaque));
-    match known.and_then(|layout| data::check(rtype, data).is_ok().then_some(layout)) {
+    match rtype.layout().and_then(|layout| data::check(rtype, data).is_ok().then_some(layout)) {
         Some(layout) => layout_to_text(layout, data),
         None if data.is_empty() => "\\# 0".to_string(),
         None => format!("\\# {} {}", data.len(), HEXLOWER.encode(data)),
@@ -284,7 +290,7 @@ fn field_to_text<'a>(field: Field, data: &'a [u8], out: &mut String) -> &'a [u8]
             let octets = if field == Field::Eui48 { 6 } else { 8 };
             (octets, data[..octets].iter().map(|one| format!("{one:02x}")).collect::<Vec<_>>().join("-"))
         }
-        Field::Opaque => (data.len(), HEXLOWER.encode(data)),
+        Field::Shaped(shape) => (data.len(), shape.to_text(data)),
     };
     out.push_str(&text);
     &data[octets..]

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::shaped::Shape;
+
 /// A record type's number (IANA "Resource Record (RR) TYPEs").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordType(pub u16);
@@ -55,14 +57,15 @@ pub enum Field {
     Eui48,
     /// Eight octets, written `aa-bb-…`.
     Eui64,
-    /// Octets without a text form of ours: written as RFC 3597 says.
-    Opaque,
+    /// Data to the end whose text is not a word a field.
+    Shaped(Shape),
 }
 
 use Field::*;
+use Shape::*;
 
 macro_rules! types {
-    ($($constant:ident $number:literal $text:literal [$($field:ident),*];)*) => {
+    ($($constant:ident $number:literal $text:literal [$($field:expr),*];)*) => {
         impl RecordType {
             $(#[doc = concat!("`", $text, "`")] pub const $constant: RecordType = RecordType($number);)*
 
@@ -113,17 +116,18 @@ types! {
     SIG 24 "SIG" [Type, U8, U8, U32, Time, Time, U16, LowerName, Base64Rest];
     KEY 25 "KEY" [U16, U8, U8, Base64Rest];
     PX 26 "PX" [U16, LowerName, LowerName];
+    GPOS 27 "GPOS" [Chars, Chars, Chars];
     AAAA 28 "AAAA" [Ipv6];
-    LOC 29 "LOC" [Opaque];
+    LOC 29 "LOC" [Shaped(Loc)];
     SRV 33 "SRV" [U16, U16, U16, LowerName];
     NAPTR 35 "NAPTR" [U16, U16, Chars, Chars, Chars, LowerName];
     KX 36 "KX" [U16, LowerName];
     CERT 37 "CERT" [U16, U16, U8, Base64Rest];
     DNAME 39 "DNAME" [LowerName];
-    APL 42 "APL" [Opaque];
+    APL 42 "APL" [Shaped(Apl)];
     DS 43 "DS" [U16, U8, U8, HexRest];
     SSHFP 44 "SSHFP" [U8, U8, HexRest];
-    IPSECKEY 45 "IPSECKEY" [Opaque];
+    IPSECKEY 45 "IPSECKEY" [Shaped(Ipseckey)];
     RRSIG 46 "RRSIG" [Type, U8, U8, U32, Time, Time, U16, LowerName, Base64Rest];
     NSEC 47 "NSEC" [CasedName, Bitmap];
     DNSKEY 48 "DNSKEY" [U16, U8, U8, Base64Rest];
@@ -132,7 +136,8 @@ types! {
     NSEC3PARAM 51 "NSEC3PARAM" [U8, U8, U16, Salt];
     TLSA 52 "TLSA" [U8, U8, U8, HexRest];
     SMIMEA 53 "SMIMEA" [U8, U8, U8, HexRest];
-    HIP 55 "HIP" [Opaque];
+    HIP 55 "HIP" [Shaped(Hip)];
+    NINFO 56 "NINFO" [CharsRest];
     CDS 59 "CDS" [U16, U8, U8, HexRest];
     CDNSKEY 60 "CDNSKEY" [U16, U8, U8, Base64Rest];
     OPENPGPKEY 61 "OPENPGPKEY" [Base64Rest];
@@ -149,6 +154,12 @@ types! {
     EUI64 109 "EUI64" [Eui64];
     URI 256 "URI" [U16, U16, TextRest];
     CAA 257 "CAA" [U8, Chars, TextRest];
+    AVC 258 "AVC" [CharsRest];
+    AMTRELAY 260 "AMTRELAY" [Shaped(Amtrelay)];
+    RESINFO 261 "RESINFO" [CharsRest];
+    WALLET 262 "WALLET" [CharsRest];
+    TA 32768 "TA" [U16, U8, U8, HexRest];
+    DLV 32769 "DLV" [U16, U8, U8, HexRest];
 }
 
 impl RecordType {

@@ -5,7 +5,11 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg};
+use nix::libc::{in_addr, in_pktinfo, in6_pktinfo};
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrStorage, recvmmsg,
+    sendmmsg, sendmsg, setsockopt, sockopt,
+};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{now_s, udp};
@@ -29,8 +33,62 @@ pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     // A burst must find room while the thread is busy; the system lowers what is too much.
     let _ = socket.set_recv_buffer_size(4 << 20);
     let _ = socket.set_send_buffer_size(4 << 20);
+    // Bound to all addresses: each datagram tells which one it was sent to, and its reply comes from there.
+    if address.ip().is_unspecified() {
+        match address.is_ipv6() {
+            true => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
+            false => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
+        }
+    }
     socket.bind(&address.into())?;
     Ok(socket.into())
+}
+
+/// The address of ours that a datagram was sent to, as the system tells it and takes it back.
+#[derive(Clone, Copy)]
+enum Own {
+    /// The socket's.
+    Bound,
+    Four(in_pktinfo),
+    Six(in6_pktinfo),
+}
+
+impl Own {
+    fn of<S>(message: &RecvMsg<'_, '_, S>) -> Own {
+        for one in message.cmsgs().into_iter().flatten() {
+            match one {
+                ControlMessageOwned::Ipv4PacketInfo(info) => {
+                    // The address it was sent to becomes the one it is answered from; the way is the system's choice.
+                    return Own::Four(in_pktinfo {
+                        ipi_ifindex: 0,
+                        ipi_spec_dst: info.ipi_addr,
+                        ipi_addr: in_addr { s_addr: 0 },
+                    });
+                }
+                ControlMessageOwned::Ipv6PacketInfo(info) => {
+                    let local = info.ipi6_addr.s6_addr[..2] == [0xFE, 0x80];
+                    return Own::Six(in6_pktinfo {
+                        ipi6_ifindex: if local { info.ipi6_ifindex } else { 0 },
+                        ..info
+                    });
+                }
+                _ => {}
+            }
+        }
+        Own::Bound
+    }
+
+    /// Sends one datagram from this address.
+    fn send(self, socket: &UdpSocket, octets: &[u8], to: &SockaddrStorage) {
+        let slice = [IoSlice::new(octets)];
+        let from: &[ControlMessage<'_>] = match &self {
+            Own::Bound => &[],
+            Own::Four(info) => &[ControlMessage::Ipv4PacketInfo(info)],
+            Own::Six(info) => &[ControlMessage::Ipv6PacketInfo(info)],
+        };
+        // A datagram that cannot go (no route) is lost like one on the way.
+        let _ = sendmsg(socket.as_raw_fd(), &slice, from, MsgFlags::empty(), Some(to));
+    }
 }
 
 /// Serves a socket on this thread for ever. Must be called within a tokio runtime's context.
@@ -38,9 +96,11 @@ pub fn serve(engine: &Engine, socket: &Arc<UdpSocket>, limiter: Limiter) -> ! {
     let mut desk = engine.desk(limiter);
     let mut datagrams: Vec<Vec<u8>> = (0..BATCH).map(|_| vec![0; DATAGRAM_OCTETS_MAX]).collect();
     let mut outs: Vec<Vec<u8>> = (0..BATCH).map(|_| Vec::with_capacity(DATAGRAM_OCTETS_MAX)).collect();
-    let mut receive = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, None);
+    let everywhere = socket.local_addr().is_ok_and(|address| address.ip().is_unspecified());
+    let told = everywhere.then(|| nix::cmsg_space!(in6_pktinfo));
+    let mut receive = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, told);
     let mut send = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, None);
-    let mut came: Vec<(usize, Option<SockaddrStorage>)> = Vec::with_capacity(BATCH);
+    let mut came: Vec<(usize, Option<SockaddrStorage>, Own)> = Vec::with_capacity(BATCH);
     let mut to: Vec<Option<SockaddrStorage>> = Vec::with_capacity(BATCH);
     loop {
         came.clear();
@@ -54,16 +114,19 @@ pub fn serve(engine: &Engine, socket: &Arc<UdpSocket>, limiter: Limiter) -> ! {
                 MsgFlags::MSG_WAITFORONE,
                 None,
             ) {
-                Ok(all) => came.extend(all.map(|one| (one.bytes, one.address))),
+                Ok(all) => came.extend(all.map(|one| (one.bytes, one.address, Own::of(&one)))),
                 Err(_) => continue,
             }
         }
         engine.look_up(&mut desk, now_s());
         to.clear();
-        for (datagram, (octets, from)) in datagrams.iter().zip(&came) {
-            let Some(address) = from.as_ref().and_then(address_of) else { continue };
-            if one(engine, &mut desk, &datagram[..*octets], address, &mut outs[to.len()], socket) {
-                to.push(*from);
+        for (datagram, (octets, from, own)) in datagrams.iter().zip(&came) {
+            let Some(from) = from else { continue };
+            let out = &mut outs[to.len()];
+            match (one(engine, &mut desk, &datagram[..*octets], (from, *own), out, socket), own) {
+                (true, Own::Bound) => to.push(Some(*from)),
+                (true, own) => own.send(socket, out, from),
+                (false, _) => {}
             }
         }
         let mut done = 0;
@@ -82,19 +145,18 @@ fn one(
     engine: &Engine,
     desk: &mut Desk,
     datagram: &[u8],
-    from: SocketAddr,
+    (from, own): (&SockaddrStorage, Own),
     out: &mut Vec<u8>,
     socket: &Arc<UdpSocket>,
 ) -> bool {
-    let asker = Asker { address: from.ip(), stream: false };
+    let Some(address) = address_of(from) else { return false };
+    let asker = Asker { address: address.ip(), stream: false };
     match engine.handle(desk, datagram, asker, out) {
         Verdict::Reply => true,
         Verdict::Silence => false,
         Verdict::Errand => {
-            let socket = socket.clone();
-            udp::errand(engine, datagram, asker, move |reply| {
-                let _ = socket.send_to(&reply, from);
-            });
+            let (socket, from) = (socket.clone(), *from);
+            udp::errand(engine, datagram, asker, move |reply| own.send(&socket, &reply, &from));
             false
         }
     }

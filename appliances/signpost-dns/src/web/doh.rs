@@ -1,6 +1,6 @@
 //! DNS over HTTPS (RFC 8484) at `/dns-query`, for the zones served here.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chassis::http::{Answer, Fault, Method, Request, Router, StatusCode, header, reply};
 use data_encoding::BASE64URL_NOPAD;
@@ -9,16 +9,38 @@ use tokio::sync::mpsc;
 use crate::engine::{Asker, Errand, Verdict};
 use crate::house::House;
 use crate::limits::MESSAGE_OCTETS_MAX;
-use crate::rrl::Limiter;
+use crate::rrl::{Limiter, Verdict as Limited};
 
 const KIND: &str = "application/dns-message";
+/// Rows of the limiter for HTTPS; connections are few.
+const ROWS: usize = 4096;
+
+/// Questions of all askers are of one kind: over TLS nobody's address is spoofed, it is our work that is shared out.
+const KIND_OF_ALL: u64 = 0;
 
 /// The route.
 pub fn routes(house: &Arc<House>) -> Router {
     let house = house.clone();
+    let settings = house.settings();
+    let limiter = match settings.answers_a_second {
+        0 => Limiter::off(),
+        limit => Limiter::new(ROWS, limit, settings.limit_loopback),
+    };
+    let limiter = Arc::new(Mutex::new(limiter));
     Router::new().any("/dns-query", move |request| {
-        let house = house.clone();
-        async move { answer(&house, request).await }
+        let (house, limiter) = (house.clone(), limiter.clone());
+        async move {
+            let verdict = limiter.lock().unwrap_or_else(PoisonError::into_inner).judge(
+                request.peer.ip(),
+                KIND_OF_ALL,
+                crate::serve::now_s(),
+            );
+            if verdict != Limited::Send {
+                let fault = Fault::new(StatusCode::TOO_MANY_REQUESTS, "Your network asks too much.");
+                return Err(fault.with(header::RETRY_AFTER, "1"));
+            }
+            answer(&house, request).await
+        }
     })
 }
 

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use chassis::http::{Answer, Fault, Form, Request, Response, Router, StatusCode, header, reply};
+use chassis::http::{Answer, Fault, Form, Method, Request, Response, Router, StatusCode, header, reply};
 use data_encoding::BASE64;
 
 use crate::house::House;
 use crate::house::devices::Told;
+use crate::keeper::KeepError;
 use crate::settings::named;
 
 /// The routes.
@@ -64,42 +65,84 @@ fn told(request: &Request) -> Result<Told, String> {
     Ok(told)
 }
 
-/// The words of the protocol: good, nochg, badauth, nohost, notfqdn, 911.
+/// Hosts that one request may name.
+const HOSTS_MAX: usize = 20;
+
+/// The words of the protocol, a line for each host: good, nochg, nohost, notfqdn; or one for all: badagent, badauth,
+/// numhost, abuse, dnserr, 911.
 async fn dyndns2(house: &Arc<House>, request: Request) -> Answer {
+    let known_method = matches!(request.method, Method::GET | Method::POST);
+    // The protocol wants programs to name themselves; those that say nothing at all are heard all the same.
+    if !known_method || request.header(header::USER_AGENT).is_some_and(|agent| agent.trim().is_empty()) {
+        return Ok(say("badagent"));
+    }
     let login = credentials(&request)
         .and_then(|(name, password)| Some((house.device_login(&name, &password)?, name)));
     let Some((device, name)) = login else { return Ok(challenge()) };
+    if !house.may_tell(&name) {
+        return Ok(say("abuse"));
+    }
     let form = request.query_form();
     let hosts: Vec<&str> =
         form.text("hostname").split(',').map(str::trim).filter(|host| !host.is_empty()).collect();
-    let Ok(told) = told(&request) else { return Ok(say("badip")) };
-    if hosts.iter().any(|host| !host.contains('.')) {
+    if hosts.len() > HOSTS_MAX {
+        return Ok(say("numhost"));
+    }
+    if hosts.is_empty() {
         return Ok(say("notfqdn"));
     }
-    // A device has one name; a request that names none means it.
+    let told = match told(&request) {
+        Ok(told) => told,
+        Err(error) => {
+            tracing::warn!(device = name, error, "told something that is no address");
+            return Ok(say("dnserr"));
+        }
+    };
+    // A device has one name; what else it names is not its own.
     let own = named(&device.host);
-    if hosts.iter().any(|host| named(host) != own) {
-        return Ok(say("nohost"));
+    let mut lines = Vec::with_capacity(hosts.len());
+    for host in hosts {
+        lines.push(match named(host) {
+            Some(one) if one.label_count() > 1 && Some(&one) == own.as_ref() => {
+                tell(house, &name, told, form.text("view")).await
+            }
+            Some(one) if one.label_count() > 1 => "nohost".to_string(),
+            _ => "notfqdn".to_string(),
+        });
     }
+    Ok(say(lines.join("\n")))
+}
+
+/// Tells the house; what came of it in the protocol's words.
+async fn tell(house: &Arc<House>, name: &str, told: Told, view: &str) -> String {
     let addresses: Vec<String> = [told.ipv4.map(|one| one.to_string()), told.ipv6.map(|one| one.to_string())]
         .into_iter()
         .flatten()
         .collect();
-    Ok(match house.hear(&name, told, "dyndns2").await {
-        Ok(changed) if changed.sets > 0 => say(format!("good {}", addresses.join(","))),
-        Ok(_) => say(format!("nochg {}", addresses.join(","))),
+    match house.hear_in(name, told, "dyndns2", view).await {
+        Ok(changed) => {
+            let word = if changed.sets > 0 { "good" } else { "nochg" };
+            format!("{word} {}", addresses.join(",")).trim_end().to_string()
+        }
         Err(error) => {
             tracing::error!(device = name, %error, "an update failed");
-            say("911")
+            "911".to_string()
         }
-    })
+    }
 }
 
 async fn update(house: &Arc<House>, request: Request) -> Answer {
     let login = credentials(&request).filter(|(name, password)| house.device_login(name, password).is_some());
     let Some((name, _)) = login else { return Ok(challenge()) };
+    if !house.may_tell(&name) {
+        return Err(Fault::new(StatusCode::TOO_MANY_REQUESTS, "This device tells its address too often."));
+    }
     let told = told(&request).map_err(Fault::bad_request)?;
-    let changed = house.hear(&name, told, "https").await.map_err(Fault::internal)?;
+    let view = request.query_form().text("view").to_string();
+    let changed = house.hear_in(&name, told, "https", &view).await.map_err(|error| match error {
+        KeepError::Other(words) => Fault::bad_request(words),
+        error => Fault::internal(error),
+    })?;
     let text =
         serde_json::json!({"device": name, "changed": changed.sets, "serial": changed.serial}).to_string();
     Ok(reply(StatusCode::OK, "application/json", text))

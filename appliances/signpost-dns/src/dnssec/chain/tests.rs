@@ -21,6 +21,8 @@ fn signer(denial: Denial) -> Signer {
         asked_of_parent: key,
         denial,
         key_ttl: 300,
+        leaving: false,
+        earlier: Arc::default(),
     }
 }
 
