@@ -84,7 +84,10 @@ impl Index {
 
 /// Changes to a derived table.
 #[derive(Debug, Default, Clone)]
-pub struct IndexEdits(Vec<(Vec<u8>, Option<Vec<u8>>)>);
+pub struct IndexEdits {
+    said: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    whole: bool,
+}
 
 impl IndexEdits {
     /// No changes.
@@ -94,17 +97,27 @@ impl IndexEdits {
 
     /// Writes a value: keys up to 4 kB, values up to 8 kB.
     pub fn put(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
-        self.0.push((key.into(), Some(value.into())));
+        self.said.push((key.into(), Some(value.into())));
     }
 
     /// Removes a key; no error when it is not there.
     pub fn delete(&mut self, key: impl Into<Vec<u8>>) {
-        self.0.push((key.into(), None));
+        self.said.push((key.into(), None));
     }
 
     /// What was last said about a key: `Some(None)` for a removal.
     pub fn get(&self, key: &[u8]) -> Option<Option<&[u8]>> {
-        self.0.iter().rev().find(|(said, _)| said == key).map(|(_, value)| value.as_deref())
+        self.said.iter().rev().find(|(said, _)| said == key).map(|(_, value)| value.as_deref())
+    }
+
+    /// Says that with these edits the table is right for what the transaction began from and makes, wherever it stood
+    /// before: it then stands at the commit. When another commit came between, it stands at none.
+    pub fn bring_up(&mut self) {
+        self.whole = true;
+    }
+
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole
     }
 
     pub(crate) fn checked(self, table: &str) -> Result<Edits> {
@@ -118,7 +131,7 @@ impl IndexEdits {
             }
             Ok((keys::index(table, &key), value))
         };
-        self.0.into_iter().map(check).collect()
+        self.said.into_iter().map(check).collect()
     }
 }
 

@@ -380,7 +380,11 @@ impl Wanted {
         for (name, edits) in std::mem::take(&mut self.indexes) {
             check_name(&name)?;
             let key = keys::index_state(&name);
-            if group.value(&key)? == head.map(|head| head.0.0.to_vec()) {
+            if edits.is_whole() {
+                // What they were made from is not what they are committed on: then nobody knows what the table says.
+                let at = (head == self.base_commit).then(|| commit.0.0.to_vec());
+                group.edit(key, at);
+            } else if group.value(&key)? == head.map(|head| head.0.0.to_vec()) {
                 group.edit(key, Some(commit.0.0.to_vec()));
             }
             edits.checked(&name)?.into_iter().for_each(|(key, value)| group.edit(key, value));

@@ -1,6 +1,7 @@
 //! Whether a message is what a SEARCH looks for (RFC 3501 6.4.4, RFC 9051 6.4.4).
 
 use super::grammar::{Date, Key, Set, SetOrSaved};
+use crate::mailbox::texts::{Filter, Needle};
 use crate::message;
 
 /// A message as a search sees it. Cheap facts first; the costly ones are asked for last and may be read lazily.
@@ -22,9 +23,9 @@ pub trait Candidate {
     /// EMAILID.
     fn email_id(&self) -> String;
     /// THREADID.
-    fn thread_id(&self) -> Option<String>;
-    /// The header with its blank line.
-    fn header(&mut self) -> &[u8];
+    fn thread_id(&mut self) -> Option<String>;
+    /// A header that has at least all fields of this name, with its blank line; without a name all fields.
+    fn header(&mut self, field: Option<&str>) -> &[u8];
     /// Decoded text of the body in lower case.
     fn body_text(&mut self) -> &str;
 }
@@ -89,16 +90,19 @@ impl Query {
         self.test.matches(candidate)
     }
 
-    /// Texts, in lower case, that every matching message has in its header or body: what an index can narrow by.
-    pub fn required_texts(&self) -> Vec<&str> {
-        let mut texts = Vec::new();
-        self.test.required_texts(&mut texts);
-        texts
+    /// What the index of texts can say of every message that matches.
+    pub fn filter(&self) -> Filter {
+        self.test.filter()
     }
 
     /// Whether only flags, numbers and other facts decide, so that no message is read.
     pub fn is_cheap(&self) -> bool {
         self.test.cost() == 0
+    }
+
+    /// Whether bodies may have to be read.
+    pub fn reads_bodies(&self) -> bool {
+        self.test.cost() == 2
     }
 }
 
@@ -112,13 +116,18 @@ impl Test {
             Test::Numbers(ranges) => within(ranges, c.number()),
             Test::Uids(ranges) => within(ranges, c.uid()),
             Test::Flag(flag) => c.has_flag(flag),
-            Test::Header(name, text) => header_contains(c.header(), name, text),
+            Test::Header(name, text) => header_contains(c.header(Some(name)), name, text),
             Test::Body(text) => c.body_text().contains(text.as_str()),
             Test::Text(text) => {
-                any_header_contains(c.header(), text) || c.body_text().contains(text.as_str())
+                // The subject is at hand; the rest has to be read.
+                any_header_contains(c.header(Some("Subject")), text)
+                    || c.body_text().contains(text.as_str())
+                    || any_header_contains(c.header(None), text)
             }
             Test::Day(compare, day) => compare.holds(c.internal_date().div_euclid(DAY_S), *day),
-            Test::SentDay(compare, day) => sent_day(c.header()).is_some_and(|sent| compare.holds(sent, *day)),
+            Test::SentDay(compare, day) => {
+                sent_day(c.header(Some("Date"))).is_some_and(|sent| compare.holds(sent, *day))
+            }
             Test::InternalAtLeast(at) => c.internal_date() >= *at,
             Test::Larger(size) => c.size() > *size,
             Test::Smaller(size) => c.size() < *size,
@@ -135,17 +144,26 @@ impl Test {
             Test::And(all) => all.iter().map(Test::cost).max().unwrap_or(0),
             Test::Or(a, b) => a.cost().max(b.cost()),
             Test::Not(t) => t.cost(),
-            Test::Header(..) | Test::SentDay(..) => 1,
+            Test::Header(..) | Test::SentDay(..) | Test::ThreadId(_) => 1,
             Test::Body(_) | Test::Text(_) => 2,
             _ => 0,
         }
     }
 
-    fn required_texts<'t>(&'t self, out: &mut Vec<&'t str>) {
+    fn filter(&self) -> Filter {
         match self {
-            Test::And(all) => all.iter().for_each(|t| t.required_texts(out)),
-            Test::Header(_, text) | Test::Body(text) | Test::Text(text) if !text.is_empty() => out.push(text),
-            _ => {}
+            Test::And(all) => {
+                let all: Vec<Filter> = all.iter().map(Test::filter).filter(|f| *f != Filter::Any).collect();
+                if all.is_empty() { Filter::Any } else { Filter::All(all) }
+            }
+            Test::Or(a, b) => match (a.filter(), b.filter()) {
+                (Filter::Any, _) | (_, Filter::Any) => Filter::Any,
+                (a, b) => Filter::Either(a.into(), b.into()),
+            },
+            Test::Header(_, text) | Test::Body(text) | Test::Text(text) => {
+                Needle::of(text).map_or(Filter::Any, Filter::Text)
+            }
+            _ => Filter::Any,
         }
     }
 }
@@ -270,10 +288,10 @@ mod tests {
         fn email_id(&self) -> String {
             "M1".into()
         }
-        fn thread_id(&self) -> Option<String> {
+        fn thread_id(&mut self) -> Option<String> {
             None
         }
-        fn header(&mut self) -> &[u8] {
+        fn header(&mut self, _: Option<&str>) -> &[u8] {
             self.read = true;
             &self.raw[..message::header_end(self.raw)]
         }
@@ -354,8 +372,18 @@ mod tests {
             _ => panic!(),
         };
         let scope = Scope { messages: 1, uid_max: 1, saved: &[], now_s: 0 };
-        let query = Query::new(&key("a SEARCH SUBJECT Foo NOT TEXT bar BODY Baz"), scope);
-        assert_eq!(query.required_texts(), ["foo", "baz"]);
+        let query =
+            Query::new(&key("a SEARCH SUBJECT Foo NOT TEXT bar BODY Baz OR BODY abc BODY def"), scope);
+        let text = |text: &str| Filter::Text(Needle::of(text).unwrap());
+        let either = Filter::Either(text("abc").into(), text("def").into());
+        let Filter::All(all) = query.filter() else { panic!() };
+        assert!(
+            all.len() == 3
+                && all.contains(&text("foo"))
+                && all.contains(&text("baz"))
+                && all.contains(&either)
+        );
+        assert_eq!(Query::new(&key("a SEARCH OR SEEN TEXT foo TEXT ab"), scope).filter(), Filter::Any);
         assert!(!query.is_cheap() && Query::new(&key("a SEARCH UNSEEN 1:5"), scope).is_cheap());
     }
 }

@@ -1,6 +1,7 @@
 //! FETCH responses: what was asked of a message, written from its bytes (RFC 3501 7.4.2, RFC 9051 7.5.2).
 
 use super::grammar::{FetchItem, Part, Section};
+use crate::mailbox::Head;
 use crate::message::{self, Entity};
 use std::borrow::Cow;
 
@@ -56,8 +57,10 @@ pub struct UnknownEncoding;
 /// What a FETCH of these items needs of each message.
 pub fn needs(items: &[FetchItem]) -> Needs {
     let of = |item: &FetchItem| match item {
-        FetchItem::Envelope | FetchItem::BodyStructure => Needs::Cached,
-        FetchItem::Section { section, .. } | FetchItem::Rfc822(section) if is_top_header(section) => {
+        FetchItem::Envelope | FetchItem::BodyStructure | FetchItem::ThreadId => Needs::Cached,
+        FetchItem::Section { section: Section { path, part: Part::Fields(names) }, .. }
+            if path.is_empty() && !names.iter().any(|name| Head::lacks(name)) =>
+        {
             Needs::Header
         }
         item if item.needs_message() => Needs::Message,

@@ -122,7 +122,7 @@ impl Connection {
         let patience = session.patience();
         let read = tokio::select! {
             read = timeout(patience, self.input.read(&mut self.buffer)) => read,
-            () = session.changed() => return Ok(Next::Go),
+            () = session.changed() => return session.tell_idling().await,
         };
         match read {
             Ok(Ok(0)) => Ok(Next::Close),

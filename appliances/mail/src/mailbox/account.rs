@@ -2,14 +2,17 @@
 
 use super::draft::{Added, Draft, NewMessage};
 use super::error::MailboxError;
-use super::heads::Head;
-use super::load;
+use super::heads::{self, Head, Heads};
+use super::load::{self, Place};
+use super::name;
 use super::rows::{Row, Rows};
-use super::state::State;
+use super::state::{Folder, State};
+use super::texts::{self, Candidates, Filter, Signature, Texts};
+use super::upkeep;
 use super::writer::{self, Change};
 use bytes::Bytes;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 use store::{Branch, Store};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -36,6 +39,8 @@ pub(super) struct Shared {
     domain: Arc<str>,
     state: RwLock<Arc<State>>,
     version: watch::Sender<u64>,
+    /// Held by who reads or extends an index of texts.
+    indexing: Mutex<()>,
 }
 
 impl Mailboxes {
@@ -47,18 +52,21 @@ impl Mailboxes {
     /// The mailboxes of an account, which must be known to exist. INBOX and the special folders are made with the first
     /// look. Needs a tokio runtime, in which the account's writer lives.
     pub async fn account(&self, name: &str) -> Result<Arc<Account>, MailboxError> {
-        let account = {
+        let (account, is_new) = {
             let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
             match accounts.get(name) {
-                Some(account) => account.clone(),
+                Some(account) => (account.clone(), false),
                 None => {
                     let account = Arc::new(Account::open(self.store.clone(), name, self.domain.clone())?);
                     accounts.insert(name.to_owned(), account.clone());
-                    account
+                    (account, true)
                 }
             }
         };
         account.make_first_folders().await?;
+        if is_new {
+            tokio::spawn(upkeep::run(Arc::downgrade(&account)));
+        }
         Ok(account)
     }
 }
@@ -79,6 +87,7 @@ impl Account {
             domain,
             state: RwLock::new(Arc::new(state)),
             version: watch::Sender::new(0),
+            indexing: Mutex::default(),
         });
         let (changes, waiting) = mpsc::channel(CHANGES_WAITING_MAX);
         tokio::spawn(writer::run(Arc::downgrade(&shared), waiting));
@@ -154,14 +163,41 @@ impl Account {
 
     /// The rows of a mailbox, loaded where they are not. Mark the mailbox as viewed first, so that they stay.
     pub async fn rows(&self, mailbox: &str) -> Result<Rows, MailboxError> {
-        let state = self.state();
-        let folder =
-            state.folders.get(mailbox).ok_or_else(|| MailboxError::NoSuchMailbox(mailbox.to_owned()))?;
-        if let Some(rows) = &folder.rows {
-            return Ok(rows.clone());
+        self.rows_at(&self.state(), mailbox)
+    }
+
+    /// The rows of a mailbox as of a state, which may be an older one.
+    pub fn rows_at(&self, state: &State, mailbox: &str) -> Result<Rows, MailboxError> {
+        let folder = state.folder(mailbox)?;
+        match folder.rows() {
+            Some(rows) => Ok(rows.clone()),
+            None => Ok(folder.keep_rows(self.place(state, mailbox, folder)?.rows(&state.keywords)?)),
         }
-        let mailbox = mailbox.to_owned();
-        self.change(move |draft| draft.rows(&mailbox)).await
+    }
+
+    /// UIDs that vanished from a mailbox after a mod-sequence, as ranges that may overlap; nothing where that is not known
+    /// so far back.
+    pub fn gone_after(
+        &self,
+        state: &State,
+        mailbox: &str,
+        modseq: u64,
+    ) -> Result<Option<Vec<(u32, u32)>>, MailboxError> {
+        self.place(state, mailbox, state.folder(mailbox)?)?.gone_after(modseq)
+    }
+
+    fn place<'p>(
+        &'p self,
+        state: &State,
+        mailbox: &str,
+        folder: &'p Folder,
+    ) -> Result<Place<'p>, MailboxError> {
+        let snapshot = match state.head {
+            Some(head) => self.shared.store.snapshot_at(head)?,
+            None => self.shared.branch.snapshot()?,
+        };
+        let (store, account, id) = (&self.shared.store, self.name(), folder.about.id.as_str());
+        Ok(Place { store, account, snapshot, directory: name::directory(mailbox), id })
     }
 
     /// The bytes of a message; nothing where it was forgotten meanwhile.
@@ -169,30 +205,79 @@ impl Account {
         Ok(self.shared.store.blob(&row.blob)?)
     }
 
-    /// Header and structure of a message.
-    pub fn head(&self, row: &Row) -> Result<Option<Head>, MailboxError> {
-        if let Some(head) = Head::read(&self.shared.store, &row.blob)? {
-            return Ok(Some(head));
+    /// The heads of a mailbox, by its MAILBOXID.
+    pub fn heads(&self, id: &str) -> Result<Heads, MailboxError> {
+        Ok(Heads::open(&self.shared.store, self.name(), id)?)
+    }
+
+    /// Structure, thread and the fields that lists show, of one message.
+    pub fn head(&self, mailbox: &str, row: &Row) -> Result<Option<Head>, MailboxError> {
+        let id = self.state().folder(mailbox)?.about.id.clone();
+        match self.heads(&id)?.get(row)? {
+            Some(head) => Ok(Some(head)),
+            None => Ok(self.read(row)?.map(|raw| Head::of(&raw))),
         }
-        Ok(self.read(row)?.map(|raw| Head::of(&raw)))
+    }
+
+    /// Keeps heads that had to be computed, for the next time.
+    pub fn keep_heads(&self, id: &str, heads: &[(Row, Head)]) -> Result<(), MailboxError> {
+        let table = self.shared.store.index(heads::name(self.name(), id))?;
+        let mut edits = store::IndexEdits::new();
+        heads.iter().for_each(|(row, head)| heads::put(&mut edits, row, head));
+        let at = table.at()?;
+        match table.advance(at, at, edits) {
+            Err(store::Error::RefMoved { .. }) | Ok(()) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The messages of a mailbox that may match, by the index of texts.
+    pub fn candidates(&self, id: &str, filter: &Filter) -> Result<Candidates, MailboxError> {
+        let _reading = self.shared.indexing();
+        Ok(Texts::open(&self.shared.store, self.name(), id)?.candidates(filter)?)
+    }
+
+    /// Takes messages into the index of texts that came since it was last looked after, a thousand at the most; whether
+    /// there are more. Reads each of them.
+    pub fn index_texts(&self, state: &State, mailbox: &str) -> Result<bool, MailboxError> {
+        let folder = state.folder(mailbox)?;
+        let _indexing = self.shared.indexing();
+        let texts = Texts::open(&self.shared.store, self.name(), &folder.about.id)?;
+        let from = texts.next()?;
+        if from >= folder.about.uid_next {
+            return Ok(false);
+        }
+        let rows = match folder.rows() {
+            Some(rows) => rows.clone(),
+            None => self.place(state, mailbox, folder)?.rows(&state.keywords)?,
+        };
+        let new: Vec<Row> = rows.with_uids(from, u32::MAX).take(texts::BLOCK).map(|(_, row)| *row).collect();
+        let thin = texts.thin(&rows)?;
+        let again =
+            thin.iter().flat_map(|thin| &thin.uids).filter_map(|uid| rows.find(*uid)).map(|(_, row)| *row);
+        let mut signatures = Vec::with_capacity(new.len());
+        for row in again.chain(new.iter().copied()) {
+            if let Some(raw) = self.read(&row)? {
+                signatures.push((row.uid, Signature::of(&raw)));
+            }
+        }
+        let is_last = new.len() < texts::BLOCK;
+        let next = new.last().filter(|_| !is_last).map_or(folder.about.uid_next, |last| last.uid + 1);
+        texts.extend(signatures, next, &rows, thin.as_ref())?;
+        Ok(!is_last)
     }
 
     /// Looks whether the branch was moved by somebody else (a push, a merge), and takes over what is there.
     pub async fn refresh(&self) -> Result<(), MailboxError> {
         if self.shared.branch.head() == self.state().head { Ok(()) } else { self.change(|_| Ok(())).await }
     }
-
-    /// Keeps the rows of a mailbox in the derived table, for a quick opening next time.
-    pub fn keep_rows(&self, mailbox: &str) -> Result<(), MailboxError> {
-        let state = self.state();
-        match state.folders.get(mailbox) {
-            Some(folder) => load::keep(&self.shared.store, &state, folder),
-            None => Ok(()),
-        }
-    }
 }
 
 impl Shared {
+    fn indexing(&self) -> MutexGuard<'_, ()> {
+        self.indexing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub fn state(&self) -> Arc<State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

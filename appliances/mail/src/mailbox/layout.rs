@@ -6,7 +6,7 @@
 //! or ten thousand directories, so adding a message to a million rewrites three small directories. Flags stand in `0123/45/flags`, a line for each
 //! message that has any or whose flags were changed since it came. What the mailbox knows of itself is in `mailbox`.
 
-use super::flags::{Flags, Keywords, TooManyKeywords};
+use super::flags::{Flags, Keywords};
 use crate::message;
 
 /// What a message's file name says.
@@ -71,6 +71,16 @@ pub fn bucket(uid: u32) -> String {
     format!("{:04}/{:02}", uid / 10_000, uid / 100 % 100)
 }
 
+/// The number of the bucket that a path below a mailbox's own directory lies in: 12345 for `0123/45/…`.
+pub fn bucket_of(path: &str) -> Option<u32> {
+    let (thousands, rest) = path.split_once('/')?;
+    let hundreds = rest.split('/').next()?;
+    let number = thousands.parse::<u32>().ok()?.checked_mul(100)?.checked_add(hundreds.parse().ok()?)?;
+    // One bucket, one name.
+    let first = number.checked_mul(100)?;
+    (bucket(first) == format!("{thousands}/{hundreds}")).then_some(number)
+}
+
 /// The file of the flags beside a UID's message.
 pub fn flags_file(uid: u32) -> String {
     format!("{}/flags", bucket(uid))
@@ -101,8 +111,9 @@ pub fn write_flags(lines: impl IntoIterator<Item = FlagsLine>, keywords: &Keywor
     out
 }
 
-/// Reads a flags file. Lines that are none are passed over: people may edit these files.
-pub fn read_flags(text: &[u8], keywords: &mut Keywords) -> Result<Vec<FlagsLine>, TooManyKeywords> {
+/// Reads a flags file. Lines that are none are passed over, and so are words that are no keyword of the account: people
+/// may edit these files.
+pub fn read_flags(text: &[u8], keywords: &Keywords) -> Vec<FlagsLine> {
     let text = String::from_utf8_lossy(text);
     let mut lines = Vec::new();
     for line in text.lines() {
@@ -111,13 +122,10 @@ pub fn read_flags(text: &[u8], keywords: &mut Keywords) -> Result<Vec<FlagsLine>
         else {
             continue;
         };
-        let mut flags = Flags(0);
-        for word in words {
-            flags = flags.with(keywords.intern(word)?);
-        }
+        let flags = words.filter_map(|word| keywords.find(word)).fold(Flags(0), Flags::with);
         lines.push(FlagsLine { uid, modseq, flags });
     }
-    Ok(lines)
+    lines
 }
 
 /// What a mailbox knows of itself: the file `mailbox`.
@@ -215,10 +223,24 @@ mod tests {
     }
 
     #[test]
+    fn buckets_are_read_from_paths() {
+        assert_eq!(bucket_of("0123/45/flags"), Some(12_345));
+        assert_eq!(bucket_of("429496/72"), Some(42_949_672));
+        for other in ["mailbox", "0123/flags", "123/45/x", "0123/5/x", "999999/99/x"] {
+            assert_eq!(bucket_of(other), None, "{other}");
+        }
+        assert_eq!(
+            bucket_of(&FileName { uid: u32::MAX, date: 0, size: 0, modseq: 0, mark: [0; 4] }.path()),
+            Some(42_949_672)
+        );
+    }
+
+    #[test]
     fn flags_files_come_back() {
         let mut keywords = Keywords::default();
-        let text = b"00000007 3 \\Seen $Junk\n00000009 12\nnonsense\n";
-        let lines = read_flags(text, &mut keywords).unwrap();
+        keywords.intern("$Junk").unwrap();
+        let text = b"00000007 3 \\Seen $Junk nobodys\n00000009 12\nnonsense\n";
+        let lines = read_flags(text, &keywords);
         assert_eq!(write_flags(lines, &keywords), "00000007 3 \\Seen $Junk\n00000009 12\n");
     }
 
@@ -252,7 +274,7 @@ mod tests {
             let _ = FileName::parse(&text);
             let _ = FileName::parse(&format!("{text}.eml"));
             let _ = About::parse(text.as_bytes());
-            let _ = read_flags(text.as_bytes(), &mut Keywords::default());
+            let _ = read_flags(text.as_bytes(), &Keywords::default());
         }
     }
 }

@@ -1,17 +1,16 @@
-//! From files to state: reading an account's branch, and the rows of a mailbox by way of a derived table.
+//! From files to state: reading an account's branch, and the rows of a mailbox by way of its derived table.
 //!
-//! The table `mail/rows/ID` holds a mailbox's rows in packs of a hundred UIDs and says which commit they are of. A
-//! mailbox that was left at another commit is brought up by the difference alone; without a table everything is read
-//! from the files.
+//! The table says which commit it is of. A mailbox that was left at another commit is brought up by the difference
+//! alone; without a table everything is read from the files.
 
 use super::error::MailboxError;
-use super::flags::Keywords;
+use super::flags::{Flags, Keywords, SYSTEM};
 use super::layout::{self, ABOUT, About, FileName};
-use super::name;
 use super::rows::{Row, Rows};
 use super::state::{Folder, State};
+use super::{name, table};
 use std::collections::{BTreeMap, BTreeSet};
-use store::{Index, IndexEdits, ObjectId, Snapshot, Store};
+use store::{CommitId, Index, IndexEdits, Snapshot, Store};
 
 /// The file of subscribed names, a line each.
 pub(super) const SUBSCRIPTIONS: &str = "subscriptions";
@@ -55,206 +54,175 @@ fn folders(snapshot: &Snapshot, directory: &str, state: &mut State) -> Result<()
     Ok(())
 }
 
-/// The rows of a mailbox as of a snapshot.
-pub(super) fn rows(
-    store: &Store,
-    snapshot: &Snapshot,
-    mailbox: &str,
-    about: &About,
-    keywords: &mut Keywords,
-) -> Result<Rows, MailboxError> {
-    let table = table(store, about)?;
-    let directory = name::directory(mailbox);
-    let derived = match table.at()? {
-        Some(at) if snapshot.commit() == Some(at) => return unpack(&table, keywords_len(keywords)),
-        Some(at) => store.snapshot_at(at).ok().map(|older| (at, older)),
-        None => None,
-    };
-    let Some((_, older)) = derived else { return all_rows(snapshot, &directory, keywords) };
-    let buckets = changed_buckets(snapshot, &older, &directory)?;
-    let old = unpack(&table, keywords_len(keywords))?;
-    replace_buckets(snapshot, &directory, &old, &buckets, keywords)
+/// A mailbox as of a commit: where its files and its table are.
+pub(super) struct Place<'a> {
+    pub store: &'a Store,
+    pub account: &'a str,
+    pub snapshot: Snapshot,
+    /// The directory of its files in the snapshot.
+    pub directory: String,
+    /// MAILBOXID.
+    pub id: &'a str,
 }
 
-/// The buckets of a mailbox in which anything is not as it was.
-pub(super) fn changed_buckets(
-    snapshot: &Snapshot,
-    older: &Snapshot,
-    directory: &str,
-) -> Result<BTreeSet<String>, MailboxError> {
-    let mut buckets = BTreeSet::new();
-    for change in snapshot.diff(older, directory)? {
-        let path = change.path.to_str().into_owned();
-        let Some((_, own)) = name::of_path(&path) else { continue };
-        if let Some(bucket) =
-            own.get(..BUCKET_LENGTH).filter(|bucket| bucket.as_bytes().get(4) == Some(&b'/'))
-        {
-            buckets.insert(bucket.to_owned());
+/// What differs between a mailbox's table and a snapshot.
+#[derive(Debug, Default)]
+pub(super) struct Behind {
+    /// Buckets in which anything is not as the table has it.
+    pub buckets: BTreeSet<u32>,
+    /// UIDs (sorted) of files that are there no more.
+    pub gone: Vec<u32>,
+}
+
+impl Place<'_> {
+    pub fn table(&self) -> store::Result<Index> {
+        table::open(self.store, self.account, self.id)
+    }
+
+    /// The rows.
+    pub fn rows(&self, keywords: &Keywords) -> Result<Rows, MailboxError> {
+        let table = self.table()?;
+        for _ in 0..ATTEMPTS {
+            let at = table.at()?;
+            let Some(behind) = self.behind(at)? else { break };
+            let read = table::read_packs(&table, &|bucket| behind.buckets.contains(&bucket), bits(keywords))?;
+            // The writer may have changed the table while it was read.
+            if table.at()? != at {
+                continue;
+            }
+            let Some(mut packs) = read else { break };
+            for bucket in behind.buckets {
+                packs.insert(bucket, self.bucket_rows(bucket, keywords)?);
+            }
+            return Ok(Rows::new(&packs.into_values().flatten().collect::<Vec<_>>()));
+        }
+        Ok(Rows::new(&self.all_packs(keywords)?.into_values().flatten().collect::<Vec<_>>()))
+    }
+
+    /// What of the table is not as the snapshot has it; nothing when the table is of no use.
+    pub fn behind(&self, at: Option<CommitId>) -> Result<Option<Behind>, MailboxError> {
+        if at.is_none() {
+            return Ok(None);
+        }
+        if at == self.snapshot.commit() {
+            return Ok(Some(Behind::default()));
+        }
+        match at.map(|at| self.store.snapshot_at(at)) {
+            Some(Ok(older)) => self.since(&older).map(Some),
+            // Its commit was forgotten.
+            _ => Ok(None),
         }
     }
-    Ok(buckets)
-}
 
-/// `old` with the rows of some buckets read again from the files.
-pub(super) fn replace_buckets(
-    snapshot: &Snapshot,
-    directory: &str,
-    old: &Rows,
-    buckets: &BTreeSet<String>,
-    keywords: &mut Keywords,
-) -> Result<Rows, MailboxError> {
-    if buckets.is_empty() {
-        return Ok(old.clone());
-    }
-    let mut by_uid: BTreeMap<u32, Row> = old
-        .iter()
-        .filter(|row| !buckets.contains(&layout::bucket(row.uid)))
-        .map(|row| (row.uid, *row))
-        .collect();
-    for bucket in buckets {
-        for row in bucket_rows(snapshot, &format!("{directory}/{bucket}"), keywords)? {
-            by_uid.insert(row.uid, row);
-        }
-    }
-    Ok(Rows::new(&by_uid.into_values().collect::<Vec<_>>()))
-}
-
-fn all_rows(snapshot: &Snapshot, directory: &str, keywords: &mut Keywords) -> Result<Rows, MailboxError> {
-    let mut by_uid = BTreeMap::new();
-    for thousands in snapshot.list(directory)?.into_iter().filter(|entry| entry.is_directory()) {
-        for bucket in snapshot.list(&thousands.path)?.into_iter().filter(|entry| entry.is_directory()) {
-            for row in bucket_rows(snapshot, &bucket.path.to_str(), keywords)? {
-                by_uid.insert(row.uid, row);
+    /// What changed since another snapshot.
+    pub fn since(&self, older: &Snapshot) -> Result<Behind, MailboxError> {
+        let mut behind = Behind::default();
+        let (mut came, mut gone) = (BTreeSet::new(), BTreeSet::new());
+        for change in self.snapshot.diff(older, &self.directory)? {
+            let path = change.path.to_str().into_owned();
+            let Some((_, own)) = name::of_path(&path) else { continue };
+            behind.buckets.extend(layout::bucket_of(own));
+            if let Some(file) = own.rsplit('/').next().and_then(FileName::parse) {
+                if change.is_removed() {
+                    gone.insert(file.uid)
+                } else {
+                    came.insert(file.uid)
+                };
             }
         }
+        behind.gone = gone.difference(&came).copied().collect();
+        Ok(behind)
     }
-    Ok(Rows::new(&by_uid.into_values().collect::<Vec<_>>()))
-}
 
-fn bucket_rows(
-    snapshot: &Snapshot,
-    directory: &str,
-    keywords: &mut Keywords,
-) -> Result<Vec<Row>, MailboxError> {
-    let mut rows: BTreeMap<u32, Row> = BTreeMap::new();
-    let mut flags = None;
-    for entry in snapshot.list(directory)? {
-        if entry.name() == "flags" {
-            flags = snapshot.read(&entry.path)?;
-        } else if let Some(FileName { uid, date, size, modseq, .. }) = FileName::parse(&entry.name()) {
-            let row =
-                Row { uid, size, date, came: modseq, modseq, flags: Default::default(), blob: entry.id };
-            rows.insert(uid, row);
+    /// Edits that make the table right for the snapshot. `modseq` is HIGHESTMODSEQ there.
+    pub fn bring_up(
+        &self,
+        modseq: u64,
+        keywords: &Keywords,
+        edits: &mut IndexEdits,
+    ) -> Result<(), MailboxError> {
+        let table = self.table()?;
+        edits.bring_up();
+        match self.behind(table.at()?)? {
+            Some(behind) => {
+                for bucket in behind.buckets {
+                    table::put_pack(edits, bucket, self.bucket_rows(bucket, keywords)?.iter());
+                }
+                table::put_gone(edits, modseq, &behind.gone, false);
+            }
+            None => {
+                let packs = self.all_packs(keywords)?;
+                table::buckets(&table)?
+                    .into_iter()
+                    .filter(|b| !packs.contains_key(b))
+                    .for_each(|bucket| table::put_pack(edits, bucket, [].iter()));
+                packs.iter().for_each(|(bucket, rows)| table::put_pack(edits, *bucket, rows.iter()));
+                table::delete_gone(&table, edits)?;
+                table::put_gone_since(edits, modseq);
+            }
         }
+        Ok(())
     }
-    for line in layout::read_flags(flags.as_deref().unwrap_or_default(), keywords)? {
-        if let Some(row) = rows.get_mut(&line.uid) {
-            row.flags = line.flags;
-            row.modseq = line.modseq.max(row.came);
+
+    /// UIDs that vanished after a mod-sequence, as ranges that may overlap and may hold UIDs that are there; nothing where
+    /// that is not known so far back. `since` says how the snapshot differs from the table.
+    pub fn gone_after(&self, modseq: u64) -> Result<Option<Vec<(u32, u32)>>, MailboxError> {
+        let table = self.table()?;
+        let Some(behind) = self.behind(table.at()?)? else { return Ok(None) };
+        let mut gone = table::gone_after(&table, modseq)?;
+        if let Some(gone) = &mut gone {
+            gone.extend(behind.gone.into_iter().map(|uid| (uid, uid)));
         }
+        Ok(gone)
     }
-    Ok(rows.into_values().collect())
-}
 
-/// Writes the rows to the derived table, so that the mailbox opens quickly next time.
-pub(super) fn keep(store: &Store, state: &State, folder: &Folder) -> Result<(), MailboxError> {
-    let (Some(rows), Some(head)) = (&folder.rows, state.head) else { return Ok(()) };
-    let table = table(store, &folder.about)?;
-    let at = table.at()?;
-    if at == Some(head) {
-        return Ok(());
-    }
-    let old: BTreeMap<Vec<u8>, Vec<u8>> =
-        if at.is_some() { packs(&table)?.into_iter().collect() } else { BTreeMap::new() };
-    let mut new: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
-    for row in rows.iter() {
-        pack(row, new.entry((row.uid / ROWS_IN_PACK).to_be_bytes().to_vec()).or_default());
-    }
-    let mut edits = IndexEdits::new();
-    for key in old.keys().filter(|key| !new.contains_key(*key)) {
-        edits.delete(key.clone());
-    }
-    for (key, value) in new {
-        if old.get(&key) != Some(&value) {
-            edits.put(key, value);
+    /// The rows of one bucket, from the files.
+    pub fn bucket_rows(&self, bucket: u32, keywords: &Keywords) -> Result<Vec<Row>, MailboxError> {
+        let directory = format!("{}/{}", self.directory, layout::bucket(table::uids(bucket).0));
+        let mut rows: BTreeMap<u32, Row> = BTreeMap::new();
+        let mut flags = None;
+        for entry in self.snapshot.list(directory)? {
+            if entry.name() == "flags" {
+                flags = self.snapshot.read(&entry.path)?;
+            } else if let Some(FileName { uid, date, size, modseq, .. }) = FileName::parse(&entry.name())
+                && table::bucket(uid) == bucket
+            {
+                let row = Row { uid, size, date, came: modseq, modseq, flags: Flags(0), blob: entry.id };
+                rows.insert(uid, row);
+            }
         }
-    }
-    match table.advance(at, Some(head), edits) {
-        // Another was quicker; its rows are as good.
-        Ok(()) | Err(store::Error::RefMoved { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn table(store: &Store, about: &About) -> store::Result<Index> {
-    store.index(format!("mail/rows/{}", about.id))
-}
-
-fn packs(table: &Index) -> store::Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    let mut all: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-    loop {
-        let mut from = all.last().map(|(key, _)| key.clone()).unwrap_or_default();
-        if !all.is_empty() {
-            from.push(0);
+        for line in layout::read_flags(flags.as_deref().unwrap_or_default(), keywords) {
+            if let Some(row) = rows.get_mut(&line.uid) {
+                row.flags = line.flags;
+                row.modseq = line.modseq.max(row.came);
+            }
         }
-        let page = table.range(&from, None, PACKS_AT_ONCE)?;
-        let done = page.len() < PACKS_AT_ONCE;
-        all.extend(page);
-        if done {
-            return Ok(all);
+        Ok(rows.into_values().collect())
+    }
+
+    fn all_packs(&self, keywords: &Keywords) -> Result<BTreeMap<u32, Vec<Row>>, MailboxError> {
+        let mut packs = BTreeMap::new();
+        for hundreds in self.snapshot.list(&self.directory)?.into_iter().filter(|entry| entry.is_directory())
+        {
+            for entry in self.snapshot.list(&hundreds.path)?.into_iter().filter(|entry| entry.is_directory())
+            {
+                let own = format!("{}/{}", hundreds.name(), entry.name());
+                let Some(bucket) = layout::bucket_of(&own) else { continue };
+                let rows = self.bucket_rows(bucket, keywords)?;
+                if !rows.is_empty() {
+                    packs.insert(bucket, rows);
+                }
+            }
         }
+        Ok(packs)
     }
 }
 
-fn unpack(table: &Index, keywords: usize) -> Result<Rows, MailboxError> {
-    let mut rows = Vec::new();
-    for (_, pack) in packs(table)? {
-        for packed in pack.chunks_exact(PACKED_ROW) {
-            rows.push(
-                unpack_row(packed, keywords)
-                    .ok_or(store::Error::Corrupt { what: "a mailbox's rows".into() })?,
-            );
-        }
-    }
-    Ok(Rows::new(&rows))
+/// The bits of the flags that have names.
+pub(super) fn bits(keywords: &Keywords) -> u64 {
+    let named = (SYSTEM.len() + keywords.names().len()) as u32;
+    1u64.checked_shl(named).map_or(u64::MAX, |bit| bit - 1)
 }
 
-fn pack(row: &Row, out: &mut Vec<u8>) {
-    out.extend(row.uid.to_be_bytes());
-    out.extend(row.size.to_be_bytes());
-    out.extend(row.date.to_be_bytes());
-    out.extend(row.came.to_be_bytes());
-    out.extend(row.modseq.to_be_bytes());
-    out.extend(row.flags.0.to_be_bytes());
-    out.extend(row.blob.0);
-}
-
-fn unpack_row(packed: &[u8], keywords: usize) -> Option<Row> {
-    let number = |at: usize| packed.get(at..at + 8)?.try_into().ok().map(u64::from_be_bytes);
-    let small = |at: usize| packed.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
-    let flags = number(32)?;
-    // A bit without a name would be a table that is ahead of its commit.
-    if flags.checked_shr((super::SYSTEM.len() + keywords) as u32).unwrap_or(0) != 0 {
-        return None;
-    }
-    Some(Row {
-        uid: small(0)?,
-        size: small(4)?,
-        date: number(8)? as i64,
-        came: number(16)?,
-        modseq: number(24)?,
-        flags: super::Flags(flags),
-        blob: ObjectId::from_bytes(packed.get(40..60)?)?,
-    })
-}
-
-fn keywords_len(keywords: &Keywords) -> usize {
-    keywords.names().len()
-}
-
-/// `0123/45`; UIDs stay below 2^32, so the first part has up to six digits only from 100 million on.
-const BUCKET_LENGTH: usize = 7;
-const PACKED_ROW: usize = 60;
-/// UIDs that share a pack: 6 kB, below the store's bound of 8.
-const ROWS_IN_PACK: u32 = 100;
-const PACKS_AT_ONCE: usize = 1_000;
+/// Times that a table is read again because it was changed meanwhile.
+const ATTEMPTS: usize = 5;

@@ -16,15 +16,18 @@ pub mod name;
 mod rows;
 mod settle;
 mod state;
+mod table;
 #[cfg(test)]
 mod tests;
+pub mod texts;
+mod upkeep;
 mod writer;
 
 pub use account::{Account, Mailboxes};
 pub use draft::{Added, Draft, FlagChange, NewMessage, StoreOutcome};
 pub use error::MailboxError;
 pub use flags::{Flags, Keywords, SYSTEM};
-pub use heads::Head;
+pub use heads::{Head, Heads};
 pub use rows::{Difference, Row, Rows};
 pub use settle::merge_rules;
 pub use state::{Folder, State, Viewing};

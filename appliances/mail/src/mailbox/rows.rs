@@ -4,6 +4,8 @@
 //! both share are passed over, so five hundred sessions on one mailbox cost little and miss nothing.
 
 use super::flags::Flags;
+use super::table;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use store::ObjectId;
 
@@ -111,6 +113,11 @@ impl Rows {
         all.skip_while(move |(n, _)| *n < low).take_while(move |(n, _)| *n <= high)
     }
 
+    /// The rows with the sequence numbers of these ranges, with their numbers.
+    pub fn in_ranges<'r>(&'r self, ranges: &'r [(u32, u32)]) -> impl Iterator<Item = (u32, &'r Row)> {
+        ranges.iter().flat_map(|(low, high)| self.numbered(*low, *high))
+    }
+
     /// The rows with UIDs from `low` to `high`, with their numbers.
     pub fn with_uids(&self, low: u32, high: u32) -> impl Iterator<Item = (u32, &Row)> {
         self.numbered(self.first_from(low), self.len()).take_while(move |(_, row)| row.uid <= high)
@@ -155,6 +162,17 @@ impl Rows {
             }
         }
         Rows { chunks: chunks.into() }
+    }
+
+    /// The table with these packs (UIDs in order, by the number of their bucket) in place of what it has there.
+    pub(super) fn with_packs(&self, packs: BTreeMap<u32, Vec<Row>>) -> Rows {
+        if packs.is_empty() {
+            return self.clone();
+        }
+        let kept = self.iter().filter(|row| !packs.contains_key(&table::bucket(row.uid))).copied();
+        let mut all: Vec<Row> = kept.chain(packs.values().flatten().copied()).collect();
+        all.sort_unstable_by_key(|row| row.uid);
+        Rows::new(&all)
     }
 
     /// Whether both are the same table, not only equal.

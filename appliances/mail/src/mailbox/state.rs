@@ -1,11 +1,12 @@
 //! What an account holds as of one commit.
 
+use super::error::MailboxError;
 use super::flags::Keywords;
 use super::layout::About;
 use super::rows::Rows;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use store::CommitId;
 
 /// An account's mailboxes as of one commit; never changes. A change makes another.
@@ -28,8 +29,10 @@ pub struct State {
 pub struct Folder {
     /// What it knows of itself.
     pub about: About,
-    /// Its messages, where they are loaded.
-    pub rows: Option<Rows>,
+    /// Its messages, once somebody has loaded them; shared by all who hold this state of it.
+    rows: Arc<OnceLock<Rows>>,
+    /// The derived table is known to be right for this state.
+    pub(super) table_is_right: bool,
     /// How many sessions have it open.
     viewers: Arc<AtomicUsize>,
     /// UIDs below it were \Recent in some session already (RFC 3501 2.3.2); lost with the process.
@@ -44,7 +47,28 @@ impl Folder {
     /// A mailbox whose rows are not loaded.
     pub fn new(about: About) -> Folder {
         let recent_from = Arc::new(AtomicU32::new(about.uid_next));
-        Folder { about, rows: None, viewers: Arc::default(), recent_from }
+        Folder { about, rows: Arc::default(), table_is_right: false, viewers: Arc::default(), recent_from }
+    }
+
+    /// Its messages, where they are loaded.
+    pub fn rows(&self) -> Option<&Rows> {
+        self.rows.get()
+    }
+
+    /// Keeps rows that were loaded for this state; gives those that another loaded first.
+    pub(super) fn keep_rows(&self, rows: Rows) -> Rows {
+        self.rows.get_or_init(|| rows).clone()
+    }
+
+    /// Other rows for another state of the mailbox.
+    pub(super) fn set_rows(&mut self, rows: Option<Rows>) {
+        self.rows = Arc::new(rows.map_or_else(OnceLock::new, OnceLock::from));
+    }
+
+    /// What another state of the same mailbox shares: who has it open, and what is \Recent.
+    pub(super) fn share_with(&mut self, older: &Folder) {
+        self.viewers = older.viewers.clone();
+        self.recent_from = older.recent_from.clone();
     }
 
     /// Marks the mailbox as open until the mark is dropped.
@@ -81,6 +105,22 @@ impl Drop for Viewing {
 }
 
 impl State {
+    /// A mailbox that must be there.
+    pub fn folder(&self, mailbox: &str) -> Result<&Folder, MailboxError> {
+        self.folders.get(mailbox).ok_or_else(|| MailboxError::NoSuchMailbox(mailbox.to_owned()))
+    }
+
+    /// This state, of one mailbox alone.
+    pub fn only(&self, mailbox: &str) -> State {
+        let folder = self.folders.get(mailbox).cloned();
+        State {
+            head: self.head,
+            folders: folder.into_iter().map(|folder| (mailbox.to_owned(), folder)).collect(),
+            keywords: self.keywords.clone(),
+            ..State::default()
+        }
+    }
+
     /// Bytes of all messages of the account.
     pub fn bytes(&self) -> u64 {
         self.folders.values().map(|folder| folder.about.bytes).sum()
@@ -98,8 +138,8 @@ impl State {
 
     /// The state without the rows of mailboxes that nobody has open.
     pub(super) fn unload(&mut self) {
-        for folder in self.folders.values_mut().filter(|folder| !folder.is_viewed()) {
-            folder.rows = None;
+        for folder in self.folders.values_mut().filter(|f| f.rows().is_some() && !f.is_viewed()) {
+            folder.set_rows(None);
         }
     }
 }

@@ -3,10 +3,11 @@
 use super::account::Shared;
 use super::draft::Draft;
 use super::error::MailboxError;
-use super::load;
-use super::state::State;
+use super::load::{self, Place};
+use super::state::{Folder, State};
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
-use store::Author;
+use store::{Author, Snapshot};
 use tokio::sync::mpsc;
 
 /// A change that waits. It is given the draft, and answers its caller itself: at once when it was refused, else by what
@@ -34,55 +35,70 @@ async fn commit(
     answers: &mut Vec<Answer>,
 ) -> Result<(), MailboxError> {
     let author = Author::new(&shared.name, shared.address());
-    let (tx, state, message) = {
+    let before = shared.state();
+    let (tx, mut state, message) = {
         let tx = shared.branch.begin()?;
-        let state = current(shared, &tx)?;
-        let mut draft = Draft::new(&shared.store, tx, state, shared.now_s());
+        let (state, behind) = current(shared, &before, &tx)?;
+        let mut draft = Draft::new(&shared.store, &shared.name, tx, state, shared.now_s());
+        behind.iter().try_for_each(|mailbox| draft.bring_table_up(mailbox))?;
         answers.extend(waiting.filter_map(|change| change(&mut draft)));
         draft.finish()?
     };
     let base = state.head;
     let head = tx.commit_async(author, message).await?.into_inner();
-    let mut state = state;
     state.head = Some(head);
     // Somebody else's commit, a push say, came between: read again what is there now.
     let parents = shared.store.commit(head)?.parents;
     if Some(head) != base && parents.first().copied() != base {
-        state = reload(shared, &state)?;
+        state = reload(shared, &before, shared.branch.snapshot()?)?.0;
     }
     state.unload();
     shared.publish(state);
     Ok(())
 }
 
-/// The state that the transaction begins from.
-fn current(shared: &Shared, tx: &store::Transaction) -> Result<State, MailboxError> {
-    let known = shared.state();
-    if known.head == tx.base().commit() { Ok((*known).clone()) } else { reload(shared, &known) }
+/// The state that the transaction begins from, and the mailboxes whose table that was right is behind it.
+fn current(
+    shared: &Shared,
+    known: &State,
+    tx: &store::Transaction,
+) -> Result<(State, Vec<String>), MailboxError> {
+    match known.head == tx.base().commit() {
+        true => Ok((known.clone(), Vec::new())),
+        false => reload(shared, known, tx.base().clone()),
+    }
 }
 
-/// The state as of the branch's head, with the rows of those mailboxes that are loaded in `known`.
-pub(super) fn reload(shared: &Shared, known: &State) -> Result<State, MailboxError> {
-    let snapshot = shared.branch.snapshot()?;
+/// The state as of a snapshot that somebody else made, with the rows of those mailboxes that are loaded in `known`, and
+/// the mailboxes whose table is no longer right.
+fn reload(shared: &Shared, known: &State, snapshot: Snapshot) -> Result<(State, Vec<String>), MailboxError> {
     let older = known.head.and_then(|head| shared.store.snapshot_at(head).ok());
+    let by_id: HashMap<&str, (&String, &Folder)> =
+        known.folders.iter().map(|(name, folder)| (folder.about.id.as_str(), (name, folder))).collect();
     let mut state = load::state(&snapshot)?;
-    let mut keywords = state.keywords.clone();
-    for (name, old) in &known.folders {
-        let Some(folder) = state.folders.get_mut(name).filter(|f| f.about.id == old.about.id) else {
-            continue;
-        };
-        let about = std::mem::replace(folder, old.clone());
-        folder.about = about.about;
-        if let (Some(rows), Some(older)) = (&old.rows, &older) {
-            let directory = super::name::directory(name);
-            let buckets = load::changed_buckets(&snapshot, older, &directory)?;
-            folder.rows = Some(load::replace_buckets(&snapshot, &directory, rows, &buckets, &mut keywords)?);
-        } else {
-            folder.rows = None;
+    let (keywords, mut behind) = (state.keywords.clone(), Vec::new());
+    for (name, folder) in &mut state.folders {
+        let Some((old_name, old)) = by_id.get(folder.about.id.as_str()) else { continue };
+        folder.share_with(old);
+        if old.table_is_right {
+            behind.push(name.clone());
+        }
+        let (Some(older), true) = (&older, *old_name == name) else { continue };
+        let directory = super::name::directory(name);
+        let (store, account, id) = (&shared.store, shared.name.as_str(), old.about.id.as_str());
+        let place = Place { store, account, snapshot: snapshot.clone(), directory, id };
+        let changed = place.since(older)?;
+        if changed.buckets.is_empty() && old.table_is_right {
+            folder.table_is_right = true;
+            behind.pop();
+        }
+        if let Some(rows) = old.rows() {
+            let packs = changed.buckets.into_iter().map(|b| Ok((b, place.bucket_rows(b, &keywords)?)));
+            let packs = packs.collect::<Result<_, MailboxError>>()?;
+            folder.set_rows(Some(rows.with_packs(packs)));
         }
     }
-    state.keywords = keywords;
-    Ok(state)
+    Ok((state, behind))
 }
 
 /// Changes in one commit; as many as 20 busy connections make while a flush lasts, and a bound for what is in memory.

@@ -13,6 +13,7 @@ mod mime;
 mod sevenbit;
 mod structure;
 mod text;
+mod thread;
 
 pub use address::{Address, Entry, addresses};
 pub use date::{civil, format_internal, format_rfc5322, parse_rfc5322, unix_from_civil};
@@ -23,3 +24,4 @@ pub use mime::{Entity, MimeType, parse, part_at};
 pub use sevenbit::seven_bit;
 pub use structure::write_structure;
 pub use text::{decode_body, searchable_text};
+pub use thread::thread;

@@ -189,7 +189,7 @@ fn conversations(account: &Account, folder: &str, rows: &[Row], outgoing: bool) 
     let mut order: Vec<Conversation> = Vec::new();
     let mut by_root: HashMap<String, usize> = HashMap::new();
     for row in rows {
-        let header = account.head(row).ok().flatten().map(|h| h.header).unwrap_or_default();
+        let header = account.head(folder, row).ok().flatten().map(|h| h.header).unwrap_or_default();
         let root = root(&header).unwrap_or_else(|| format!("uid {}", row.uid));
         let (unseen, flagged) = (!row.flags.has(Flags::SEEN), row.flags.has(Flags::FLAGGED));
         match by_root.get(&root) {

@@ -203,7 +203,7 @@ async fn conversation(
     let near: Vec<Row> = rows.iter().copied().collect::<Vec<_>>().into_iter().rev().take(LOOKED_AT).collect();
     let mut others = Vec::new();
     for one in near.iter().rev().filter(|one| one.uid != row.uid) {
-        let Some(its) = account.head(one).map_err(fault)?.map(|h| h.header) else { continue };
+        let Some(its) = account.head(folder, one).map_err(fault)?.map(|h| h.header) else { continue };
         if root(&its).as_ref() != Some(&root_id) {
             continue;
         }

@@ -109,6 +109,7 @@ impl Cursor<'_> {
     }
 
     fn set_number(&mut self) -> Parsed<u32> {
-        if self.eat(b'*') { Ok(Set::STAR) } else { self.nz_number() }
+        // The largest number there is stands for `*`; no UID reaches it.
+        if self.eat(b'*') { Ok(Set::STAR) } else { Ok(self.nz_number()?.min(Set::STAR - 1)) }
     }
 }

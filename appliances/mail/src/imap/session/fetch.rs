@@ -1,11 +1,10 @@
 //! FETCH (RFC 3501 6.4.5; RFC 7162 3.1.4.1, 3.2.6).
 
-use super::select::missing;
+use super::reader::Reader;
 use super::{Answer, Done, Session, refused};
 use crate::imap::grammar::{Fetch, FetchItem, Set, SetOrSaved};
-use crate::imap::render::{self, Content, Facts, Needs};
-use crate::mailbox::{Account, FlagChange, Flags, Head, Keywords, MailboxError, Row};
-use bytes::Bytes;
+use crate::imap::render::{self, Facts};
+use crate::mailbox::{FlagChange, Flags, Keywords, MailboxError, Row};
 
 impl Session {
     pub(super) async fn fetch(&mut self, mut fetch: Fetch) -> Answer {
@@ -18,48 +17,59 @@ impl Session {
         if fetch.changed_since.is_some() && !fetch.items.contains(&FetchItem::ModSeq) {
             fetch.items.push(FetchItem::ModSeq);
         }
-        if fetch.vanished {
-            self.tell_missing(&fetch.set)?;
-        }
-        let mut rows = self.rows_of(fetch.uid, &fetch.set)?;
+        let mut ranges = self.numbers_of(fetch.uid, &fetch.set)?;
         if let Some(since) = fetch.changed_since {
-            rows.retain(|(_, row)| row.modseq > since);
+            if fetch.vanished
+                && let Err(error) = self.tell_missing(&fetch.set, since)
+            {
+                return Ok(refused(&error));
+            }
+            let rows = &self.selected()?.rows;
+            let changed = rows.in_ranges(&ranges).filter(|(_, row)| row.modseq > since);
+            ranges = Set::from_sorted(changed.map(|(number, _)| number)).ranges().to_vec();
         }
         if fetch.items.iter().any(FetchItem::sets_seen)
-            && let Err(error) = self.set_seen(&mut rows, &mut fetch.items).await
+            && let Err(error) = self.set_seen(&ranges, &mut fetch.items).await
         {
             return Ok(refused(&error));
         }
-        self.write_rows(&fetch, &rows).await
+        self.write_rows(&fetch, ranges).await
     }
 
-    async fn write_rows(&mut self, fetch: &Fetch, rows: &[(u32, Row)]) -> Answer {
+    async fn write_rows(&mut self, fetch: &Fetch, ranges: Vec<(u32, u32)>) -> Answer {
         let account = self.account()?;
         let keywords = account.state().keywords.clone();
-        let needs = render::needs(&fetch.items);
+        let selected = self.selected()?;
+        let (rows, id, recent_from) = (selected.rows.clone(), selected.id.clone(), selected.recent_from);
         let uid = fetch.uid || self.enabled.qresync && fetch.items.contains(&FetchItem::Flags);
+        let with_email_id = fetch.items.contains(&FetchItem::EmailId);
+        let with_thread_id = fetch.items.contains(&FetchItem::ThreadId);
+        let mut flags = FlagsText { keywords, recent_from, rev2: self.enabled.rev2, last: None };
+        let mut reader = Reader::new(&account, &id, rows, ranges, render::needs(&fetch.items));
         let mut unknown = false;
-        for (number, row) in rows {
-            let read = match Read::of(&account, row, needs) {
-                Ok(Some(read)) => read,
-                Ok(None) => continue,
+        while let Some(next) = reader.next().await {
+            let (number, row, read) = match next {
+                Ok(next) => next,
                 Err(error) => return Ok(refused(&error)),
             };
-            let flags = flags_text(&keywords, row, self.recent(row));
-            let email_id = email_id(row);
+            let email_id = if with_email_id { email_id(&row) } else { String::new() };
+            let thread_id = read.thread().filter(|_| with_thread_id).map(thread_id);
             let facts = Facts {
                 uid: row.uid,
-                flags: &flags,
+                flags: flags.of(&row),
                 modseq: row.modseq,
                 internal_date: row.date,
                 size: u64::from(row.size),
                 email_id: &email_id,
-                thread_id: None,
+                thread_id: thread_id.as_deref(),
             };
-            unknown |=
-                render::write_fetch(self.output.bytes(), *number, uid, &fetch.items, &facts, &read.content())
-                    .is_err();
+            let content = read.content();
+            unknown |= render::write_fetch(self.output.bytes(), number, uid, &fetch.items, &facts, &content)
+                .is_err();
             self.output.relieve().await?;
+        }
+        if let Err(error) = reader.end() {
+            tracing::warn!(%error, "what was computed of messages could not be kept; it will be computed again");
         }
         Ok(match unknown {
             true => Done::No("[UNKNOWN-CTE] a part is encoded in a way that is not known".into()),
@@ -70,13 +80,19 @@ impl Session {
     /// Sets \Seen on what is about to be read, in one commit, and tells it with the response.
     async fn set_seen(
         &mut self,
-        rows: &mut [(u32, Row)],
+        ranges: &[(u32, u32)],
         items: &mut Vec<FetchItem>,
     ) -> Result<(), MailboxError> {
-        let (Ok(selected), true) = (self.selected(), true) else { return Ok(()) };
-        let unseen: Vec<u32> =
-            rows.iter().filter(|(_, row)| !row.flags.has(Flags::SEEN)).map(|(_, row)| row.uid).collect();
-        if selected.read_only || unseen.is_empty() {
+        let Some(selected) = self.selected.as_ref().filter(|selected| !selected.read_only) else {
+            return Ok(());
+        };
+        let unseen: Vec<u32> = selected
+            .rows
+            .in_ranges(ranges)
+            .filter(|(_, row)| !row.flags.has(Flags::SEEN))
+            .map(|(_, row)| row.uid)
+            .collect();
+        if unseen.is_empty() {
             return Ok(());
         }
         let mailbox = selected.name.clone();
@@ -85,13 +101,6 @@ impl Session {
         let seen = FlagChange::Add(vec!["\\Seen".to_owned()]);
         let outcome = account.change(move |draft| draft.store_flags(&mailbox, &uids, &seen, None)).await?;
         self.know(&unseen, outcome.modseq);
-        if let Ok(selected) = self.selected() {
-            for (_, row) in rows.iter_mut() {
-                if let Some((_, new)) = selected.rows.find(row.uid) {
-                    *row = *new;
-                }
-            }
-        }
         if !items.contains(&FetchItem::Flags) {
             items.push(FetchItem::Flags);
         }
@@ -103,74 +112,56 @@ impl Session {
         let Ok(account) = self.account() else { return };
         let Ok(selected) = self.selected() else { return };
         let state = account.state();
-        let Some(new) = state.folders.get(&selected.name).and_then(|folder| folder.rows.as_ref()) else {
-            return;
-        };
+        let Ok(new) = account.rows_at(&state, &selected.name) else { return };
         let ours = |row: &Row| new.find(row.uid).map(|(_, new)| *new).filter(|new| new.modseq == modseq);
         selected.rows = selected.rows.changed(uids, |row| Some(ours(row).unwrap_or(*row)));
-        if selected.rows.differences(new).is_empty() {
-            selected.rows = new.clone();
+        if selected.rows.differences(&new).is_empty() {
+            selected.rows = new;
         }
     }
 
-    /// `VANISHED (EARLIER)`: what of a set of UIDs is not there.
-    fn tell_missing(&mut self, set: &SetOrSaved) -> std::io::Result<()> {
+    /// `VANISHED (EARLIER)`: what of a set of UIDs vanished after a mod-sequence.
+    fn tell_missing(&mut self, set: &SetOrSaved, since: u64) -> Result<(), MailboxError> {
         let SetOrSaved::Set(set) = set else { return Ok(()) };
-        let account = self.account()?;
-        let selected = self.selected()?;
-        let top = account.state().folders.get(&selected.name).map_or(1, |folder| folder.about.uid_next) - 1;
-        let within: Vec<(u32, u32)> = set
-            .resolve(top)
-            .into_iter()
-            .filter(|(low, _)| *low <= top)
-            .map(|(low, high)| (low, high.min(top)))
-            .collect();
-        let gone: Set = missing(&selected.rows, &within, 1);
+        let (Ok(account), Ok(selected)) = (self.account(), self.selected()) else { return Ok(()) };
+        let state = account.state();
+        let top = state.folder(&selected.name)?.about.uid_next - 1;
+        let inside = |(low, high): (u32, u32)| (low <= top).then_some((low, high.min(top)));
+        let within: Vec<(u32, u32)> = set.resolve(top).into_iter().filter_map(inside).collect();
+        let gone = self.gone(&state, &within, since, 1)?;
         self.tell_vanished(&gone, true);
         Ok(())
     }
 }
 
-/// What was read of a message to answer.
-enum Read {
-    Nothing,
-    Head(Head),
-    Whole(Bytes),
+/// Flags as they are written; most messages have those of the message before.
+struct FlagsText {
+    keywords: Keywords,
+    recent_from: u32,
+    rev2: bool,
+    last: Option<(Flags, bool, String)>,
 }
 
-impl Read {
-    /// Nothing where the message was forgotten meanwhile.
-    fn of(account: &Account, row: &Row, needs: Needs) -> Result<Option<Read>, MailboxError> {
-        match needs {
-            Needs::Facts => Ok(Some(Read::Nothing)),
-            Needs::Cached | Needs::Header => Ok(account.head(row)?.map(Read::Head)),
-            Needs::Message => Ok(account.read(row)?.map(Read::Whole)),
-        }
-    }
-
-    fn content(&self) -> Content<'_> {
-        match self {
-            Read::Nothing => Content::default(),
-            Read::Head(head) => {
-                Content { header: Some(&head.header), structure: Some(&head.structure), ..Content::default() }
+impl FlagsText {
+    fn of(&mut self, row: &Row) -> &str {
+        let recent = row.uid >= self.recent_from && !self.rev2;
+        if !matches!(&self.last, Some((flags, was, _)) if *flags == row.flags && *was == recent) {
+            let mut text = self.keywords.text(row.flags);
+            if recent {
+                text.push_str(if text.is_empty() { "\\Recent" } else { " \\Recent" });
             }
-            Read::Whole(raw) => Content { raw: Some(raw), ..Content::default() },
+            self.last = Some((row.flags, recent, text));
         }
+        self.last.as_ref().map_or("", |(_, _, text)| text.as_str())
     }
-}
-
-fn flags_text(keywords: &Keywords, row: &Row, recent: &str) -> String {
-    let mut flags = keywords.text(row.flags);
-    if !recent.is_empty() {
-        if !flags.is_empty() {
-            flags.push(' ');
-        }
-        flags.push_str(recent);
-    }
-    flags
 }
 
 /// EMAILID: the blob's id, so equal bytes have equal ids wherever they are (RFC 8474 4).
 pub(super) fn email_id(row: &Row) -> String {
     format!("M{}", row.blob)
+}
+
+/// THREADID.
+pub(super) fn thread_id(thread: u64) -> String {
+    format!("T{thread:016x}")
 }

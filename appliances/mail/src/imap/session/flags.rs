@@ -9,13 +9,12 @@ impl Session {
         if store.unchanged_since.is_some() {
             self.enabled.condstore = true;
         }
-        let rows = self.rows_of(store.uid, &store.set)?;
+        let uids = self.uids_of(store.uid, &store.set)?;
         let selected = self.selected()?;
         if selected.read_only {
             return Ok(Done::No("[READ-ONLY] the mailbox was opened by EXAMINE".into()));
         }
         let mailbox = selected.name.clone();
-        let uids: Vec<u32> = rows.iter().map(|(_, row)| row.uid).collect();
         let flags: Vec<String> =
             store.flags.into_iter().filter(|f| !f.eq_ignore_ascii_case("\\Recent")).collect();
         if let Some(unknown) = flags.iter().find(|f| f.starts_with('\\') && !is_system(f)) {
@@ -81,7 +80,7 @@ impl Session {
     }
 
     pub(super) async fn copy(&mut self, uid: bool, set: SetOrSaved, to: &str) -> Answer {
-        let uids: Vec<u32> = self.rows_of(uid, &set)?.iter().map(|(_, row)| row.uid).collect();
+        let uids = self.uids_of(uid, &set)?;
         if uids.is_empty() {
             return Ok(Done::Ok("no message was meant".into()));
         }
@@ -95,7 +94,7 @@ impl Session {
     }
 
     pub(super) async fn move_to(&mut self, uid: bool, set: SetOrSaved, to: &str) -> Answer {
-        let uids: Vec<u32> = self.rows_of(uid, &set)?.iter().map(|(_, row)| row.uid).collect();
+        let uids = self.uids_of(uid, &set)?;
         let selected = self.selected()?;
         if selected.read_only {
             return Ok(Done::No("[READ-ONLY] the mailbox was opened by EXAMINE".into()));
@@ -110,37 +109,35 @@ impl Session {
             Ok(added) => {
                 // Told before the messages go (RFC 6851 4.3).
                 self.output.untagged(format_args!("OK [{}] moved", copy_uid(&added)));
-                Ok(Done::Ok("done".into()))
+                Ok(Done::Ok(format!("{}done", self.highest_modseq_code()?)))
             }
             Err(error) => Ok(no_such_target(&error)),
         }
     }
 
     pub(super) async fn expunge(&mut self, uids: Option<SetOrSaved>) -> Answer {
-        let rows = match uids {
-            Some(set) => self.rows_of(true, &set)?,
-            None => self.rows_of(true, &SetOrSaved::Set(Set::from_ranges(vec![(1, Set::STAR)])))?,
-        };
+        let all = SetOrSaved::Set(Set::from_ranges(vec![(1, Set::STAR)]));
+        let ranges = self.numbers_of(true, &uids.unwrap_or(all))?;
         let selected = self.selected()?;
         if selected.read_only {
             return Ok(Done::No("[READ-ONLY] the mailbox was opened by EXAMINE".into()));
         }
         let mailbox = selected.name.clone();
+        let meant = selected.rows.in_ranges(&ranges).map(|(_, row)| row);
         let deleted: Vec<u32> =
-            rows.iter().filter(|(_, row)| row.flags.has(Flags::DELETED)).map(|(_, row)| row.uid).collect();
-        if deleted.is_empty() {
-            return Ok(Done::Ok("nothing to expunge".into()));
-        }
+            meant.filter(|row| row.flags.has(Flags::DELETED)).map(|row| row.uid).collect();
         let account = self.account()?;
-        match account.change(move |draft| draft.expunge(&mailbox, &deleted)).await {
-            Ok(_) => {
-                let modseq = self.highest_modseq()?;
-                Ok(Done::Ok(match self.enabled.qresync {
-                    true => format!("[HIGHESTMODSEQ {modseq}] expunged"),
-                    false => "expunged".into(),
-                }))
-            }
+        match account.change(move |draft| draft.expunge_deleted(&mailbox, &deleted)).await {
+            Ok(_) => Ok(Done::Ok(format!("{}expunged", self.highest_modseq_code()?))),
             Err(error) => Ok(refused(&error)),
+        }
+    }
+
+    /// `[HIGHESTMODSEQ n] `, for clients that keep it (RFC 7162 3.2.7).
+    fn highest_modseq_code(&mut self) -> std::io::Result<String> {
+        match self.enabled.qresync {
+            true => Ok(format!("[HIGHESTMODSEQ {}] ", self.highest_modseq()?)),
+            false => Ok(String::new()),
         }
     }
 

@@ -5,16 +5,17 @@ mod flags;
 mod folders;
 mod list;
 mod login;
+mod reader;
 mod search;
 mod select;
 mod sync;
 
 use super::capability;
-use super::grammar::{Body, Command, SetOrSaved, parse};
+use super::grammar::{Body, Command, Set, SetOrSaved, parse};
 use super::output::{Output, Stream};
 use super::serve::Context;
 use crate::limits;
-use crate::mailbox::{Account, MailboxError, Row, Rows};
+use crate::mailbox::{Account, MailboxError};
 use login::Exchange;
 use select::Selected;
 use std::io;
@@ -148,16 +149,22 @@ impl Session {
         }
     }
 
-    /// Resolves when something has changed that an idling client wants to know, and has written it.
+    /// Resolves when something has changed that an idling client wants to know. Loses nothing when it is dropped.
     pub async fn changed(&mut self) {
         if let (Some(user), Some(_)) = (&mut self.user, &self.idling)
             && user.changes.changed().await.is_ok()
         {
-            // A mailbox that is gone is told at the next command.
-            let _ = self.tell_changes(true).await;
             return;
         }
         std::future::pending().await
+    }
+
+    /// Tells an idling client what has changed.
+    pub async fn tell_idling(&mut self) -> io::Result<Next> {
+        if self.tell_changes(true).await.is_err() {
+            return self.bye("the mailbox was deleted").await;
+        }
+        Ok(Next::Go)
     }
 
     /// The client was silent for too long; an idling one gets a sign that we live.
@@ -321,11 +328,21 @@ impl Session {
                 Ok(Done::Bad("select a mailbox first".into()))
             }
             Body::Check => Ok(Done::Ok("everything is on the disk already".into())),
-            Body::Close => self.close().await,
             Body::Unselect => {
                 self.leave();
                 Ok(Done::Ok("done".into()))
             }
+            body => match self.load() {
+                Ok(()) => self.with_rows(body).await,
+                Err(error) => Ok(refused(&error)),
+            },
+        }
+    }
+
+    /// Commands on the messages of the open mailbox.
+    async fn with_rows(&mut self, body: Body<'_>) -> Answer {
+        match body {
+            Body::Close => self.close().await,
             Body::Expunge(uids) => self.expunge(uids).await,
             Body::Search(search) => self.search(search).await,
             Body::Fetch(fetch) => self.fetch(fetch).await,
@@ -408,38 +425,33 @@ impl Session {
         self.selected.as_mut().ok_or_else(|| io::ErrorKind::InvalidInput.into())
     }
 
-    /// The rows of a set as the client numbers them.
-    fn rows_of(&mut self, uid: bool, set: &SetOrSaved) -> io::Result<Vec<(u32, Row)>> {
+    /// The sequence numbers of a set as the client knows them, as sorted ranges.
+    fn numbers_of(&mut self, uid: bool, set: &SetOrSaved) -> io::Result<Vec<(u32, u32)>> {
         let selected = self.selected()?;
+        let rows = &selected.rows;
         Ok(match set {
-            SetOrSaved::Saved => selected
-                .saved
-                .iter()
-                .filter_map(|uid| selected.rows.find(*uid))
-                .map(|(n, row)| (n, *row))
-                .collect(),
+            SetOrSaved::Saved => {
+                let numbers =
+                    selected.saved.iter().filter_map(|uid| rows.find(*uid)).map(|(number, _)| number);
+                Set::from_sorted(numbers).ranges().to_vec()
+            }
             SetOrSaved::Set(set) if uid => {
-                let largest = selected.rows.at(selected.rows.len()).map_or(0, |row| row.uid);
-                ranges(&selected.rows, &set.resolve(largest), Rows::with_uids)
+                let largest = rows.at(rows.len()).map_or(0, |row| row.uid);
+                let numbers = |(low, high): (u32, u32)| {
+                    (rows.first_from(low), rows.first_from(high.saturating_add(1)).saturating_sub(1))
+                };
+                set.resolve(largest).into_iter().map(numbers).filter(|(low, high)| low <= high).collect()
             }
-            SetOrSaved::Set(set) => {
-                let largest = selected.rows.len();
-                numbered(&selected.rows, &set.resolve(largest))
-            }
+            SetOrSaved::Set(set) => set.resolve(rows.len()),
         })
     }
-}
 
-fn ranges<'r, I: Iterator<Item = (u32, &'r Row)>>(
-    rows: &'r Rows,
-    ranges: &[(u32, u32)],
-    of: impl Fn(&'r Rows, u32, u32) -> I,
-) -> Vec<(u32, Row)> {
-    ranges.iter().flat_map(|&(low, high)| of(rows, low, high)).map(|(n, row)| (n, *row)).collect()
-}
-
-fn numbered(rows: &Rows, sets: &[(u32, u32)]) -> Vec<(u32, Row)> {
-    ranges(rows, sets, Rows::numbered)
+    /// The UIDs of a set as the client numbers it, in order.
+    fn uids_of(&mut self, uid: bool, set: &SetOrSaved) -> io::Result<Vec<u32>> {
+        let ranges = self.numbers_of(uid, set)?;
+        let rows = &self.selected()?.rows;
+        Ok(rows.in_ranges(&ranges).map(|(_, row)| row.uid).collect())
+    }
 }
 
 /// The response to what a mailbox refused.

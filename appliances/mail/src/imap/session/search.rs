@@ -1,67 +1,83 @@
 //! SEARCH (RFC 3501 6.4.4, RFC 4731, 5182).
 
-use super::fetch::email_id;
+use super::fetch::{email_id, thread_id};
 use super::flags::written;
+use super::reader::Reader;
 use super::{Answer, Done, Session, refused};
 use crate::imap::grammar::{ReturnOption, Search, Set};
 use crate::imap::matching::{Candidate, Query, Scope};
-use crate::mailbox::{Account, Flags, Keywords, MailboxError, Row};
+use crate::imap::render::Needs;
+use crate::mailbox::texts::Filter;
+use crate::mailbox::{Account, Flags, Head, Keywords, MailboxError, Row, Rows};
 use crate::message;
+use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 impl Session {
     pub(super) async fn search(&mut self, search: Search) -> Answer {
         if search.charset.as_deref().is_some_and(|c| c != "UTF-8" && c != "US-ASCII") {
+            self.forget_saved(&search);
             return Ok(Done::No("[BADCHARSET (UTF-8 US-ASCII)] only these charsets are known".into()));
         }
         let wants_modseq = search.key.wants_modseq();
         self.enabled.condstore |= wants_modseq;
-        let account = self.account()?;
-        let selected = self.selected()?;
-        let rows = selected.rows.clone();
-        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
-        let uid_max = rows.at(rows.len()).map_or(0, |row| row.uid);
-        let query =
-            Query::new(&search.key, Scope { messages: rows.len(), uid_max, saved: &selected.saved, now_s });
-        let recent_from = selected.recent_from;
-        let state = account.state();
-        let mut found: Vec<(u32, Row)> = Vec::new();
-        for (number, row) in rows.numbered(1, rows.len()) {
-            let mut mail = Mail {
-                account: &account,
-                keywords: &state.keywords,
-                number,
-                row,
-                recent_from,
-                header: None,
-                text: None,
-                error: None,
-            };
-            if query.matches(&mut mail) {
-                found.push((number, *row));
-            }
-            if let Some(error) = mail.error {
+        let found = match self.find(&search).await {
+            Ok(found) => found,
+            Err(error) => {
+                self.forget_saved(&search);
                 return Ok(refused(&error));
             }
-            if !query.is_cheap() && number.is_multiple_of(MESSAGES_BETWEEN_YIELDS) {
-                tokio::task::yield_now().await;
-            }
-        }
+        };
         self.tell_found(&search, &found, wants_modseq)
     }
 
-    fn tell_found(&mut self, search: &Search, found: &[(u32, Row)], wants_modseq: bool) -> Answer {
-        let numbers: Vec<u32> =
-            found.iter().map(|(number, row)| if search.uid { row.uid } else { *number }).collect();
-        let modseq = found.iter().map(|(_, row)| row.modseq).max().filter(|_| wants_modseq);
+    /// A search with SAVE that is refused leaves nothing in `$` (RFC 5182 2.1).
+    fn forget_saved(&mut self, search: &Search) {
+        let saves = search.returns.iter().flatten().any(|option| *option == ReturnOption::Save);
+        if let Some(selected) = self.selected.as_mut().filter(|_| saves) {
+            selected.saved = Vec::new();
+        }
+    }
+
+    /// The sequence numbers of what matches, in order.
+    async fn find(&mut self, search: &Search) -> Result<Vec<u32>, MailboxError> {
+        let (Ok(account), Some(selected)) = (self.account(), &self.selected) else { return Ok(Vec::new()) };
+        let rows = selected.rows.clone();
+        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
+        let uid_max = rows.at(rows.len()).map_or(0, |row| row.uid);
+        let scope = Scope { messages: rows.len(), uid_max, saved: &selected.saved, now_s };
+        let hunt = Arc::new(Hunt {
+            query: Query::new(&search.key, scope),
+            keywords: account.state().keywords.clone(),
+            recent_from: selected.recent_from,
+            id: selected.id.clone(),
+            account,
+            rows,
+        });
+        if hunt.query.is_cheap() {
+            return hunt.among(&[(1, hunt.rows.len())]);
+        }
+        let worth = hunt.worth_reading(&selected.name.clone()).await?;
+        hunt.share_out(worth).await
+    }
+
+    fn tell_found(&mut self, search: &Search, found: &[u32], wants_modseq: bool) -> Answer {
+        let rows = self.selected()?.rows.clone();
+        let row = |number: &u32| rows.at(*number);
+        let numbers: Vec<u32> = match search.uid {
+            true => found.iter().filter_map(row).map(|row| row.uid).collect(),
+            false => found.to_vec(),
+        };
         let rev2 = self.enabled.rev2;
         let Some(returns) = search.returns.clone().or(rev2.then(|| vec![ReturnOption::All])) else {
+            let modseq = found.iter().filter_map(row).map(|row| row.modseq).max().filter(|_| wants_modseq);
             self.tell_plainly(&numbers, modseq);
             return Ok(Done::Ok("done".into()));
         };
+        let chosen = chosen(&returns, found);
         if returns.contains(&ReturnOption::Save) {
-            self.selected()?.saved = saved(&returns, found);
+            self.selected()?.saved = chosen.iter().filter_map(row).map(|row| row.uid).collect();
         }
         let told: Vec<ReturnOption> = returns.into_iter().filter(|r| *r != ReturnOption::Save).collect();
         if told.is_empty() {
@@ -79,6 +95,8 @@ impl Session {
                 _ => {}
             }
         }
+        // Of those messages that the response names (RFC 4731 3.2).
+        let modseq = chosen.iter().filter_map(row).map(|row| row.modseq).max().filter(|_| wants_modseq);
         if let Some(modseq) = modseq {
             line.push_str(&format!(" MODSEQ {modseq}"));
         }
@@ -106,30 +124,160 @@ impl Session {
     }
 }
 
-/// What `$` stands for after a search with SAVE (RFC 5182 2.4): with only MIN or MAX those alone.
-fn saved(returns: &[ReturnOption], found: &[(u32, Row)]) -> Vec<u32> {
+/// Of which messages SAVE and MODSEQ speak (RFC 5182 2.4, RFC 4731 3.2): with only MIN or MAX of those alone.
+fn chosen(returns: &[ReturnOption], found: &[u32]) -> Vec<u32> {
     let has = |option| returns.contains(&option);
     let edges = has(ReturnOption::Min) || has(ReturnOption::Max);
     if !edges || has(ReturnOption::All) || has(ReturnOption::Count) {
-        return found.iter().map(|(_, row)| row.uid).collect();
+        return found.to_vec();
     }
     let first = found.first().filter(|_| has(ReturnOption::Min));
     let last = found.last().filter(|_| has(ReturnOption::Max));
-    let mut uids: Vec<u32> = first.into_iter().chain(last).map(|(_, row)| row.uid).collect();
-    uids.dedup();
-    uids
+    let mut numbers: Vec<u32> = first.into_iter().chain(last).copied().collect();
+    numbers.dedup();
+    numbers
+}
+
+/// A search under way.
+struct Hunt {
+    query: Query,
+    keywords: Keywords,
+    recent_from: u32,
+    id: String,
+    account: Arc<Account>,
+    rows: Rows,
+}
+
+impl Hunt {
+    /// Ranges of numbers of the messages that the index lets through. Where bodies would be read, the index is brought up
+    /// first.
+    async fn worth_reading(self: &Arc<Self>, mailbox: &str) -> Result<Vec<(u32, u32)>, MailboxError> {
+        let filter = self.query.filter();
+        let all = vec![(1, self.rows.len())];
+        if filter == Filter::Any {
+            return Ok(all);
+        }
+        let mut more = self.query.reads_bodies() && self.rows.len() > FEW;
+        while more {
+            let (hunt, mailbox) = (self.clone(), mailbox.to_owned());
+            more = blocking(move || hunt.account.index_texts(&hunt.account.state(), &mailbox)).await?;
+        }
+        let hunt = self.clone();
+        let candidates = blocking(move || hunt.account.candidates(&hunt.id, &filter)).await?;
+        let known = candidates.uids.iter().filter_map(|uid| self.rows.find(*uid)).map(|(number, _)| number);
+        let new = self.rows.first_from(candidates.from)..=self.rows.len();
+        Ok(Set::from_sorted(known.take_while(|n| n < new.start()).chain(new.clone())).ranges().to_vec())
+    }
+
+    /// Looks at pieces of these ranges in two threads, in order.
+    async fn share_out(self: &Arc<Self>, ranges: Vec<(u32, u32)>) -> Result<Vec<u32>, MailboxError> {
+        let pieces = pieces(ranges);
+        let begin = |piece: &Vec<(u32, u32)>| {
+            let (hunt, piece) = (self.clone(), piece.clone());
+            tokio::task::spawn_blocking(move || hunt.among(&piece))
+        };
+        let mut found = Vec::new();
+        let mut under_way = std::collections::VecDeque::new();
+        let mut ahead = pieces.iter();
+        loop {
+            while under_way.len() < THREADS
+                && let Some(piece) = ahead.next()
+            {
+                under_way.push_back(begin(piece));
+            }
+            let Some(first) = under_way.pop_front() else { return Ok(found) };
+            found.extend(first.await.map_err(|_| MailboxError::Stopping)??);
+        }
+    }
+
+    /// The numbers of what matches within these ranges of numbers.
+    fn among(&self, ranges: &[(u32, u32)]) -> Result<Vec<u32>, MailboxError> {
+        let mut reader = Reader::new(&self.account, &self.id, Rows::default(), Vec::new(), Needs::Cached);
+        let mut found = Vec::new();
+        for (number, row) in self.rows.in_ranges(ranges) {
+            let mut mail = Mail {
+                hunt: self,
+                reader: &mut reader,
+                number,
+                row,
+                head: None,
+                whole: None,
+                text: None,
+                error: None,
+            };
+            if self.query.matches(&mut mail) {
+                found.push(number);
+            }
+            if let Some(error) = mail.error {
+                return Err(error);
+            }
+        }
+        reader.end()?;
+        Ok(found)
+    }
+}
+
+/// Ranges in pieces of some hundred messages.
+fn pieces(ranges: Vec<(u32, u32)>) -> Vec<Vec<(u32, u32)>> {
+    let (mut pieces, mut piece, mut room) = (Vec::new(), Vec::new(), PIECE);
+    for (mut low, high) in ranges {
+        while low <= high {
+            let end = high.min(low.saturating_add(room - 1));
+            piece.push((low, end));
+            room -= end - low + 1;
+            low = end + 1;
+            if room == 0 {
+                pieces.push(std::mem::take(&mut piece));
+                room = PIECE;
+            }
+        }
+    }
+    if !piece.is_empty() {
+        pieces.push(piece);
+    }
+    pieces
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, MailboxError> + Send + 'static,
+) -> Result<T, MailboxError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| MailboxError::Stopping)?
 }
 
 /// A message of the mailbox, read as far as the search needs.
 struct Mail<'a> {
-    account: &'a Arc<Account>,
-    keywords: &'a Keywords,
+    hunt: &'a Hunt,
+    reader: &'a mut Reader,
     number: u32,
     row: &'a Row,
-    recent_from: u32,
-    header: Option<Vec<u8>>,
+    head: Option<Head>,
+    whole: Option<Bytes>,
     text: Option<String>,
     error: Option<MailboxError>,
+}
+
+impl Mail<'_> {
+    fn head(&mut self) -> &Head {
+        if self.head.is_none() {
+            let head = self.reader.head(self.row).unwrap_or_else(|error| {
+                self.error = Some(error);
+                None
+            });
+            self.head = Some(head.unwrap_or_else(|| Head::of(b"")));
+        }
+        self.head.get_or_insert_with(|| Head::of(b""))
+    }
+
+    fn whole(&mut self) -> Bytes {
+        if let Some(whole) = &self.whole {
+            return whole.clone();
+        }
+        let whole = self.hunt.account.read(self.row).unwrap_or_else(|error| {
+            self.error = Some(error);
+            None
+        });
+        self.whole.insert(whole.unwrap_or_default()).clone()
+    }
 }
 
 impl Candidate for Mail<'_> {
@@ -142,7 +290,7 @@ impl Candidate for Mail<'_> {
     }
 
     fn has_flag(&self, flag: &str) -> bool {
-        self.keywords.find(flag).is_some_and(|bit| bit != Flags(0) && self.row.flags.has(bit))
+        self.hunt.keywords.find(flag).is_some_and(|bit| bit != Flags(0) && self.row.flags.has(bit))
     }
 
     fn internal_date(&self) -> i64 {
@@ -158,45 +306,37 @@ impl Candidate for Mail<'_> {
     }
 
     fn is_recent(&self) -> bool {
-        self.row.uid >= self.recent_from
+        self.row.uid >= self.hunt.recent_from
     }
 
     fn email_id(&self) -> String {
         email_id(self.row)
     }
 
-    fn thread_id(&self) -> Option<String> {
-        None
+    fn thread_id(&mut self) -> Option<String> {
+        Some(thread_id(self.head().thread))
     }
 
-    fn header(&mut self) -> &[u8] {
-        if self.header.is_none() {
-            self.header = match self.account.head(self.row) {
-                Ok(head) => Some(head.map(|head| head.header).unwrap_or_default()),
-                Err(error) => {
-                    self.error = Some(error);
-                    Some(Vec::new())
-                }
-            };
+    fn header(&mut self, field: Option<&str>) -> &[u8] {
+        if field.is_some_and(|name| !Head::lacks(name)) {
+            return &self.head().header;
         }
-        self.header.as_deref().unwrap_or_default()
+        self.whole();
+        let raw = self.whole.as_deref().unwrap_or_default();
+        &raw[..message::header_end(raw)]
     }
 
     fn body_text(&mut self) -> &str {
         if self.text.is_none() {
-            self.text = match self.account.read(self.row) {
-                Ok(raw) => Some(
-                    raw.map(|raw| message::searchable_text(&raw, false).to_lowercase()).unwrap_or_default(),
-                ),
-                Err(error) => {
-                    self.error = Some(error);
-                    Some(String::new())
-                }
-            };
+            self.text = Some(message::searchable_text(&self.whole(), false).to_lowercase());
         }
         self.text.as_deref().unwrap_or_default()
     }
 }
 
-/// A search that reads messages lets others go on this often.
-const MESSAGES_BETWEEN_YIELDS: u32 = 32;
+/// Messages that one thread looks at before it takes the next.
+const PIECE: u32 = 512;
+/// Threads that look at a search's messages.
+const THREADS: usize = 2;
+/// So few messages are read without an index.
+const FEW: u32 = 32;

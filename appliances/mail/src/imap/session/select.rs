@@ -2,16 +2,21 @@
 
 use super::{Answer, Done, Session, refused};
 use crate::imap::grammar::{Qresync, Set};
-use crate::mailbox::{Flags, Row, Rows, SYSTEM, Viewing};
+use crate::mailbox::layout::About;
+use crate::mailbox::{Flags, MailboxError, Rows, SYSTEM, State, Viewing};
 use std::io;
 
 /// The mailbox that a session has open.
 pub(super) struct Selected {
     pub name: String,
+    /// Its name when it was opened.
+    pub name_then: String,
     /// MAILBOXID: another mailbox of the same name is not this one.
     pub id: String,
-    /// The messages that the client knows.
+    /// The messages that the client knows, once they are loaded.
     pub rows: Rows,
+    /// The state that the client knows, as long as its rows are not loaded.
+    pub unloaded: Option<Box<State>>,
     pub read_only: bool,
     /// UIDs from here on are \Recent in this session.
     pub recent_from: u32,
@@ -40,57 +45,103 @@ impl Session {
         self.enabled.condstore |= condstore;
         self.look_for_pushes().await;
         let account = self.account()?;
-        let state = account.state();
-        let Some(folder) = state.folders.get(mailbox) else {
-            return Ok(refused(&crate::mailbox::MailboxError::NoSuchMailbox(mailbox.to_owned())));
-        };
-        let viewing = folder.view();
-        let rows = match account.rows(mailbox).await {
-            Ok(rows) => rows,
+        let viewing = match account.state().folder(mailbox) {
+            Ok(folder) => folder.view(),
             Err(error) => return Ok(refused(&error)),
         };
-        // Loading may have made another state.
+        // A change that was made before the mark has been seen, or is seen now.
         let state = account.state();
-        let Some(folder) = state.folders.get(mailbox) else {
-            return Ok(refused(&crate::mailbox::MailboxError::NoSuchMailbox(mailbox.to_owned())));
+        let folder = match state.folder(mailbox) {
+            Ok(folder) => folder,
+            Err(error) => return Ok(refused(&error)),
         };
-        let rows = folder.rows.clone().unwrap_or(rows);
         let about = folder.about.clone();
         let recent_from = folder.take_recent(read_only);
-        if self.enabled.rev2 {
-            self.output.bytes().extend_from_slice(b"* LIST () \"/\" ");
-            self.output.mailbox(mailbox);
-            self.output.line("");
-        }
-        self.tell_flags(state.keywords.names(), read_only);
-        self.output.untagged(format_args!("{} EXISTS", rows.len()));
-        if !self.enabled.rev2 {
-            let recent = rows.len() + 1 - rows.first_from(recent_from);
-            self.output.untagged(format_args!("{recent} RECENT"));
-            if let Some(at) = rows.iter().position(|row| !row.flags.has(Flags::SEEN)) {
-                self.output.untagged(format_args!("OK [UNSEEN {}] the first unseen message", at + 1));
-            }
-        }
-        self.output.untagged(format_args!("OK [UIDVALIDITY {}] UIDs are valid", about.uid_validity));
-        self.output.untagged(format_args!("OK [UIDNEXT {}] the next UID", about.uid_next));
-        self.output.untagged(format_args!("OK [HIGHESTMODSEQ {}] the highest mod-sequence", about.modseq));
-        self.output.untagged(format_args!("OK [MAILBOXID ({})] it stays through renames", about.id));
-        let known = qresync.filter(|known| known.uid_validity == about.uid_validity);
         self.selected = Some(Selected {
             name: mailbox.to_owned(),
-            id: about.id,
-            rows,
+            name_then: mailbox.to_owned(),
+            id: about.id.clone(),
+            rows: folder.rows().cloned().unwrap_or_default(),
+            unloaded: folder.rows().is_none().then(|| Box::new(state.only(mailbox))),
             read_only,
             recent_from,
             saved: Vec::new(),
             keywords_told: state.keywords.names().len(),
             _viewing: viewing,
         });
-        if let Some(known) = known {
-            self.resynchronise(&known, about.uid_next).await?;
+        let known = qresync.filter(|known| known.uid_validity == about.uid_validity);
+        if let Err(error) = self.tell_mailbox(&state, &about) {
+            self.selected = None;
+            return Ok(refused(&error));
+        }
+        if let Some(known) = known.filter(|known| known.modseq < about.modseq)
+            && let Err(error) = self.resynchronise(&known, &state, about.uid_next).await?
+        {
+            self.selected = None;
+            return Ok(refused(&error));
         }
         let access = if read_only { "READ-ONLY" } else { "READ-WRITE" };
         Ok(Done::Ok(format!("[{access}] {mailbox} is open", mailbox = shown(mailbox))))
+    }
+
+    /// What a client is told of a mailbox that it opens (RFC 3501 6.3.1, RFC 9051 6.3.2). Rows are loaded only where a
+    /// number must be counted.
+    fn tell_mailbox(&mut self, state: &State, about: &About) -> Result<(), MailboxError> {
+        let Some(selected) = &self.selected else { return Ok(()) };
+        let (name, read_only, recent_from) =
+            (selected.name.clone(), selected.read_only, selected.recent_from);
+        if self.enabled.rev2 {
+            self.output.bytes().extend_from_slice(b"* LIST () \"/\" ");
+            self.output.mailbox(&name);
+            self.output.line("");
+        }
+        let is_counted = |n: u32| n == 0 || n == about.messages;
+        if !self.enabled.rev2 && (recent_from < about.uid_next || !is_counted(about.unseen)) {
+            self.load()?;
+        }
+        self.tell_flags(state.keywords.names(), read_only);
+        self.output.untagged(format_args!("{} EXISTS", self.exists(about)));
+        if !self.enabled.rev2 {
+            let (recent, unseen) = self.first_looks(about);
+            self.output.untagged(format_args!("{recent} RECENT"));
+            if let Some(number) = unseen {
+                self.output.untagged(format_args!("OK [UNSEEN {number}] the first unseen message"));
+            }
+        }
+        self.output.untagged(format_args!("OK [UIDVALIDITY {}] UIDs are valid", about.uid_validity));
+        self.output.untagged(format_args!("OK [UIDNEXT {}] the next UID", about.uid_next));
+        self.output.untagged(format_args!("OK [HIGHESTMODSEQ {}] the highest mod-sequence", about.modseq));
+        self.output.untagged(format_args!("OK [MAILBOXID ({})] it stays through renames", about.id));
+        Ok(())
+    }
+
+    fn exists(&self, about: &About) -> u32 {
+        match &self.selected {
+            Some(selected) if selected.unloaded.is_none() => selected.rows.len(),
+            _ => about.messages,
+        }
+    }
+
+    /// How many messages are \Recent, and the number of the first that is not \Seen.
+    fn first_looks(&self, about: &About) -> (u32, Option<u32>) {
+        match &self.selected {
+            Some(selected) if selected.unloaded.is_none() => {
+                let rows = &selected.rows;
+                let unseen = rows.iter().position(|row| !row.flags.has(Flags::SEEN));
+                (rows.len() + 1 - rows.first_from(selected.recent_from), unseen.map(|at| at as u32 + 1))
+            }
+            _ => (0, (about.unseen > 0).then_some(1)),
+        }
+    }
+
+    /// Loads the rows that the client knows, where they are not.
+    pub(super) fn load(&mut self) -> Result<(), MailboxError> {
+        let (Some(user), Some(selected)) = (&self.user, &mut self.selected) else { return Ok(()) };
+        if let Some(state) = &selected.unloaded {
+            selected.rows = user.account.rows_at(state, &selected.name_then)?;
+            selected.unloaded = None;
+        }
+        Ok(())
     }
 
     pub(super) fn tell_flags(&mut self, keywords: &[String], read_only: bool) {
@@ -107,35 +158,65 @@ impl Session {
     }
 
     /// Tells what changed since the client last looked: what is gone, and the flags of what changed or came.
-    async fn resynchronise(&mut self, known: &Qresync, uid_next: u32) -> io::Result<()> {
-        let selected = self.selected()?;
-        let rows = selected.rows.clone();
-        let within = match &known.known_uids {
-            Some(set) => set.resolve(uid_next.saturating_sub(1)),
-            None => vec![(1, uid_next.saturating_sub(1))],
-        };
-        let gone = missing(&rows, &within, known_from(known, &rows));
-        self.tell_vanished(&gone, true);
-        let changed: Vec<(u32, Row)> = within
-            .iter()
-            .flat_map(|&(low, high)| rows.with_uids(low, high))
-            .filter(|(_, row)| row.modseq > known.modseq)
-            .map(|(n, row)| (n, *row))
-            .collect();
-        let after: Vec<(u32, Row)> = match &known.known_uids {
-            // Messages above the highest known UID are new to the client.
-            Some(_) => {
-                let top = within.last().map_or(0, |(_, high)| *high);
-                let newer = rows.with_uids(top.saturating_add(1), u32::MAX);
-                newer.filter(|(_, row)| row.modseq > known.modseq).map(|(n, row)| (n, *row)).collect()
-            }
-            None => Vec::new(),
-        };
-        for (number, row) in changed.into_iter().chain(after) {
-            self.tell_row(number, &row, true);
-            self.output.relieve().await?;
+    async fn resynchronise(
+        &mut self,
+        known: &Qresync,
+        state: &State,
+        uid_next: u32,
+    ) -> io::Result<Result<(), MailboxError>> {
+        if let Err(error) = self.load() {
+            return Ok(Err(error));
         }
-        Ok(())
+        let rows = self.selected()?.rows.clone();
+        let top = uid_next.saturating_sub(1);
+        let within = match &known.known_uids {
+            Some(set) => set.resolve(top),
+            None => vec![(1, top)],
+        };
+        let gone = match self.gone(state, &within, known.modseq, known_from(known, &rows)) {
+            Ok(gone) => gone,
+            Err(error) => return Ok(Err(error)),
+        };
+        self.tell_vanished(&gone, true);
+        // Messages above the highest UID that the client knows are new to it.
+        let highest = within.last().map_or(0, |(_, high)| *high);
+        let newer = (known.known_uids.is_some() && highest < top).then_some((highest.saturating_add(1), top));
+        for (low, high) in within.into_iter().chain(newer) {
+            for (number, row) in rows.with_uids(low, high).filter(|(_, row)| row.modseq > known.modseq) {
+                self.tell_row(number, row, true);
+                self.output.relieve().await?;
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// UIDs within these ranges that vanished after a mod-sequence; all that are not there, where that is not known so far
+    /// back (RFC 7162 3.2.6 allows it). Below `from` the client's samples show that it knows what is gone.
+    pub(super) fn gone(
+        &mut self,
+        state: &State,
+        within: &[(u32, u32)],
+        modseq: u64,
+        from: u32,
+    ) -> Result<Set, MailboxError> {
+        let (Some(user), Some(selected)) = (&self.user, &self.selected) else {
+            return Ok(Set::from_ranges(Vec::new()));
+        };
+        let Some(mut gone) = user.account.gone_after(state, &selected.name_then, modseq)? else {
+            return Ok(missing(&selected.rows, within, from));
+        };
+        gone.sort_unstable();
+        let mut asked = Vec::new();
+        let mut next = 0;
+        for (low, high) in gone {
+            // Ranges may overlap; each UID is told once.
+            let low = low.max(next);
+            next = next.max(high.saturating_add(1));
+            let first = within.partition_point(|(_, end)| *end < low);
+            let inside = within[first..].iter().take_while(|(start, _)| *start <= high);
+            asked.extend(inside.map(|(a, b)| (low.max(*a), high.min(*b))).filter(|(a, b)| a <= b));
+        }
+        Ok(missing(&selected.rows, &asked, from))
     }
 
     /// `VANISHED`, with what is gone.
@@ -155,23 +236,24 @@ impl Session {
             let (name, rows) = (selected.name.clone(), selected.rows.clone());
             let deleted: Vec<u32> =
                 rows.iter().filter(|row| row.flags.has(Flags::DELETED)).map(|row| row.uid).collect();
-            if !deleted.is_empty()
-                && let Err(error) = self.account()?.change(move |draft| draft.expunge(&name, &deleted)).await
-            {
-                return Ok(refused(&error));
+            if !deleted.is_empty() {
+                let done = self.account()?.change(move |draft| draft.expunge_deleted(&name, &deleted)).await;
+                if let Err(error) = done {
+                    return Ok(refused(&error));
+                }
             }
         }
+        let modseq = self.highest_modseq()?;
         self.leave();
-        Ok(Done::Ok("closed".into()))
+        Ok(Done::Ok(match self.enabled.qresync {
+            true => format!("[HIGHESTMODSEQ {modseq}] closed"),
+            false => "closed".into(),
+        }))
     }
 
-    /// Forgets the mailbox that is open; its rows are kept for a quick opening.
+    /// Forgets the mailbox that is open.
     pub(super) fn leave(&mut self) {
-        if let (Some(selected), Some(user)) = (self.selected.take(), &self.user)
-            && let Err(error) = user.account.keep_rows(&selected.name)
-        {
-            tracing::warn!(mailbox = selected.name, %error, "a mailbox's rows could not be kept; it will open slowly");
-        }
+        self.selected = None;
     }
 }
 

@@ -9,13 +9,27 @@ impl Session {
     /// Tells what is new in the open mailbox. Nothing is told while something is gone and that may not be said. An error
     /// means that the mailbox is no longer there.
     pub(super) async fn tell_changes(&mut self, may_expunge: bool) -> io::Result<()> {
-        let (Some(user), Some(selected)) = (&mut self.user, &self.selected) else { return Ok(()) };
+        let (Some(user), Some(selected)) = (&mut self.user, &mut self.selected) else { return Ok(()) };
         user.changes.mark_unchanged();
         let state = user.account.state();
         let gone = || io::Error::from(io::ErrorKind::NotFound);
-        let folder =
-            state.folders.get(&selected.name).filter(|f| f.about.id == selected.id).ok_or_else(gone)?;
-        let Some(new) = folder.rows.clone() else { return Ok(()) };
+        let named = state.folders.get_key_value(&selected.name).filter(|(_, f)| f.about.id == selected.id);
+        // Another may have renamed it; then it stays open under its new name.
+        let (name, folder) = named
+            .or_else(|| state.folders.iter().find(|(_, f)| f.about.id == selected.id))
+            .ok_or_else(gone)?;
+        if let Some(known) = &mut selected.unloaded
+            && known.folders.values().all(|then| then.about.modseq == folder.about.modseq)
+        {
+            if *name != selected.name {
+                selected.name.clone_from(name);
+            }
+            return Ok(());
+        }
+        selected.name.clone_from(name);
+        let new = user.account.rows_at(&state, name).map_err(io::Error::other)?;
+        self.load().map_err(io::Error::other)?;
+        let selected = self.selected()?;
         let differences = selected.rows.differences(&new);
         let is_gone = |d: &Difference| matches!(d, Difference::Gone(_));
         if differences.iter().any(is_gone) && !may_expunge {
