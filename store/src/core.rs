@@ -180,6 +180,21 @@ impl Core {
         Ok((entry.kind, content))
     }
 
+    /// The first bytes of an object that stands for itself; all of any other, and of one that is at hand.
+    pub fn start(&self, id: &ObjectId, len: usize) -> Result<(Kind, Bytes)> {
+        if let Some(found) = self.cache.get(id) {
+            return Ok(found);
+        }
+        let entry = self.object_entry(id)?.ok_or(Error::Missing(*id))?;
+        if entry.delta.is_none() && entry.size_bytes > len as u64 {
+            let start = self.stream(&entry).and_then(|stream| zlib::inflate_start(&stream, len));
+            if let Ok(start) = start {
+                return Ok((entry.kind, start.into()));
+            }
+        }
+        self.object(id)
+    }
+
     /// Inflates an object, following its deltas to the first base that is in `bases`; those on the way are kept there.
     pub fn content(&self, id: &ObjectId, entry: &ObjectEntry, bases: &Contents) -> Result<Bytes> {
         let mut chain: Vec<(ObjectId, ObjectEntry, Vec<u8>)> = Vec::new();

@@ -203,6 +203,17 @@ impl Store {
         }
     }
 
+    /// The first `len` bytes of a blob, and perhaps more; `None` when it is no longer kept. Costs less than the whole where
+    /// that is larger.
+    pub fn blob_start(&self, id: &ObjectId, len: usize) -> Result<Option<bytes::Bytes>> {
+        match self.core().start(id, len) {
+            Ok((Kind::Blob, content)) => Ok(Some(content)),
+            Ok((kind, _)) => Err(Error::Malformed(format!("object {id} is a {kind}, not a blob"))),
+            Err(Error::Missing(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// A derived table. It exists as soon as something is in it.
     pub fn index(&self, name: impl AsRef<str>) -> Result<Index> {
         Index::new(self.clone(), name.as_ref())

@@ -29,6 +29,24 @@ pub(crate) fn deflate(bytes: &[u8]) -> Vec<u8> {
     })
 }
 
+/// Inflates the first `len` bytes of a zlib stream, or a few more, or all where it has fewer.
+pub(crate) fn inflate_start(stream: &[u8], len: usize) -> Result<Vec<u8>> {
+    DECOMPRESS.with_borrow_mut(|decompress| {
+        decompress.reset(true);
+        let mut out = Vec::with_capacity(len.min(stream.len().saturating_mul(1032)).max(64));
+        while out.len() < out.capacity() {
+            let (done, had) = (decompress.total_in() as usize, out.len());
+            let status = decompress.decompress_vec(&stream[done..], &mut out, FlushDecompress::None);
+            match status.map_err(|_| Error::corrupt("a zlib stream is damaged"))? {
+                Status::StreamEnd => break,
+                _ if out.len() == had => return Err(Error::corrupt("a zlib stream is cut short")),
+                _ => {}
+            }
+        }
+        Ok(out)
+    })
+}
+
 /// Inflates a zlib stream that must give exactly `size_bytes`.
 pub(crate) fn inflate(stream: &[u8], size_bytes: u64) -> Result<Vec<u8>> {
     DECOMPRESS.with_borrow_mut(|decompress| {

@@ -109,7 +109,7 @@ service lmtp {{
   }}
 }}
 """)
-        subprocess.run(["dovecot", "-c", home / "dovecot.conf"], check=True)
+        subprocess.run(["dovecot", "-c", home / "dovecot.conf"], check=True, stderr=subprocess.DEVNULL)
         wait_for(("127.0.0.1", p["imap"]))
 
     def stop_dovecot(self):

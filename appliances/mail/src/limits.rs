@@ -14,6 +14,8 @@ pub const MIME_PARAMETER_BYTES_MAX: usize = 64 << 10;
 pub const HEADER_FIELDS_MAX: usize = 10_000;
 /// Addresses read from one field.
 pub const ADDRESSES_MAX: usize = 10_000;
+/// Words and signs of one address.
+pub const ADDRESS_WORDS_MAX: usize = 1_000;
 /// Text that is searched in one message, in bytes.
 pub const SEARCH_TEXT_MAX: usize = 16 << 20;
 
@@ -62,5 +64,7 @@ pub const HANDSHAKE_TIME: Duration = Duration::from_secs(30);
 pub const LOGIN_TIME: Duration = Duration::from_secs(60);
 /// Silence after a login (RFC 3501 5.4 wants 30 minutes at least).
 pub const IMAP_IDLE_TIME: Duration = Duration::from_secs(31 * 60);
+/// A client that takes nothing of what it asked for, before it is given up.
+pub const IMAP_SEND_TIME: Duration = Duration::from_secs(5 * 60);
 /// Silence of ours in IDLE, before a sign of life keeps middle boxes from forgetting the connection.
 pub const IDLE_SIGN_TIME: Duration = Duration::from_secs(4 * 60);

@@ -14,4 +14,8 @@ mod session;
 pub use serve::{Context, Security, serve};
 
 #[cfg(test)]
+mod power_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transcripts;

@@ -1,6 +1,7 @@
 //! What goes to the client: collected, then sent in large pieces, so that a long answer takes little memory.
 
 use super::grammar::encode_utf7;
+use crate::limits;
 use crate::message;
 use std::fmt;
 use std::io;
@@ -24,7 +25,7 @@ pub struct Output {
 impl Output {
     /// An empty one.
     pub fn new(stream: WriteHalf<Box<dyn Stream>>) -> Output {
-        Output { buffer: Vec::with_capacity(4096), stream, utf8: false }
+        Output { buffer: Vec::new(), stream, utf8: false }
     }
 
     /// What is collected, to write into.
@@ -64,11 +65,14 @@ impl Output {
     /// Sends what is collected.
     pub async fn send(&mut self) -> io::Result<()> {
         if !self.buffer.is_empty() {
-            self.stream.write_all(&self.buffer).await?;
+            for piece in self.buffer.chunks(PIECE) {
+                // Each piece must be taken in time, so that a slow client is served and a stuck one given up.
+                patiently(self.stream.write_all(piece)).await?;
+            }
             self.buffer.clear();
-            self.buffer.shrink_to(PIECE * 2);
+            self.buffer.shrink_to(KEPT);
         }
-        self.stream.flush().await
+        patiently(self.stream.flush()).await
     }
 
     /// Gives the stream back, whole.
@@ -83,4 +87,12 @@ impl Output {
     }
 }
 
+async fn patiently(sent: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    tokio::time::timeout(limits::IMAP_SEND_TIME, sent)
+        .await
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+}
+
 const PIECE: usize = 64 << 10;
+/// What an idle session keeps of its buffer.
+const KEPT: usize = 1 << 10;

@@ -44,8 +44,10 @@ pub enum Needs {
     Facts,
     /// The written envelope or structure, else the header or the message.
     Cached,
-    /// The header.
+    /// The fields of the header that lists show.
     Header,
+    /// All of the header.
+    WholeHeader,
     /// The whole message.
     Message,
 }
@@ -63,10 +65,18 @@ pub fn needs(items: &[FetchItem]) -> Needs {
         {
             Needs::Header
         }
+        FetchItem::Section { section, .. } | FetchItem::Rfc822(section) if is_top_header(section) => {
+            Needs::WholeHeader
+        }
         item if item.needs_message() => Needs::Message,
         _ => Needs::Facts,
     };
-    items.iter().map(of).max().unwrap_or(Needs::Facts)
+    let most = items.iter().map(of).max().unwrap_or(Needs::Facts);
+    // A header alone says nothing of the parts.
+    match most {
+        Needs::WholeHeader if items.contains(&FetchItem::BodyStructure) => Needs::Message,
+        most => most,
+    }
 }
 
 /// Writes `* NUMBER FETCH (…)`. With `uid` the UID is told even when not asked for (RFC 3501 6.4.8).

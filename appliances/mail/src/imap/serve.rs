@@ -48,7 +48,7 @@ pub async fn serve(stream: impl Stream + 'static, peer: IpAddr, security: Securi
     };
     let (input, output) = tokio::io::split(stream);
     let mut session = Session::new(context, peer, security == Security::Tls, Output::new(output));
-    let mut connection = Connection { input, framer: Framer::new(), buffer: Vec::new() };
+    let mut connection = Connection { input, framer: Framer::new(), buffer: Vec::new(), is_busy: false };
     if let Err(error) = connection.run(&mut session).await {
         tracing::debug!(%peer, %error, "imap connection ended");
     }
@@ -59,6 +59,8 @@ struct Connection {
     input: Input,
     framer: Framer,
     buffer: Vec<u8>,
+    /// The last read filled the buffer.
+    is_busy: bool,
 }
 
 impl Connection {
@@ -118,7 +120,8 @@ impl Connection {
 
     /// Waits for bytes; while idling, tells what changes.
     async fn read(&mut self, session: &mut Session) -> io::Result<Next> {
-        self.buffer.resize(READ_BYTES, 0);
+        // An idle session waits with a small buffer; who sends much gets a large one.
+        self.buffer.resize(if self.is_busy { READ_BYTES } else { READ_BYTES_IDLE }, 0);
         let patience = session.patience();
         let read = tokio::select! {
             read = timeout(patience, self.input.read(&mut self.buffer)) => read,
@@ -128,8 +131,10 @@ impl Connection {
             Ok(Ok(0)) => Ok(Next::Close),
             Ok(Ok(len)) => {
                 self.framer.push(&self.buffer[..len]);
-                // An idle session keeps no buffer.
-                self.buffer = Vec::new();
+                self.is_busy = len == self.buffer.len();
+                if !self.is_busy {
+                    self.buffer = Vec::new();
+                }
                 Ok(Next::Go)
             }
             Ok(Err(error)) => Err(error),
@@ -175,4 +180,5 @@ impl Connection {
     }
 }
 
-const READ_BYTES: usize = 16 << 10;
+const READ_BYTES: usize = 64 << 10;
+const READ_BYTES_IDLE: usize = 512;

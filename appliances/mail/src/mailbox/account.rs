@@ -10,6 +10,7 @@ use super::state::{Folder, State};
 use super::texts::{self, Candidates, Filter, Signature, Texts};
 use super::upkeep;
 use super::writer::{self, Change};
+use crate::message;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -205,6 +206,15 @@ impl Account {
         Ok(self.shared.store.blob(&row.blob)?)
     }
 
+    /// The beginning of a message, with all of its header at least.
+    pub fn read_header(&self, row: &Row) -> Result<Option<Bytes>, MailboxError> {
+        let Some(start) = self.shared.store.blob_start(&row.blob, HEADER_GUESS)? else { return Ok(None) };
+        match message::header_end(&start) < start.len() || start.len() == row.size as usize {
+            true => Ok(Some(start)),
+            false => self.read(row),
+        }
+    }
+
     /// The heads of a mailbox, by its MAILBOXID.
     pub fn heads(&self, id: &str) -> Result<Heads, MailboxError> {
         Ok(Heads::open(&self.shared.store, self.name(), id)?)
@@ -305,5 +315,7 @@ const FIRST_FOLDERS: [(&str, &str); 6] = [
     ("Junk", "\\Junk"),
     ("Trash", "\\Trash"),
 ];
+/// Bytes in which most headers end.
+const HEADER_GUESS: usize = 4 << 10;
 /// Changes that may wait before whoever makes more has to wait.
 const CHANGES_WAITING_MAX: usize = 256;

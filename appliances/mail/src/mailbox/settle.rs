@@ -297,8 +297,30 @@ fn settle(tx: &mut Transaction, ours: &Snapshot, theirs: Option<&Snapshot>) -> R
             folders.extend(name::of_path(&change.path.to_str()).map(|(folder, _)| folder));
         }
     }
+    let mut words = BTreeSet::new();
     for folder in folders {
-        Folder::read(&merged, ours, theirs, &folder)?.settle(tx)?;
+        words.extend(Folder::read(&merged, ours, theirs, &folder)?.settle(tx)?);
+    }
+    settle_keywords(tx, &words)
+}
+
+/// Keywords that were written into flags files by hand become keywords of the account, as far as there is room.
+fn settle_keywords(tx: &mut Transaction, words: &BTreeSet<String>) -> Result<(), MailboxError> {
+    let known = tx.read(load::KEYWORDS)?.unwrap_or_default();
+    let mut keywords = super::Keywords::default();
+    for line in String::from_utf8_lossy(&known).lines().filter(|line| !line.is_empty()) {
+        keywords.intern(line)?;
+    }
+    let before = keywords.names().len();
+    let is_keyword =
+        |word: &&String| word.bytes().all(|b| (b'!'..=b'~').contains(&b) && !b"(){%*\"\\]".contains(&b));
+    for word in words.iter().filter(is_keyword) {
+        if keywords.intern(word).is_err() {
+            tracing::warn!(word, "the account has no room for this keyword; it is not shown");
+        }
+    }
+    if keywords.names().len() > before {
+        tx.put(load::KEYWORDS, keywords.names().join("\n") + "\n")?;
     }
     Ok(())
 }
@@ -340,8 +362,9 @@ impl<'a> Folder<'a> {
         Ok(Folder { about, sides, merged: merged.clone(), files, missing, directory })
     }
 
-    fn settle(mut self, tx: &mut Transaction) -> Result<(), MailboxError> {
-        let Some(mut about) = self.about.take() else { return Ok(()) };
+    /// Gives the words of its flags.
+    fn settle(mut self, tx: &mut Transaction) -> Result<BTreeSet<String>, MailboxError> {
+        let Some(mut about) = self.about.take() else { return Ok(BTreeSet::new()) };
         let known = self.sides.iter().filter_map(|(_, a)| a.as_ref());
         about.uid_next =
             known.clone().map(|a| a.uid_next).max().unwrap_or(about.uid_next).max(about.uid_next);
@@ -397,7 +420,7 @@ impl<'a> Folder<'a> {
         about.unseen = about.messages.saturating_sub(with("\\Seen"));
         about.deleted = with("\\Deleted");
         tx.put(format!("{}/{ABOUT}", self.directory), about.write())?;
-        Ok(())
+        Ok(lines.into_values().flat_map(|(_, words)| words).collect())
     }
 
     /// The sides that do not have this file.

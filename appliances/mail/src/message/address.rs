@@ -50,7 +50,7 @@ pub fn addresses(value: &[u8]) -> Vec<Entry> {
     while out.len() < limits::ADDRESSES_MAX {
         match reader.token() {
             None => break,
-            Some(Token::Word(w)) => words.push(w),
+            Some(Token::Word(w)) => push(&mut words, w),
             Some(Token::Special(b'<')) => angle = Some(reader.angle()),
             Some(Token::Special(b':')) if !in_group && angle.is_none() => {
                 out.push(Entry::GroupStart(phrase(&words)));
@@ -64,7 +64,9 @@ pub fn addresses(value: &[u8]) -> Vec<Entry> {
                     in_group = false;
                 }
             }
-            Some(Token::Special(b)) => words.push(Word { text: vec![b], special: true, quoted: false }),
+            Some(Token::Special(b)) => {
+                push(&mut words, Word { text: vec![b], special: true, quoted: false });
+            }
         }
     }
     flush(&mut out, &mut words, &mut angle, reader.comment.take());
@@ -185,11 +187,18 @@ impl Reader<'_> {
                     route = Some(glue(&words));
                     words.clear();
                 }
-                Token::Special(b) => words.push(Word { text: vec![b], special: true, quoted: false }),
-                Token::Word(w) => words.push(w),
+                Token::Special(b) => push(&mut words, Word { text: vec![b], special: true, quoted: false }),
+                Token::Word(w) => push(&mut words, w),
             }
         }
         Address { route, ..spec(&words) }
+    }
+}
+
+/// Takes a word, unless the address has too many already.
+fn push(words: &mut Vec<Word>, word: Word) {
+    if words.len() < limits::ADDRESS_WORDS_MAX {
+        words.push(word);
     }
 }
 

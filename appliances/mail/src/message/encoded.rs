@@ -51,6 +51,7 @@ pub fn encode_word(text: &str) -> String {
 /// `=?charset?B|Q?text?=` at the start of `from`: its text and length.
 fn one_word(from: &[u8]) -> Option<(String, usize)> {
     let inner = &from[2..];
+    let inner = &inner[..inner.len().min(ENCODED_WORD_MAX)];
     let q1 = memchr::memchr(b'?', inner)?;
     let encoding = *inner.get(q1 + 1)?;
     if inner.get(q1 + 2) != Some(&b'?') {
@@ -133,6 +134,9 @@ pub(super) fn quoted_printable(data: &[u8]) -> Vec<u8> {
     }
     out
 }
+
+/// Where the end of an encoded word is looked for; RFC 2047 2 allows 75 characters, programs write some thousand.
+const ENCODED_WORD_MAX: usize = 4_096;
 
 /// `name*number*=value` (RFC 2231 3 and 4).
 pub(super) struct Piece {

@@ -99,7 +99,7 @@ fn entity(raw: &[u8], all: Range<usize>, depth: usize, in_digest: bool, parts_le
     let (header, body) = (all.start..body_at, body_at..all.end);
     let (mime, encoding) = content_fields(&raw[header.clone()], in_digest);
     let mut one = Entity { header, body, mime, encoding, children: Vec::new() };
-    if depth == 0 {
+    if depth == 0 || *parts_left == 0 {
         return one;
     }
     if one.mime.kind.eq_ignore_ascii_case("multipart") {
@@ -273,7 +273,12 @@ fn pieces(flat: &[u8]) -> Vec<Vec<u8>> {
             }
             b'(' if !quoted => comment += 1,
             b')' if !quoted && comment > 0 => comment -= 1,
-            b';' if !quoted && comment == 0 => out.push(Vec::new()),
+            b';' if !quoted && comment == 0 => {
+                if out.len() > limits::MIME_PARAMETERS_MAX {
+                    return out;
+                }
+                out.push(Vec::new());
+            }
             _ if comment > 0 => {}
             _ => out[last].push(b),
         }

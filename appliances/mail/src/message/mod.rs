@@ -23,5 +23,5 @@ pub use header::{Field, Fields, fields, first_value, header_end, message_ids, un
 pub use mime::{Entity, MimeType, parse, part_at};
 pub use sevenbit::seven_bit;
 pub use structure::write_structure;
-pub use text::{decode_body, searchable_text};
+pub use text::{decode_body, each_text, lower_text, searchable_text};
 pub use thread::thread;

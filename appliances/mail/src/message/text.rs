@@ -29,48 +29,67 @@ impl Entity {
 }
 
 /// All text that SEARCH TEXT looks at: decoded header values and decoded text parts, bounded by
-/// `limits::SEARCH_TEXT_MAX` bytes. HTML is taken with its tags removed and without them.
+/// `limits::SEARCH_TEXT_MAX` bytes. HTML is taken as it is and with its tags removed.
 pub fn searchable_text(raw: &[u8], with_header: bool) -> String {
     let root = mime::parse(raw);
     let mut out = String::new();
     if with_header {
-        push_header(raw, &root, &mut out);
+        header_texts(raw, &root, &mut |text| push(&mut out, text));
     }
-    push_part(raw, &root, &mut out);
+    texts(raw, &root, &mut |text| push(&mut out, text));
     out
 }
 
-fn push_header(raw: &[u8], entity: &Entity, out: &mut String) {
-    for field in fields(&raw[entity.header.clone()]).take(limits::HEADER_FIELDS_MAX) {
-        if out.len() > limits::SEARCH_TEXT_MAX {
-            return;
-        }
-        out.push_str(&String::from_utf8_lossy(field.name));
-        out.push_str(": ");
-        out.push_str(&decode_words(&unfold(field.value)));
-        out.push('\n');
-    }
+/// The body's text in lower case, as SEARCH compares it.
+pub fn lower_text(raw: &[u8]) -> String {
+    let mut out = String::new();
+    each_text(raw, |text| {
+        push(&mut out, &text.to_lowercase());
+    });
+    out
 }
 
-fn push_part(raw: &[u8], part: &Entity, out: &mut String) {
-    if out.len() > limits::SEARCH_TEXT_MAX {
-        return;
+/// Gives the body's texts one after another, as many as [`searchable_text`] has. What is looked for in several of them at
+/// once is in none.
+pub fn each_text(raw: &[u8], mut then: impl FnMut(&str)) {
+    let mut len = 0;
+    texts(raw, &mime::parse(raw), &mut |text| {
+        len += text.len() + 1;
+        then(text);
+        len <= limits::SEARCH_TEXT_MAX
+    });
+}
+
+fn push(out: &mut String, text: &str) -> bool {
+    out.push_str(text);
+    out.push('\n');
+    out.len() <= limits::SEARCH_TEXT_MAX
+}
+
+/// Gives each field to `then`, until that wants no more.
+fn header_texts(raw: &[u8], entity: &Entity, then: &mut dyn FnMut(&str) -> bool) -> bool {
+    for field in fields(&raw[entity.header.clone()]).take(limits::HEADER_FIELDS_MAX) {
+        let (name, value) = (String::from_utf8_lossy(field.name), decode_words(&unfold(field.value)));
+        if !then(&format!("{name}: {value}")) {
+            return false;
+        }
     }
+    true
+}
+
+/// Gives the texts of a part and of those below it to `then`, until that wants no more.
+fn texts(raw: &[u8], part: &Entity, then: &mut dyn FnMut(&str) -> bool) -> bool {
     for child in &part.children {
-        if part.is_message() {
-            push_header(raw, child, out);
+        if part.is_message() && !header_texts(raw, child, then) || !texts(raw, child, then) {
+            return false;
         }
-        push_part(raw, child, out);
     }
-    if part.children.is_empty() && part.mime.kind.eq_ignore_ascii_case("text") {
-        let text = part.text(raw);
-        if part.mime.subtype.eq_ignore_ascii_case("html") {
-            out.push_str(&without_tags(&text));
-            out.push('\n');
-        }
-        out.push_str(&text);
-        out.push('\n');
+    if !part.children.is_empty() || !part.mime.kind.eq_ignore_ascii_case("text") {
+        return true;
     }
+    let text = part.text(raw);
+    let is_html = part.mime.subtype.eq_ignore_ascii_case("html");
+    (!is_html || then(&without_tags(&text))) && then(&text)
 }
 
 /// HTML with its tags removed and the commonest entities read.

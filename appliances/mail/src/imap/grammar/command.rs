@@ -463,7 +463,7 @@ impl<'a> Cursor<'a> {
             _ => FlagsAction::Replace,
         };
         if action != FlagsAction::Replace {
-            self.take_while(|b| matches!(b, b'+' | b'-'));
+            let _ = self.eat(b'+') || self.eat(b'-');
         }
         if !self.eat_word("FLAGS") {
             return Err("STORE knows FLAGS, +FLAGS and -FLAGS");

@@ -13,11 +13,13 @@ pub(super) struct Cursor<'a> {
     at: usize,
     /// Mailbox names are UTF-8, not modified UTF-7 (after ENABLE UTF8=ACCEPT or IMAP4rev2).
     pub utf8: bool,
+    /// What the texts of a SEARCH are written in.
+    pub charset: &'static encoding_rs::Encoding,
 }
 
 impl<'a> Cursor<'a> {
     pub fn new(bytes: &'a [u8], utf8: bool) -> Cursor<'a> {
-        Cursor { bytes, at: 0, utf8 }
+        Cursor { bytes, at: 0, utf8, charset: encoding_rs::UTF_8 }
     }
 
     pub fn peek(&self) -> Option<u8> {

@@ -95,6 +95,21 @@ pub enum Key {
     Recent,
 }
 
+impl Search {
+    /// Whether the charset that was said is known; else the answer is NO [BADCHARSET] (RFC 3501 6.4.4).
+    pub fn has_known_charset(&self) -> bool {
+        self.charset.as_deref().is_none_or(|name| encoding(name).is_some())
+    }
+}
+
+fn encoding(name: &str) -> Option<&'static encoding_rs::Encoding> {
+    match name {
+        // For browsers this label means windows-1252; here it means what it says.
+        "US-ASCII" => Some(encoding_rs::UTF_8),
+        name => encoding_rs::Encoding::for_label(name.as_bytes()),
+    }
+}
+
 impl Key {
     /// Whether a MODSEQ key is in it, so that the answer must tell the highest one.
     pub fn wants_modseq(&self) -> bool {
@@ -122,6 +137,7 @@ impl Cursor<'_> {
         let charset = if self.eat_word("CHARSET ") {
             let charset = self.astring_text()?.to_ascii_uppercase();
             self.space()?;
+            self.charset = encoding(&charset).unwrap_or(self.charset);
             Some(charset)
         } else {
             None
@@ -210,10 +226,10 @@ impl Cursor<'_> {
         self.number64().map(Key::ModSeq)
     }
 
-    /// A text to look for. Charsets other than UTF-8 and US-ASCII are refused before this is used, so text that is
-    /// not UTF-8 matches nothing as it is.
+    /// A text to look for, read by the search's charset. One that nobody knows is refused before this is used.
     fn search_text(&mut self) -> Parsed<String> {
-        self.astring().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        let bytes = self.astring()?;
+        Ok(self.charset.decode_without_bom_handling(&bytes).0.into_owned())
     }
 
     /// `date`: `1-Feb-1994`, quoted or not.

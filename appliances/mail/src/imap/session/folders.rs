@@ -46,21 +46,9 @@ impl Session {
     }
 
     pub(super) async fn rename(&mut self, from: String, to: String) -> Answer {
-        let (old, new) = (from.clone(), to.clone());
-        match self.account()?.change(move |draft| draft.rename(&old, &new)).await {
-            Ok(()) => {
-                // What is open goes along with its name.
-                if let Some(selected) = self.selected.as_mut().filter(|s| s.name != "INBOX") {
-                    let moved = selected
-                        .name
-                        .strip_prefix(&from)
-                        .filter(|rest| rest.is_empty() || rest.starts_with('/'));
-                    if let Some(rest) = moved {
-                        selected.name = format!("{to}{rest}");
-                    }
-                }
-                Ok(Done::Ok("renamed".into()))
-            }
+        match self.account()?.change(move |draft| draft.rename(&from, &to)).await {
+            // What is open goes along with its name: it is known by its id.
+            Ok(()) => Ok(Done::Ok("renamed".into())),
             Err(error) => Ok(refused(&error)),
         }
     }
@@ -145,6 +133,10 @@ impl Session {
     }
 
     pub(super) fn quota_root(&mut self, mailbox: &str) -> Done {
+        let state = self.account().map(|account| account.state());
+        if let Some(error) = state.ok().and_then(|state| state.folder(mailbox).err()) {
+            return refused(&error);
+        }
         self.output.bytes().extend_from_slice(b"* QUOTAROOT ");
         self.output.mailbox(mailbox);
         self.output.line(" \"\"");

@@ -3,7 +3,7 @@
 use super::{Answer, Done, Session};
 use crate::imap::grammar::{List, ListReturn, ListSelection};
 use crate::mailbox::State;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A name that LIST tells of.
 #[derive(Debug, Default, Clone)]
@@ -47,6 +47,7 @@ impl Session {
 /// The names that a LIST tells of, in order.
 fn find(state: &State, list: &List) -> BTreeMap<String, Told> {
     let selects = |wanted: ListSelection| list.selection.contains(&wanted);
+    let mut parents: BTreeSet<String> = BTreeSet::new();
     let mut names: Vec<&String> = state.folders.keys().collect();
     if selects(ListSelection::Subscribed) {
         names.retain(|name| state.subscriptions.contains(*name));
@@ -54,6 +55,13 @@ fn find(state: &State, list: &List) -> BTreeMap<String, Told> {
     }
     if selects(ListSelection::SpecialUse) {
         names.retain(|name| state.folders.get(*name).is_some_and(|f| !f.about.special_use.is_empty()));
+    }
+    // Levels above a mailbox are names too, though there may be no mailbox of that name (RFC 3501 6.3.8). LSUB and
+    // RECURSIVEMATCH have their own rules for them.
+    if list.selection.is_empty() {
+        let above = names.iter().flat_map(|name| name.match_indices('/').map(|(at, _)| &name[..at]));
+        parents.extend(above.filter(|name| !state.folders.contains_key(*name)).map(str::to_owned));
+        names.extend(parents.iter());
     }
     let patterns: Vec<String> = list.patterns.iter().map(|p| format!("{}{p}", list.reference)).collect();
     let matches = |name: &str| patterns.iter().any(|pattern| glob(pattern.as_bytes(), name.as_bytes()));
@@ -82,7 +90,8 @@ fn attributes(state: &State, list: &List, name: &str, told: &Told) -> Vec<String
         return all;
     }
     if folder.is_none() {
-        all.push("\\NonExistent".into());
+        // \NonExistent says more, to those who know it (RFC 5258 3).
+        all.push(if list.extended { "\\NonExistent" } else { "\\Noselect" }.into());
     }
     let below = format!("{name}/");
     let children =

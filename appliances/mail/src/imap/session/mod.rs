@@ -461,6 +461,8 @@ pub(super) fn refused(error: &MailboxError) -> Done {
         MailboxError::Exists(_) => "[ALREADYEXISTS] ",
         MailboxError::BadName(_) | MailboxError::Inbox => "[CANNOT] ",
         MailboxError::OverQuota { .. } => "[OVERQUOTA] ",
+        // RFC 5530 3 has no code for a full disk; clients know this one.
+        full if full.is_full() => return Done::No("[OVERQUOTA] the disk is full".into()),
         MailboxError::Keywords(_) | MailboxError::TooManyMailboxes | MailboxError::UidsExhausted(_) => {
             "[LIMIT] "
         }

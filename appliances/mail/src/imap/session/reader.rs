@@ -16,7 +16,7 @@ pub(super) enum Read {
     Nothing,
     /// Structure, thread and some fields.
     Head(Box<Head>),
-    /// All of it.
+    /// All of it; where only the header is needed, perhaps only its beginning.
     Whole(Bytes),
 }
 
@@ -40,14 +40,18 @@ pub(super) struct Reader {
 enum From {
     Rows,
     Heads(Option<Heads>),
-    Messages,
+    Messages(Needs),
     Ahead(mpsc::Receiver<Vec<One>>, std::vec::IntoIter<One>),
 }
 
 impl Read {
     /// Nothing where the message was forgotten meanwhile.
-    fn whole(account: &Account, row: &Row) -> Result<Option<Read>, MailboxError> {
-        Ok(account.read(row)?.map(Read::Whole))
+    fn whole(account: &Account, row: &Row, needs: Needs) -> Result<Option<Read>, MailboxError> {
+        let read = match needs {
+            Needs::WholeHeader => account.read_header(row)?,
+            _ => account.read(row)?,
+        };
+        Ok(read.map(Read::Whole))
     }
 
     /// What a response is written from.
@@ -84,13 +88,13 @@ impl Reader {
         let from = match needs {
             Needs::Facts => From::Rows,
             Needs::Cached | Needs::Header => From::Heads(None),
-            Needs::Message if many => {
+            Needs::WholeHeader | Needs::Message if many => {
                 let (sender, receiver) = mpsc::channel(1);
                 let (account, rows, ranges) = (account.clone(), rows.clone(), ranges.clone());
-                tokio::task::spawn_blocking(move || read_ahead(&account, &rows, &ranges, &sender));
+                tokio::task::spawn_blocking(move || read_ahead(&account, &rows, &ranges, needs, &sender));
                 From::Ahead(receiver, Vec::new().into_iter())
             }
-            Needs::Message => From::Messages,
+            Needs::WholeHeader | Needs::Message => From::Messages(needs),
         };
         let (account, id, ranges) = (account.clone(), id.to_owned(), ranges.into());
         Reader { account, id, rows, ranges, from, computed: Vec::new(), computed_bytes: 0 }
@@ -117,7 +121,8 @@ impl Reader {
             let read = match &self.from {
                 From::Rows => Ok(Some(Read::Nothing)),
                 From::Heads(_) => self.head(&row).map(|head| head.map(|head| Read::Head(head.into()))),
-                _ => Read::whole(&self.account, &row),
+                From::Messages(needs) => Read::whole(&self.account, &row, *needs),
+                From::Ahead(..) => Ok(None),
             };
             match read {
                 Ok(Some(read)) => return Some(Ok((number, row, read))),
@@ -160,17 +165,27 @@ impl Reader {
     }
 }
 
-fn read_ahead(account: &Account, rows: &Rows, ranges: &[(u32, u32)], to: &mpsc::Sender<Vec<One>>) {
+fn read_ahead(
+    account: &Account,
+    rows: &Rows,
+    ranges: &[(u32, u32)],
+    needs: Needs,
+    to: &mpsc::Sender<Vec<One>>,
+) {
     let (mut piece, mut bytes) = (Vec::new(), 0);
     for (number, row) in rows.in_ranges(ranges) {
-        let one = match Read::whole(account, row) {
-            Ok(Some(read)) => Ok((number, *row, read)),
+        let one = match Read::whole(account, row, needs) {
+            Ok(Some(read)) => {
+                if let Read::Whole(raw) = &read {
+                    bytes += raw.len();
+                }
+                Ok((number, *row, read))
+            }
             Ok(None) => continue,
             Err(error) => Err(error),
         };
         let failed = one.is_err();
         piece.push(one);
-        bytes += row.size as usize;
         if failed || bytes >= AHEAD_BYTES {
             bytes = 0;
             // Nobody listens any more, or nothing more can be read.

@@ -16,9 +16,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 impl Session {
     pub(super) async fn search(&mut self, search: Search) -> Answer {
-        if search.charset.as_deref().is_some_and(|c| c != "UTF-8" && c != "US-ASCII") {
+        if !search.has_known_charset() {
             self.forget_saved(&search);
-            return Ok(Done::No("[BADCHARSET (UTF-8 US-ASCII)] only these charsets are known".into()));
+            return Ok(Done::No("[BADCHARSET (UTF-8 US-ASCII ISO-8859-1)] that charset is not known".into()));
         }
         let wants_modseq = search.key.wants_modseq();
         self.enabled.condstore |= wants_modseq;
@@ -328,7 +328,7 @@ impl Candidate for Mail<'_> {
 
     fn body_text(&mut self) -> &str {
         if self.text.is_none() {
-            self.text = Some(message::searchable_text(&self.whole(), false).to_lowercase());
+            self.text = Some(message::lower_text(&self.whole()));
         }
         self.text.as_deref().unwrap_or_default()
     }

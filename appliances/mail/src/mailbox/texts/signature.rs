@@ -78,7 +78,7 @@ impl Signature {
             add(&String::from_utf8_lossy(field.name).to_lowercase());
             add(&message::decode_words(&message::unfold(field.value)).to_lowercase());
         }
-        add(&message::searchable_text(raw, false).to_lowercase());
+        message::each_text(raw, |text| add(&text.to_lowercase()));
         let set: u32 = wide.iter().map(|word| word.count_ones()).sum();
         if set > NARROW_SET_MAX {
             return Signature { width: Width::Wide, bits: wide };
