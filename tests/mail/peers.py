@@ -28,7 +28,7 @@ def missing():
     if os.geteuid() != 0:
         return "Postfix and Dovecot change their user and so need root"
     gone = [name for name in ("postfix", "dovecot", "smtp-source", "openssl") if not shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin")]
-    return f"{', '.join(gone)} not installed (tests/mail/packages.apt)" if gone else None
+    return f"{', '.join(gone)} not installed (Debian: postfix dovecot-imapd dovecot-lmtpd openssl)" if gone else None
 
 
 class Peers:

@@ -4,7 +4,7 @@
 use super::tests::{House, mail};
 use crate::mailbox::Mailboxes;
 use std::sync::Arc;
-use store::device::{PowerCuts, Trace};
+use store::device::{Operation, PowerCuts, Trace};
 use store::{MemoryDevice, Options, Store};
 
 fn options() -> Options {
@@ -45,7 +45,6 @@ async fn what_was_answered_ok_is_there_after_a_power_cut() {
     // What a client was answered, step by step, and what the device was asked until then.
     let mut truths = vec![seen(&store, false).await];
     let mut steps = Vec::new();
-    trace.take();
     let appended = |n: u32| {
         let message = mail(n);
         format!("APPEND INBOX (\\Seen) {{{}+}}\r\n{message}", message.len())
@@ -68,15 +67,18 @@ async fn what_was_answered_ok_is_there_after_a_power_cut() {
     ];
     for command in commands {
         client.ok(&command).await;
+        // What is done in quiet moments may come between; it belongs to the next step.
         steps.push((command, trace.take()));
         truths.push(seen(&store, false).await);
-        trace.take();
     }
     let mut tried = 0;
     for (done, (command, operations)) in steps.iter().enumerate() {
         for operation in operations {
             cuts.pass(operation);
-            for seed in 0..if cuts.is_all_durable() { 1 } else { 4 } {
+            if matches!(operation, Operation::Read(..)) {
+                continue;
+            }
+            for seed in 0..if cuts.is_all_durable() { 1 } else { 9 } {
                 let device = MemoryDevice::from_image(cuts.cut(seed));
                 let store = Store::open(device, options()).unwrap();
                 let after = seen(&store, false).await;

@@ -1,13 +1,13 @@
 //! The writer of an account: takes whatever changes wait, makes them one commit, answers when it is on the device.
 
 use super::account::Shared;
-use super::draft::Draft;
+use super::draft::{Draft, Finished};
 use super::error::MailboxError;
 use super::load::{self, Place};
 use super::state::{Folder, State};
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
-use store::{Author, Snapshot};
+use store::{Author, Snapshot, Store};
 use tokio::sync::mpsc;
 
 /// A change that waits. It is given the draft, and answers its caller itself: at once when it was refused, else by what
@@ -36,7 +36,7 @@ async fn commit(
 ) -> Result<(), MailboxError> {
     let author = Author::new(&shared.name, shared.address());
     let before = shared.state();
-    let (tx, mut state, message) = {
+    let Finished { tx, mut state, message, left } = {
         let tx = shared.branch.begin()?;
         let (state, behind) = current(shared, &before, &tx)?;
         let mut draft = Draft::new(&shared.store, &shared.name, tx, state, shared.now_s());
@@ -54,7 +54,20 @@ async fn commit(
     }
     state.unload();
     shared.publish(state);
+    if !left.is_empty() {
+        let store = shared.store.clone();
+        tokio::task::spawn_blocking(move || empty(&store, &left));
+    }
     Ok(())
+}
+
+/// Empties tables that nobody needs any more. What a crash leaves of them takes room and does no harm.
+fn empty(store: &Store, tables: &[String]) {
+    for name in tables {
+        if let Err(error) = store.index(name).and_then(|table| table.clear()) {
+            tracing::warn!(table = name, %error, "the table of a deleted mailbox stays");
+        }
+    }
 }
 
 /// The state that the transaction begins from, and the mailboxes whose table that was right is behind it.

@@ -33,6 +33,7 @@ impl Session {
             Err(error) => return Ok(refused(&error)),
         };
         self.know(&uids, outcome.modseq);
+        self.tell_keywords();
         self.tell_stored(&uids, &outcome.modified, store.silent, store.uid).await?;
         if outcome.modified.is_empty() {
             return Ok(Done::Ok("done".into()));

@@ -35,13 +35,9 @@ impl Session {
         if differences.iter().any(is_gone) && !may_expunge {
             return Ok(());
         }
-        if state.keywords.names().len() > selected.keywords_told {
-            let read_only = selected.read_only;
-            self.tell_flags(state.keywords.names(), read_only);
-        }
+        self.tell_keywords();
         self.tell_gone(&differences)?;
         let selected = self.selected()?;
-        selected.keywords_told = state.keywords.names().len();
         selected.rows = new.clone();
         selected.saved.retain(|uid| new.find(*uid).is_some());
         if differences.iter().any(|d| matches!(d, Difference::Came(_))) {
@@ -60,6 +56,18 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Tells the flags when there are keywords that the client has not heard of; before any message shows one.
+    pub(super) fn tell_keywords(&mut self) {
+        let (Some(user), Some(selected)) = (&self.user, &mut self.selected) else { return };
+        let state = user.account.state();
+        let names = state.keywords.names();
+        if names.len() > selected.keywords_told {
+            selected.keywords_told = names.len();
+            let read_only = selected.read_only;
+            self.tell_flags(names, read_only);
+        }
     }
 
     fn tell_gone(&mut self, differences: &[Difference]) -> io::Result<()> {

@@ -6,7 +6,7 @@ use crate::mailbox::error::MailboxError;
 use crate::mailbox::layout::About;
 use crate::mailbox::rows::Rows;
 use crate::mailbox::state::Folder;
-use crate::mailbox::{load, name, table};
+use crate::mailbox::{heads, load, name, table, texts};
 
 impl Draft<'_> {
     /// Makes a mailbox, and the ones above it that are not there.
@@ -51,7 +51,10 @@ impl Draft<'_> {
         if mailbox == "INBOX" {
             return Err(MailboxError::Inbox);
         }
-        self.folder(mailbox)?;
+        let id = self.folder(mailbox)?.about.id.clone();
+        for table in [table::name, heads::name, texts::name] {
+            self.left.push(table(self.account, &id));
+        }
         self.tx.remove(name::directory(mailbox))?;
         self.state.folders.remove(mailbox);
         self.dirty.remove(mailbox);

@@ -31,6 +31,18 @@ pub struct Draft<'a> {
     renamed: BTreeMap<String, String>,
     now_s: i64,
     what: Vec<String>,
+    /// Tables of mailboxes that are deleted.
+    left: Vec<String>,
+}
+
+/// A draft that is ready to be committed.
+pub(super) struct Finished {
+    pub tx: Transaction,
+    pub state: State,
+    /// What was done, in words.
+    pub message: String,
+    /// Derived tables that nobody needs once it is committed.
+    pub left: Vec<String>,
 }
 
 /// What is to be written of a mailbox at the end.
@@ -53,7 +65,7 @@ impl<'a> Draft<'a> {
         now_s: i64,
     ) -> Draft<'a> {
         let (dirty, renamed) = (BTreeMap::new(), BTreeMap::new());
-        Draft { store, account, tx, state, dirty, renamed, now_s, what: Vec::new() }
+        Draft { store, account, tx, state, dirty, renamed, now_s, what: Vec::new(), left: Vec::new() }
     }
 
     /// The state as it will be.
@@ -72,8 +84,8 @@ impl<'a> Draft<'a> {
         if let Some(dirty) = self.dirty.get_mut(mailbox) {
             rows = rows.with_packs(std::mem::take(&mut dirty.unloaded));
         }
-        self.folder_mut(mailbox)?.set_rows(Some(rows.clone()));
-        Ok(rows)
+        // Sessions that opened this state of the mailbox share them.
+        Ok(self.folder(mailbox)?.keep_rows(rows))
     }
 
     /// Makes sure that the derived table will be right once this is committed.
@@ -91,8 +103,8 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// Writes what was put off, and gives the transaction, the state and what was done in words.
-    pub(super) fn finish(mut self) -> Result<(Transaction, State, String), MailboxError> {
+    /// Writes what was put off.
+    pub(super) fn finish(mut self) -> Result<Finished, MailboxError> {
         let all: Vec<String> = self.dirty.keys().cloned().collect();
         self.flush_dirty(&all)?;
         let message = match self.what.as_slice() {
@@ -100,7 +112,7 @@ impl<'a> Draft<'a> {
             [one] => one.clone(),
             many => format!("{} changes\n\n{}", many.len(), many.join("\n")),
         };
-        Ok((self.tx, self.state, message))
+        Ok(Finished { tx: self.tx, state: self.state, message, left: self.left })
     }
 
     fn flush_dirty(&mut self, mailboxes: &[String]) -> Result<(), MailboxError> {
