@@ -31,8 +31,6 @@ pub struct Content<'a> {
     pub raw: Option<&'a [u8]>,
     /// Its header with the blank line, where the message itself is not at hand.
     pub header: Option<&'a [u8]>,
-    /// ENVELOPE as written before.
-    pub envelope: Option<&'a [u8]>,
     /// BODYSTRUCTURE as written before.
     pub structure: Option<&'a [u8]>,
 }
@@ -42,7 +40,7 @@ pub struct Content<'a> {
 pub enum Needs {
     /// Only facts.
     Facts,
-    /// The written envelope or structure, else the header or the message.
+    /// The written structure and the fields of the header that ENVELOPE is made of.
     Cached,
     /// The fields of the header that lists show.
     Header,
@@ -197,10 +195,7 @@ impl<'a> Writer<'a, '_> {
 
     fn envelope(&mut self) {
         self.text("ENVELOPE ");
-        match self.content.envelope {
-            Some(written) => self.out.extend_from_slice(written),
-            None => message::write_envelope(self.out, self.header()),
-        }
+        message::write_envelope(self.out, self.header());
     }
 
     fn structure(&mut self, name: &str, extended: bool) {

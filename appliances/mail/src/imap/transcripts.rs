@@ -175,7 +175,12 @@ async fn rfc3501_6_4_3_what_is_no_longer_deleted_is_not_expunged() {
     two.ok("STORE 2 -FLAGS.SILENT (\\Deleted)").await;
     let answer = one.ok("EXPUNGE").await;
     assert!(answer.contains("* 1 EXPUNGE") && !answer.contains("* 2 EXPUNGE"), "{answer}");
-    assert!(one.ok("STATUS INBOX (MESSAGES DELETED)").await.contains("(MESSAGES 2 DELETED 0)"));
+    one.ok("STORE 1 +FLAGS.SILENT (\\Deleted)").await;
+    let status = one.ok("STATUS INBOX (MESSAGES DELETED DELETED-STORAGE)").await;
+    assert!(
+        status.contains(&format!("(MESSAGES 2 DELETED 1 DELETED-STORAGE {})", mail(2).len())),
+        "{status}"
+    );
 }
 
 #[tokio::test]

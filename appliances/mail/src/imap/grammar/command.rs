@@ -160,6 +160,8 @@ pub enum StatusItem {
     Unseen,
     /// DELETED (RFC 9051).
     Deleted,
+    /// DELETED-STORAGE (RFC 9208).
+    DeletedStorage,
     /// SIZE (RFC 8438).
     Size,
     /// HIGHESTMODSEQ (RFC 7162).
@@ -402,6 +404,7 @@ impl<'a> Cursor<'a> {
             "UIDVALIDITY" => StatusItem::UidValidity,
             "UNSEEN" => StatusItem::Unseen,
             "DELETED" => StatusItem::Deleted,
+            "DELETED-STORAGE" => StatusItem::DeletedStorage,
             "SIZE" => StatusItem::Size,
             "HIGHESTMODSEQ" => StatusItem::HighestModSeq,
             "APPENDLIMIT" => StatusItem::AppendLimit,

@@ -4,7 +4,7 @@ use super::flags::{no_such_target, written};
 use super::{Answer, Done, Session, refused};
 use crate::imap::grammar::{Appended, Set, StatusItem};
 use crate::limits;
-use crate::mailbox::{MailboxError, NewMessage};
+use crate::mailbox::{Flags, MailboxError, NewMessage};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 impl Session {
@@ -73,9 +73,16 @@ impl Session {
 
     /// `* STATUS …`; whether there is such a mailbox.
     pub(super) fn tell_status(&mut self, mailbox: &str, items: &[StatusItem]) -> std::io::Result<bool> {
-        let state = self.account()?.state();
+        let account = self.account()?;
+        let state = account.state();
         let Some(folder) = state.folders.get(mailbox) else { return Ok(false) };
         let about = &folder.about;
+        let mut deleted_bytes = 0;
+        if items.contains(&StatusItem::DeletedStorage) && about.deleted > 0 {
+            let rows = account.rows_at(&state, mailbox).map_err(std::io::Error::other)?;
+            let deleted = rows.iter().filter(|row| row.flags.has(Flags::DELETED));
+            deleted_bytes = deleted.map(|row| u64::from(row.size)).sum();
+        }
         let facts: Vec<String> = items
             .iter()
             .map(|item| match item {
@@ -85,6 +92,7 @@ impl Session {
                 StatusItem::UidValidity => format!("UIDVALIDITY {}", about.uid_validity),
                 StatusItem::Unseen => format!("UNSEEN {}", about.unseen),
                 StatusItem::Deleted => format!("DELETED {}", about.deleted),
+                StatusItem::DeletedStorage => format!("DELETED-STORAGE {deleted_bytes}"),
                 StatusItem::Size => format!("SIZE {}", about.bytes),
                 StatusItem::HighestModSeq => format!("HIGHESTMODSEQ {}", about.modseq),
                 StatusItem::AppendLimit => format!("APPENDLIMIT {}", limits::MESSAGE_BYTES_MAX),

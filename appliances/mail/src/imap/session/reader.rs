@@ -30,14 +30,14 @@ pub(super) struct Reader {
     rows: Rows,
     /// What is still to be read, as ranges of numbers, and how far the first of them is read.
     ranges: VecDeque<(u32, u32)>,
-    from: From,
+    source: Source,
     /// Heads that had to be computed, to be kept.
     computed: Vec<(Row, Head)>,
     /// Bytes of those.
     computed_bytes: usize,
 }
 
-enum From {
+enum Source {
     Rows,
     Heads(Option<Heads>),
     Messages(Needs),
@@ -85,24 +85,24 @@ impl Reader {
         needs: Needs,
     ) -> Reader {
         let many = ranges.iter().map(|(low, high)| high - low + 1).sum::<u32>() > FEW;
-        let from = match needs {
-            Needs::Facts => From::Rows,
-            Needs::Cached | Needs::Header => From::Heads(None),
+        let source = match needs {
+            Needs::Facts => Source::Rows,
+            Needs::Cached | Needs::Header => Source::Heads(None),
             Needs::WholeHeader | Needs::Message if many => {
                 let (sender, receiver) = mpsc::channel(1);
                 let (account, rows, ranges) = (account.clone(), rows.clone(), ranges.clone());
                 tokio::task::spawn_blocking(move || read_ahead(&account, &rows, &ranges, needs, &sender));
-                From::Ahead(receiver, Vec::new().into_iter())
+                Source::Ahead(receiver, Vec::new().into_iter())
             }
-            Needs::WholeHeader | Needs::Message => From::Messages(needs),
+            Needs::WholeHeader | Needs::Message => Source::Messages(needs),
         };
         let (account, id, ranges) = (account.clone(), id.to_owned(), ranges.into());
-        Reader { account, id, rows, ranges, from, computed: Vec::new(), computed_bytes: 0 }
+        Reader { account, id, rows, ranges, source, computed: Vec::new(), computed_bytes: 0 }
     }
 
     /// The next message that is there.
     pub async fn next(&mut self) -> Option<One> {
-        if let From::Ahead(receiver, piece) = &mut self.from {
+        if let Source::Ahead(receiver, piece) = &mut self.source {
             loop {
                 match piece.next() {
                     Some(one) => return Some(one),
@@ -118,11 +118,11 @@ impl Reader {
                 self.ranges.pop_front();
             }
             let Some(row) = self.rows.at(number).copied() else { continue };
-            let read = match &self.from {
-                From::Rows => Ok(Some(Read::Nothing)),
-                From::Heads(_) => self.head(&row).map(|head| head.map(|head| Read::Head(head.into()))),
-                From::Messages(needs) => Read::whole(&self.account, &row, *needs),
-                From::Ahead(..) => Ok(None),
+            let read = match &self.source {
+                Source::Rows => Ok(Some(Read::Nothing)),
+                Source::Heads(_) => self.head(&row).map(|head| head.map(|head| Read::Head(head.into()))),
+                Source::Messages(needs) => Read::whole(&self.account, &row, *needs),
+                Source::Ahead(..) => Ok(None),
             };
             match read {
                 Ok(Some(read)) => return Some(Ok((number, row, read))),
@@ -134,12 +134,12 @@ impl Reader {
 
     /// What is kept of a message, or is computed now.
     pub fn head(&mut self, row: &Row) -> Result<Option<Head>, MailboxError> {
-        let kept = match &mut self.from {
-            From::Heads(Some(heads)) => heads.get(row)?,
-            from => {
+        let kept = match &mut self.source {
+            Source::Heads(Some(heads)) => heads.get(row)?,
+            source => {
                 let mut heads = self.account.heads(&self.id)?;
                 let kept = heads.get(row)?;
-                *from = From::Heads(Some(heads));
+                *source = Source::Heads(Some(heads));
                 kept
             }
         };
