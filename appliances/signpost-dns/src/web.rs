@@ -2,6 +2,7 @@
 
 mod doh;
 mod dyndns;
+mod git;
 mod pages;
 
 use std::sync::Arc;
@@ -13,5 +14,8 @@ use crate::house::House;
 
 /// All routes.
 pub fn routes(chassis: &Chassis, house: &Arc<House>) -> Router {
-    dyndns::routes(house).and(doh::routes(house)).and(pages::routes(chassis, house))
+    dyndns::routes(house)
+        .and(doh::routes(house))
+        .and(git::routes(chassis, house))
+        .and(pages::routes(chassis, house))
 }
