@@ -139,7 +139,7 @@ impl Branch {
             let tree =
                 merger.trees(Some(undone.tree), Some(current.tree), before.map(|before| before.tree))?;
             let conflicts = std::mem::take(&mut merger.conflicts);
-            let tree = tree.map_or_else(|| group.staging.put_tree(&[], None), Ok)?;
+            let tree = tree.map_or_else(|| group.staging.put_empty_tree(), Ok)?;
             if tree == current.tree {
                 return Ok((head, conflicts));
             }
@@ -174,7 +174,7 @@ impl Branch {
             let conflict = found.ok_or_else(|| Error::not_found(format!("conflict {key:?} on {name}")))?;
             let edits = merge::resolve_conflict(&mut group.staging, &conflict, by)?;
             let tree = edits.apply(&mut group.staging, Some(current.tree))?;
-            let tree = tree.map_or_else(|| group.staging.put_tree(&[], None), Ok)?;
+            let tree = tree.map_or_else(|| group.staging.put_empty_tree(), Ok)?;
             let signature = author.signature((group.staging.core.options.clock)());
             let message = format!("Settle the conflict at {}", conflict.path);
             let commit = Commit {
@@ -215,7 +215,7 @@ fn merged(
         return Ok((other, Vec::new()));
     }
     let (tree, conflicts) = merge::merge_commits(staging, head, other, 0)?;
-    let tree = tree.map_or_else(|| staging.put_tree(&[], None), Ok)?;
+    let tree = tree.map_or_else(|| staging.put_empty_tree(), Ok)?;
     let signature = author.signature((staging.core.options.clock)());
     let message = message.to_owned();
     let parents = vec![head, other];

@@ -255,7 +255,7 @@ mod tests {
             .iter()
             .map(|(name, id)| RawEntry {
                 mode: Mode::File,
-                name: format!("f{name:05}").into(),
+                name: format!("f{name:05}").into_bytes(),
                 id: ObjectId([*id; 20]),
             })
             .collect();

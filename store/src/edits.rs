@@ -151,7 +151,7 @@ fn old_tree(old: Option<(Mode, ObjectId)>) -> Option<ObjectId> {
 }
 
 /// Puts entries into Git's order.
-pub(crate) fn sort_tree(entries: &mut [RawEntry]) {
-    entries
-        .sort_by(|a, b| tree_order(&a.name, a.mode == Mode::Directory, &b.name, b.mode == Mode::Directory));
+pub(crate) fn sort_tree<N: AsRef<[u8]>>(entries: &mut [RawEntry<N>]) {
+    let is_directory = |entry: &RawEntry<N>| entry.mode == Mode::Directory;
+    entries.sort_by(|a, b| tree_order(a.name.as_ref(), is_directory(a), b.name.as_ref(), is_directory(b)));
 }

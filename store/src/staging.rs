@@ -51,8 +51,17 @@ impl<'a> Staging<'a> {
         Ok(id)
     }
 
+    /// Stages the tree of a store without files.
+    pub fn put_empty_tree(&mut self) -> Result<ObjectId> {
+        self.put_tree::<Vec<u8>>(&[], None)
+    }
+
     /// Stages a tree, as a delta against the one that it replaces where that is shorter.
-    pub fn put_tree(&mut self, entries: &[RawEntry], before: Option<ObjectId>) -> Result<ObjectId> {
+    pub fn put_tree<N: AsRef<[u8]>>(
+        &mut self,
+        entries: &[RawEntry<N>],
+        before: Option<ObjectId>,
+    ) -> Result<ObjectId> {
         let content = Bytes::from(encode_tree(entries));
         let id = ObjectId::of(Kind::Tree, &content)?;
         if self.has(&id)? {
@@ -164,6 +173,11 @@ impl<'a> Staging<'a> {
 
     pub fn tree(&self, id: Option<ObjectId>) -> Result<Vec<RawEntry>> {
         id.map_or(Ok(Vec::new()), |id| decode_tree(&self.typed(&id, Kind::Tree)?))
+    }
+
+    /// The bytes of a tree; of none, none.
+    pub fn tree_bytes(&self, id: Option<ObjectId>) -> Result<Bytes> {
+        id.map_or(Ok(Bytes::new()), |id| self.typed(&id, Kind::Tree))
     }
 
     pub fn commit(&self, id: CommitId) -> Result<Commit> {

@@ -333,7 +333,7 @@ impl Wanted {
         }
         let tree = match self.edits.apply(&mut group.staging, head_tree)? {
             Some(tree) => tree,
-            None => group.staging.put_tree(&[], None)?,
+            None => group.staging.put_empty_tree()?,
         };
         let commit = match head {
             Some(head) if head_tree == Some(tree) => head,

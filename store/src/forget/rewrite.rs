@@ -458,7 +458,7 @@ fn note_purge(group: &mut Group<'_>, path: &TreePath, author: &Author, forgotten
     let parents: Vec<_> = group.reference(PURGES).map(|state| CommitId(state.id)).into_iter().collect();
     let signature = author.signature((group.staging.core.options.clock)());
     let tree = EditTree::default().apply(&mut group.staging, None)?;
-    let tree = tree.map_or_else(|| group.staging.put_tree(&[], None), Ok)?;
+    let tree = tree.map_or_else(|| group.staging.put_empty_tree(), Ok)?;
     let message = format!("Purge {path}\n\n{} commits were made again without it.\n", forgotten.rewritten);
     let commit = Commit { tree, parents, author: signature.clone(), committer: signature, message };
     let commit = group.staging.put_commit(&commit)?;

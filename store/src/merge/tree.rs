@@ -7,7 +7,7 @@ use super::conflict::{self, Conflict};
 use super::entry::{Found, files};
 use super::renames::{Moves, Vanished, followed};
 use crate::edits::{EditTree, sort_tree};
-use crate::object::{CommitId, Mode, RawEntry, Signature};
+use crate::object::{CommitId, Mode, RawEntry, Signature, borrow_tree};
 use crate::staging::Staging;
 use crate::{Result, TreePath};
 
@@ -194,21 +194,33 @@ impl<'s, 'c> Merger<'s, 'c> {
         theirs: Option<ObjectId>,
     ) -> Result<Found> {
         let before = ours;
-        let (base, ours, theirs) =
-            (self.staging.tree(base)?, self.staging.tree(ours)?, self.staging.tree(theirs)?);
+        let read = |id| self.staging.tree_bytes(id);
+        let (base, ours, theirs) = (read(base)?, read(ours)?, read(theirs)?);
+        let (base, ours, theirs) = (borrow_tree(&base)?, borrow_tree(&ours)?, borrow_tree(&theirs)?);
         let mut merged = Vec::with_capacity(ours.len().max(theirs.len()));
         let (mut b, mut o, mut t) = (&base[..], &ours[..], &theirs[..]);
         // Names are compared by their bytes first, so that a file and a directory of one name meet.
-        let sorted = |entries: &[RawEntry]| entries.windows(2).all(|pair| pair[0].name < pair[1].name);
+        let sorted = |entries: &[RawEntry<&[u8]>]| entries.windows(2).all(|pair| pair[0].name < pair[1].name);
         let (b_sorted, o_sorted, t_sorted);
         if !(sorted(b) && sorted(o) && sorted(t)) {
             (b_sorted, o_sorted, t_sorted) = (by_name(b), by_name(o), by_name(t));
             (b, o, t) = (&b_sorted, &o_sorted, &t_sorted);
         }
-        while let Some(name) = [b, o, t].iter().filter_map(|side| side.first()).map(|entry| &entry.name).min()
-        {
-            let take = |side: &mut &[RawEntry]| -> Found {
-                let (first, rest) = side.split_first().filter(|(first, _)| first.name == *name)?;
+        loop {
+            // Most of a large directory is the same on all sides.
+            if let (Some((same, b_rest)), Some((our, o_rest)), Some((their, t_rest))) =
+                (b.split_first(), o.split_first(), t.split_first())
+                && same == our
+                && same == their
+            {
+                merged.push(*same);
+                (b, o, t) = (b_rest, o_rest, t_rest);
+                continue;
+            }
+            let heads = [b, o, t].into_iter().filter_map(|side| side.first());
+            let Some(name) = heads.map(|entry| entry.name).min() else { break };
+            let take = |side: &mut &[RawEntry<&[u8]>]| -> Found {
+                let (first, rest) = side.split_first().filter(|(first, _)| first.name == name)?;
                 let found = Some((first.mode, first.id));
                 *side = rest;
                 found
@@ -219,7 +231,7 @@ impl<'s, 'c> Merger<'s, 'c> {
                 _ => self.entries(&path.child(name), base, ours, theirs)?,
             };
             if let Some((mode, id)) = result {
-                merged.push(RawEntry { mode, name: name.clone(), id });
+                merged.push(RawEntry { mode, name, id });
             }
         }
         if merged.is_empty() {
@@ -298,8 +310,8 @@ fn settled(base: Found, ours: Found, theirs: Found) -> Option<Found> {
     }
 }
 
-fn by_name(entries: &[RawEntry]) -> Vec<RawEntry> {
+fn by_name<'n>(entries: &[RawEntry<&'n [u8]>]) -> Vec<RawEntry<&'n [u8]>> {
     let mut entries = entries.to_vec();
-    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    entries.sort_by(|a, b| a.name.cmp(b.name));
     entries
 }

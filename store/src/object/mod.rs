@@ -7,4 +7,4 @@ mod tree;
 pub use commit::{Author, Commit, CommitId, Signature};
 pub use tag::Tag;
 pub use tree::Mode;
-pub(crate) use tree::{RawEntry, TreeEntries, decode_tree, encode_tree, tree_order};
+pub(crate) use tree::{RawEntry, TreeEntries, borrow_tree, decode_tree, encode_tree, tree_order};

@@ -63,12 +63,12 @@ impl Mode {
     }
 }
 
-/// One entry, without the path of its tree.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RawEntry {
-    pub mode: Mode,
-    pub name: Vec<u8>,
+/// One entry, without the path of its tree. Its name is its own, or that of the tree's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RawEntry<N = Vec<u8>> {
     pub id: ObjectId,
+    pub mode: Mode,
+    pub name: N,
 }
 
 /// Git's order of two entries of one tree.
@@ -81,12 +81,12 @@ pub(crate) fn tree_order(a: &[u8], a_is_dir: bool, b: &[u8], b_is_dir: bool) -> 
 }
 
 /// Writes a tree; the entries must be in Git's order.
-pub(crate) fn encode_tree(entries: &[RawEntry]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(entries.iter().map(|entry| entry.name.len() + 28).sum());
+pub(crate) fn encode_tree<N: AsRef<[u8]>>(entries: &[RawEntry<N>]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(entries.iter().map(|entry| entry.name.as_ref().len() + 28).sum());
     for entry in entries {
         bytes.extend_from_slice(entry.mode.octal().as_bytes());
         bytes.push(b' ');
-        bytes.extend_from_slice(&entry.name);
+        bytes.extend_from_slice(entry.name.as_ref());
         bytes.push(0);
         bytes.extend_from_slice(&entry.id.0);
     }
@@ -95,7 +95,13 @@ pub(crate) fn encode_tree(entries: &[RawEntry]) -> Vec<u8> {
 
 /// Reads a whole tree and checks it: names, order, no doubles.
 pub(crate) fn decode_tree(bytes: &[u8]) -> Result<Vec<RawEntry>> {
-    let mut entries: Vec<RawEntry> = Vec::with_capacity(bytes.len() / 32);
+    let owned = |RawEntry { id, mode, name }: RawEntry<&[u8]>| RawEntry { id, mode, name: name.to_vec() };
+    Ok(borrow_tree(bytes)?.into_iter().map(owned).collect())
+}
+
+/// The same without copying names.
+pub(crate) fn borrow_tree(bytes: &[u8]) -> Result<Vec<RawEntry<&[u8]>>> {
+    let mut entries: Vec<RawEntry<&[u8]>> = Vec::with_capacity(bytes.len() / 32);
     for entry in TreeEntries(bytes) {
         let (mode, name, id) = entry?;
         if let Some(why) = name_fault(name) {
@@ -105,12 +111,12 @@ pub(crate) fn decode_tree(bytes: &[u8]) -> Result<Vec<RawEntry>> {
             )));
         }
         if let Some(last) = entries.last() {
-            let order = tree_order(&last.name, last.mode == Mode::Directory, name, mode == Mode::Directory);
+            let order = tree_order(last.name, last.mode == Mode::Directory, name, mode == Mode::Directory);
             if order != Ordering::Less || last.name == name {
                 return Err(Error::Malformed("a tree whose entries are not in Git's order".into()));
             }
         }
-        entries.push(RawEntry { mode, name: name.to_vec(), id });
+        entries.push(RawEntry { mode, name, id });
     }
     Ok(entries)
 }
@@ -146,7 +152,7 @@ mod tests {
     use super::*;
 
     fn entry(mode: Mode, name: &str) -> RawEntry {
-        RawEntry { mode, name: name.into(), id: ObjectId([7; 20]) }
+        RawEntry { mode, name: name.as_bytes().to_vec(), id: ObjectId([7; 20]) }
     }
 
     #[test]
