@@ -4,6 +4,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use ureq::ResponseExt;
+use ureq::config::RedirectAuthHeaders;
 
 use super::{Answer, ClientError, Transport};
 
@@ -55,6 +56,7 @@ impl HttpTransport {
             .timeout_recv_response(Some(Duration::from_secs(600)))
             .timeout_per_read(Some(Duration::from_secs(600)))
             .timeout_per_write(Some(Duration::from_secs(120)))
+            .redirect_auth_headers(RedirectAuthHeaders::SameHost)
             .user_agent(concat!("git/2.0 (nymote ", env!("CARGO_PKG_VERSION"), ")"))
             .build()
             .new_agent();
