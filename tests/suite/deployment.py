@@ -243,17 +243,17 @@ def full_disk(check, nymote, home, repository, signers, started):
 
 def hanging_xl(check, nymote, home, repository, signers, started):
     """An xl that never answers must not hang the host: a deadline, a clear message."""
+    if subprocess.run(["losetup", "-f"], capture_output=True).returncode != 0:
+        print("skip an xl that hangs: no loop devices here", flush=True)
+        return
     xl = home / "xl"
     xl.write_text("#!/bin/sh\nexec sleep 600\n")
     xl.chmod(0o755)
-    if os.environ.get("NYMOTE_LONG") != "1":
-        print("skip an xl that hangs: 30 s a word, in the long form", flush=True)
-        return
     begun = time.monotonic()
     done = subprocess.run([nymote, "host", "--repository", repository, "--signers", signers, "--state", home / "xen",
-                           "--xl", xl, "--once", "--patience", "5"], capture_output=True, text=True, timeout=400)
+                           "--xl", xl, "--xl-deadline", "1", "--once", "--patience", "5"], capture_output=True, text=True, timeout=310)
     check("an xl that hangs is killed at its deadline", "did not answer within" in done.stdout + done.stderr
-          and time.monotonic() - begun < 390, done.stdout + done.stderr)
+          and time.monotonic() - begun < 300, done.stdout + done.stderr)
 
 
 def wait(condition, within=30):

@@ -152,7 +152,7 @@ fn fetch(store: &Store, twin: &Twin, user: &str) -> Result<CommitId, TwinError> 
 fn push(store: &Store, twin: &Twin, head: CommitId) -> Result<(), TwinError> {
     let mut transport = connect(twin)?;
     let new: ObjectId = head.0;
-    let wanted = [PushRef { name: b"refs/heads/main".to_vec(), new, force: false }];
+    let wanted = [PushRef { name: b"refs/heads/main".to_vec(), new, force: false, lease: None }];
     let pushed = client::push(store, &mut transport, &wanted, false, &mut Silent, &Limits::default())?;
     match pushed.into_iter().next().map(|p| p.verdict) {
         Some(Err(why)) => Err(TwinError::Refused(why)),

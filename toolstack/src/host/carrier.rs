@@ -21,8 +21,8 @@ use crate::trouble::Trouble;
 pub enum Carrier {
     /// Linux processes; they end with the host.
     Process,
-    /// Xen, by this program.
-    Xl(PathBuf),
+    /// Xen, by this program, which has this long for each word.
+    Xl(PathBuf, Duration),
 }
 
 /// A machine that was started.
@@ -36,8 +36,8 @@ pub enum Running {
 
 impl Carrier {
     /// By the name on the command line.
-    pub fn new(backend: &str, xl: &Path) -> Carrier {
-        if backend == "process" { Carrier::Process } else { Carrier::Xl(xl.to_owned()) }
+    pub fn new(backend: &str, xl: &Path, deadline: Duration) -> Carrier {
+        if backend == "process" { Carrier::Process } else { Carrier::Xl(xl.to_owned(), deadline) }
     }
 
     /// Whether machines end with the host.
@@ -49,7 +49,7 @@ impl Carrier {
     pub fn find(&self, machine: &Machine) -> Option<Running> {
         match self {
             Carrier::Process => None,
-            Carrier::Xl(_) => {
+            Carrier::Xl(..) => {
                 let running = Running::Domain(super::domain_of(machine));
                 self.is_alive(&mut Some(running)).then(|| Running::Domain(super::domain_of(machine)))
             }
@@ -78,18 +78,20 @@ impl Carrier {
                 let _ = fs::write(disk.with_file_name(PID_FILE), child.id().to_string());
                 Ok(Running::Process(child))
             }
-            Carrier::Xl(xl) => {
+            Carrier::Xl(xl, deadline) => {
                 let (image, path) = (packed(&version.join("image"))?, version.join("xl.cfg"));
                 let text = fs::read_to_string(version.join("machine.cfg"))
                     .map_err(|error| Trouble::io("read", &version.join("machine.cfg"), error))?;
                 let text = text.replace("@IMAGE@", &image.display().to_string());
                 let text = text.replace("@DISK@", &attach(disk)?.display().to_string());
                 fs::write(&path, text).map_err(|error| Trouble::io("write", &path, error))?;
-                let (code, _, err) = within(Command::new(xl).arg("create").arg(&path), XL_TIME)?;
-                if code == Some(0) {
-                    return Ok(Running::Domain(super::domain_of(machine)));
-                }
-                Err(Trouble::new(format!("xl create failed: {}", last_line(&err))))
+                let why = match within(Command::new(xl).arg("create").arg(&path), *deadline) {
+                    Ok((Some(0), ..)) => return Ok(Running::Domain(super::domain_of(machine))),
+                    Ok((_, _, err)) => Trouble::new(format!("xl create failed: {}", last_line(&err))),
+                    Err(trouble) => trouble,
+                };
+                detach(disk);
+                Err(why)
             }
         }
     }
@@ -98,9 +100,9 @@ impl Carrier {
     pub fn is_alive(&self, running: &mut Option<Running>) -> bool {
         match (self, running) {
             (_, Some(Running::Process(child))) => matches!(child.try_wait(), Ok(None)),
-            (Carrier::Xl(xl), Some(Running::Domain(name))) => {
+            (Carrier::Xl(xl, deadline), Some(Running::Domain(name))) => {
                 // An xl that hangs says nothing about the machine: what ran keeps running.
-                within(Command::new(xl).args(["domid", name]), XL_TIME)
+                within(Command::new(xl).args(["domid", name]), *deadline)
                     .map_or(true, |(code, _, _)| code == Some(0))
             }
             _ => false,
@@ -112,7 +114,7 @@ impl Carrier {
         match (self, running) {
             (_, Running::Process(mut child)) => {
                 let pid = child.id().to_string();
-                let _ = within(Command::new("kill").args(["-TERM", &pid]), XL_TIME);
+                let _ = within(Command::new("kill").args(["-TERM", &pid]), TOOL_TIME);
                 let started = Instant::now();
                 while started.elapsed() < STOP_TIME {
                     if !matches!(child.try_wait(), Ok(None)) {
@@ -123,8 +125,8 @@ impl Carrier {
                 let _ = child.kill();
                 let _ = child.wait();
             }
-            (Carrier::Xl(xl), Running::Domain(name)) => {
-                let _ = within(Command::new(xl).args(["shutdown", "-F", &name]), XL_TIME);
+            (Carrier::Xl(xl, deadline), Running::Domain(name)) => {
+                let _ = within(Command::new(xl).args(["shutdown", "-F", &name]), *deadline);
                 let started = Instant::now();
                 while started.elapsed() < STOP_TIME {
                     if !self.is_alive(&mut Some(Running::Domain(name.clone()))) {
@@ -132,7 +134,7 @@ impl Carrier {
                     }
                     std::thread::sleep(Duration::from_millis(200));
                 }
-                let _ = within(Command::new(xl).args(["destroy", &name]), XL_TIME);
+                let _ = within(Command::new(xl).args(["destroy", &name]), *deadline);
             }
             (Carrier::Process, Running::Domain(_)) => {}
         }
@@ -164,7 +166,7 @@ fn end_orphan(disk: &Path) {
     let started = Instant::now();
     while is_ours() {
         let signal = if started.elapsed() < STOP_TIME { "-TERM" } else { "-KILL" };
-        let _ = within(Command::new("kill").args([signal, &pid]), XL_TIME);
+        let _ = within(Command::new("kill").args([signal, &pid]), TOOL_TIME);
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -178,7 +180,7 @@ fn attach(disk: &Path) -> Result<PathBuf, Trouble> {
     if let Some(device) = attached(disk) {
         return Ok(device);
     }
-    let (code, _, err) = within(Command::new("losetup").arg("-f").arg(disk), XL_TIME)?;
+    let (code, _, err) = within(Command::new("losetup").arg("-f").arg(disk), TOOL_TIME)?;
     match attached(disk) {
         Some(device) if code == Some(0) => Ok(device),
         _ => Err(Trouble::new(format!("no loop device for {}: {}", disk.display(), last_line(&err)))
@@ -199,11 +201,11 @@ fn attached(disk: &Path) -> Option<PathBuf> {
 /// Gives a disk's loop device back.
 pub fn detach(disk: &Path) {
     if let Some(device) = attached(disk) {
-        let _ = within(Command::new("losetup").arg("-d").arg(device), XL_TIME);
+        let _ = within(Command::new("losetup").arg("-d").arg(device), TOOL_TIME);
     }
 }
 
-/// xl answers within a second; one that waits for a lock or a dead xenstored does not answer at all.
-const XL_TIME: Duration = Duration::from_secs(30);
+/// kill and losetup answer at once.
+const TOOL_TIME: Duration = Duration::from_secs(30);
 const STOP_TIME: Duration = Duration::from_secs(20);
 const PID_FILE: &str = "pid";

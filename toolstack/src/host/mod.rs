@@ -46,6 +46,9 @@ pub struct Args {
     /// The program that carries Xen machines
     #[arg(long, default_value = "xl")]
     xl: PathBuf,
+    /// Seconds that xl has for a word; one that waits for a lock or a dead xenstored does not answer at all
+    #[arg(long, default_value_t = 30)]
+    xl_deadline: u64,
     /// Seconds between looks at the repository
     #[arg(long, default_value_t = 5)]
     interval: u64,
@@ -100,7 +103,7 @@ pub fn run(mut args: Args) -> Result<(), Trouble> {
 impl Host {
     fn new(args: Args) -> Result<Host, Trouble> {
         let follow = Follow::new(&args.repository, &args.signers, &args.state)?;
-        let carrier = Carrier::new(&args.backend, &args.xl);
+        let carrier = Carrier::new(&args.backend, &args.xl, Duration::from_secs(args.xl_deadline.max(1)));
         let settled = follow.running();
         let authority = authority(&args.state)?;
         Ok(Host { args, follow, carrier, authority, machines: BTreeMap::new(), settled, refused: None })
