@@ -169,7 +169,7 @@ def memory(box, what="VmRSS"):
 
 
 def bombs(box):
-    """10 MB each: delivered, within three times their size in memory; how long each took is printed, not judged."""
+    """10 MB each: delivered, within five times their size in memory; how long each took is printed, not judged."""
     address = box.address("smtp")
     size = 10_000_000
     nested = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (i, i) for i in range(size // 60))
@@ -201,8 +201,8 @@ def bombs(box):
                 code, words = s.getreply()
             seconds, more = time.time() - started, memory(box, "VmHWM") - before
             print(f"     {name}: {seconds:.2f} s, {more / len(text):.1f} times its size")
-            return code == 250 and more <= 3.2 * len(text) or (_ for _ in ()).throw(AssertionError(f"{code} {words!r}, {more / len(text):.1f} times its size"))
-        check(f"a bomb of {name} is delivered within three times its size", bomb)
+            return code == 250 and more <= 5 * len(text) or (_ for _ in ()).throw(AssertionError(f"{code} {words!r}, {more / len(text):.1f} times its size"))
+        check(f"a bomb of {name} is delivered within five times its size", bomb)
     m = imap(box)
     m.select("INBOX", readonly=True)
     found = m.search(None, "HEADER", "X-Bomb", "1")[1][0].split()
