@@ -158,6 +158,7 @@ def sleepers(g):
 
 def registrar(g):
     """What the parent says, asked of a resolver (BIND plays the parent): told to the owner, and followed by the keys."""
+    g.nsupdate("update add example.test 300 NS ns1.example.test\nupdate add example.test 300 NS ns2.example.test")
     told = g.ours.ask("zone.sign", {"zone": ZONE_NAME, "nsec3": False})
     ds = told["registrar"][0].split(" DS ")[1]
     place = os.path.join(bench.HOME, "parent-zone")
@@ -221,7 +222,7 @@ def pages(g):
                     browser.picture(os.path.join(keep, f"{title.replace(' ', '-')}-{width}.png"), whole=True)
 
         def fill(action, **fields):
-            form = f"document.querySelector('form[action=\"{action}\"]')"
+            form = f"[...document.querySelectorAll('form[action=\"{action}\"]')].at(-1)"
             for name, value in fields.items():
                 browser.run(f"{form}.elements['{name}'].value = {json.dumps(value)}")
             browser.run(f"{form}.requestSubmit ? {form}.requestSubmit() : {form}.submit()")
