@@ -88,6 +88,18 @@ def crashes():
             check(f"a crash by {kind} is named and ends the machine", said and code == -6, f"exit {code}: {program.lines[-4:]}")
 
 
+def backtrace():
+    """A panic's callers are addresses, which `nymote symbolize` names."""
+    wanted = {"RUST_BACKTRACE": "1", "EXAM_DISK": "/nowhere", "EXAM_ONLY": "end"}
+    with Program("examination", "hosted", environment=wanted, memory=16) as program:
+        program.end(20)
+        console = "\n".join(program.lines)
+    nymote = os.path.join(images.ROOT, "target", "debug", "nymote")
+    debug = images.path("examination", "hosted") + ".debug"
+    named = subprocess.run([nymote, "symbolize", debug], input=console, capture_output=True, text=True, timeout=60).stdout
+    check("a panic's callers are named by nymote symbolize", "examination::disk::end" in named, console + named)
+
+
 def stop():
     with Program("examination", "hosted", environment={"EXAM_WAIT": "1"}) as program:
         ready = program.wait_line("waiting")
@@ -124,6 +136,7 @@ def main():
     sh("ip", "link", "set", "lo", "up")
     with tempfile.TemporaryDirectory() as directory:
         crashes()
+        backtrace()
         stop()
         names()
         configuration(directory)
