@@ -83,7 +83,7 @@ class Signpost:
             self.base = self.base or random.randrange(20000, 55000)
             self.process = start([self.binary, "--dir", self.dir, "--domain", "example.test", "--bind", self.bind,
                                   "--base-port", str(self.base)], self.dir + ".log")
-            if wait_for(lambda: " ready " in open(self.dir + ".log").read() or self.process.poll() is not None):
+            if wait_for(lambda: " ready " in open(self.dir + ".log").read() or self.process.poll() is not None, 60):
                 if self.process.poll() is None:
                     break
             self.base = 0
