@@ -118,7 +118,7 @@ impl Texts {
             self.delete_block(*width, *block, &mut edits);
         }
         for width in Width::ALL {
-            let mut free = self.blocks(width)?.keys().next_back().map_or(0, |last| last + 1);
+            let free = self.blocks(width)?.keys().next_back().map_or(0, |last| last + 1);
             let mut waiting = self.pending(width)?;
             let known = waiting.len();
             waiting.extend(signatures.iter().filter(|(_, s)| s.width == width).cloned());
@@ -131,9 +131,8 @@ impl Texts {
             waiting.sort_by_key(|(uid, _)| *uid);
             waiting.dedup_by_key(|(uid, _)| *uid);
             let whole = waiting.len() / BLOCK * BLOCK;
-            for messages in waiting[..whole].chunks(BLOCK) {
-                put_block(width, free, messages, &mut edits);
-                free += 1;
+            for (block, messages) in (free..).zip(waiting[..whole].chunks(BLOCK)) {
+                put_block(width, block, messages, &mut edits);
             }
             waiting[whole..].iter().for_each(|(uid, s)| edits.put(pending_key(width, *uid), s.encode()));
         }
