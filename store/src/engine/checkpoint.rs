@@ -99,7 +99,7 @@ fn make_with_reserve(
         let bytes = recent.iter().map(|pair| pairs(pair) + 4).sum::<usize>() as u64;
         let is_oldest = runs.is_empty();
         let merged = Merged::new(engine, recent.into_iter().collect(), &[], &[])?;
-        let run = if fits_log(engine, bytes) {
+        let run = if fits_log(engine, bytes) && !(tail.packs && is_better_apart(engine, tail, bytes)) {
             write_into_log(engine, tail, merged, bytes, is_oldest)?
         } else {
             let mut take = || log::take_segment(engine, tail);
@@ -224,6 +224,13 @@ fn level_of(bytes: u64) -> u8 {
 /// Small runs lie in the log; larger ones have segments of their own, which are free as soon as they are merged away.
 fn fits_log(engine: &Engine, bytes: u64) -> bool {
     bytes + bytes / 4 <= engine.segment_bytes / 2
+}
+
+/// A run that is soon merged away would stay between the copies of a collection, dead: where there is room it gets a
+/// segment of its own.
+fn is_better_apart(engine: &Engine, tail: &Tail, bytes: u64) -> bool {
+    let more = (u64::from(tail.segments) + 4) * engine.segment_bytes;
+    bytes > engine.segment_bytes / 8 && (tail.free.len() > 4 || engine.device.room_to_grow(more))
 }
 
 fn write_into_log(

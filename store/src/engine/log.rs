@@ -35,6 +35,8 @@ pub struct Tail {
     pub log: Vec<u32>,
     /// Set while a checkpoint or a collection writes.
     pub uses_reserve: bool,
+    /// Set while a collection copies.
+    pub packs: bool,
     /// Set while a purge is under way: what becomes free is overwritten.
     pub wipes: bool,
     /// How many it has left behind.
@@ -73,6 +75,7 @@ impl Tail {
             retired: Vec::new(),
             log: Vec::new(),
             uses_reserve: false,
+            packs: false,
             wipes: false,
             passed: 0,
             since_checkpoint: 0,

@@ -101,6 +101,11 @@ impl Engine {
         done
     }
 
+    /// Says that a collection copies, or that it is done.
+    pub fn packs(&self, packs: bool) {
+        self.tail().packs = packs;
+    }
+
     /// Segments that hold something.
     pub fn used_segments(&self) -> usize {
         let tail = self.tail();

@@ -95,7 +95,9 @@ pub(super) fn collect(core: &Arc<Core>, how: Thoroughness) -> Result<Collected> 
     if how == Thoroughness::Purge {
         core.engine.wipe_free(true)?;
     }
+    core.engine.packs(true);
     let collected = collect_into_free(core, how);
+    core.engine.packs(false);
     core.engine.wipe_free(false)?;
     collected
 }
