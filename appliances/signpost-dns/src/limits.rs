@@ -39,8 +39,9 @@ pub const RRL_ANSWERS_A_SECOND: u32 = 200;
 /// Of the answers held back, one in this many goes out truncated, so that a real asker can come back by TCP
 /// (NSD's `rrl-slip`).
 pub const RRL_SLIP: u32 = 2;
-/// Rows of the rate limiter's table (NSD's `rrl-size` is a million; a home needs fewer).
-pub const RRL_ROWS: usize = 1 << 16;
+/// Rows of 24 octets in the rate limiter's table: 192 KiB, so that a machine of 8 MB has room for it (NSD's `rrl-size` is
+/// a million; a home needs fewer, and two networks on one row err towards sending).
+pub const RRL_ROWS: usize = 1 << 13;
 /// Seconds that a TSIG time may be off when the asker says nothing better (RFC 8945 section 10).
 pub const TSIG_FUDGE_S: u16 = 300;
 /// Octets of zone changes kept in memory for IXFR; when older are asked for, the whole zone goes out.
