@@ -192,7 +192,10 @@ def commands():
         (files / "password").write_text(PASSWORD + "\n")
         (files / "ca.pem").write_text(authority(other))
         port = other.address("imaps")[1]
-        run = subprocess.run([program, "mail", "--dir", str(box.dir), "import-imap", "anna", f"localhost:{port}", "--user", "anna", "--password-file", files / "password", "--trust", files / "ca.pem"],
+        household = files / "household"
+        household.mkdir()
+        (household / "mail").symlink_to(box.dir)
+        run = subprocess.run([program, "mail", "--dir", household, "import-imap", "anna", f"localhost:{port}", "--user", "anna", "--password-file", files / "password", "--trust", files / "ca.pem"],
                              capture_output=True, text=True, timeout=120)
         there, here = seen(other), seen(box)
         rows = lambda boxes, name: sorted(boxes.get(name, {}).values())
