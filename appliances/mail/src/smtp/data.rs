@@ -1,26 +1,35 @@
 //! The text of DATA: end-of-data found exactly, dots unstuffed and stuffed (RFC 5321 4.1.1.4, 4.5.2).
 
-/// Takes the bytes after 354 and gives the message. Only CRLF ends a line; a bare CR or LF is remembered, and the
-/// message that has one must be refused: two servers could see different ends in it.
+/// Takes the bytes after 354 and gives the message with CRLF at every line end. A bare LF ends a line, as it does for
+/// Postfix and for scripts that send text as it lies in a file, but no line that touches one ends the data: that is
+/// CRLF `.` CRLF alone, and a lone dot elsewhere is text. A bare CR is remembered: such a message must be refused
+/// (decision 0412).
 #[derive(Debug, Clone)]
 pub struct DataDecoder {
     state: State,
-    bare: bool,
+    bare_cr: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    LineStart,
+    /// At the start of a line; `after_crlf` unless the line before ended with a bare LF.
+    LineStart {
+        after_crlf: bool,
+    },
     Line,
     Cr,
-    Dot,
-    DotCr,
+    Dot {
+        after_crlf: bool,
+    },
+    DotCr {
+        after_crlf: bool,
+    },
     End,
 }
 
 impl Default for DataDecoder {
     fn default() -> Self {
-        DataDecoder { state: State::LineStart, bare: false }
+        DataDecoder { state: State::LineStart { after_crlf: true }, bare_cr: false }
     }
 }
 
@@ -32,35 +41,36 @@ impl DataDecoder {
         while at < input.len() && self.state != State::End {
             let b = input[at];
             match (self.state, b) {
-                (State::LineStart, b'.') => self.state = State::Dot,
-                (State::Dot, b'\r') => self.state = State::DotCr,
-                (State::DotCr, b'\n') => self.state = State::End,
-                (State::DotCr, _) => {
-                    // `.` CR and no LF: the dot was stuffing, the CR is bare.
-                    self.bare = true;
-                    out.push(b'\r');
-                    self.state = State::Line;
-                    continue;
+                (State::LineStart { after_crlf }, b'.') => self.state = State::Dot { after_crlf },
+                (State::Dot { after_crlf }, b'\r') => self.state = State::DotCr { after_crlf },
+                (State::DotCr { after_crlf: true }, b'\n') => self.state = State::End,
+                (State::DotCr { after_crlf: false }, b'\n') => {
+                    out.extend_from_slice(b".\r\n");
+                    self.state = State::LineStart { after_crlf: true };
                 }
-                (State::Dot, _) => {
+                (State::Dot { .. }, b'\n') => {
+                    out.extend_from_slice(b".\r\n");
+                    self.state = State::LineStart { after_crlf: false };
+                }
+                // The dot was stuffing.
+                (State::Dot { .. }, _) => {
                     self.state = State::Line;
                     continue;
                 }
                 (State::Cr, b'\n') => {
                     out.extend_from_slice(b"\r\n");
-                    self.state = State::LineStart;
+                    self.state = State::LineStart { after_crlf: true };
                 }
-                (State::Cr, _) => {
-                    self.bare = true;
+                (State::Cr | State::DotCr { .. }, _) => {
+                    self.bare_cr = true;
                     out.push(b'\r');
                     self.state = State::Line;
                     continue;
                 }
                 (_, b'\r') => self.state = State::Cr,
                 (_, b'\n') => {
-                    self.bare = true;
-                    out.push(b'\n');
-                    self.state = State::Line;
+                    out.extend_from_slice(b"\r\n");
+                    self.state = State::LineStart { after_crlf: false };
                 }
                 _ => {
                     let rest = &input[at..];
@@ -81,23 +91,49 @@ impl DataDecoder {
         self.state == State::End
     }
 
-    /// Whether a bare CR or LF was seen.
-    pub fn has_bare_line_end(&self) -> bool {
-        self.bare
+    /// Whether a bare CR was seen.
+    pub fn has_bare_cr(&self) -> bool {
+        self.bare_cr
     }
 }
 
-/// Whether `bytes`, a whole message, has a CR or LF that is not part of a CRLF.
-pub(crate) fn has_bare_line_end(bytes: &[u8]) -> bool {
-    let mut at = 0;
-    while let Some(hit) = memchr::memchr2(b'\r', b'\n', &bytes[at..]) {
-        let i = at + hit;
-        if bytes[i] == b'\n' || bytes.get(i + 1) != Some(&b'\n') {
-            return true;
+/// Makes CRLF of every bare LF in text that comes in pieces, for BDAT, where dots mean nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct LineEnds {
+    after_cr: bool,
+    bare_cr: bool,
+}
+
+impl LineEnds {
+    /// Adds the next piece to `out`.
+    pub(crate) fn add(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        let mut at = 0;
+        while let Some(len) = memchr::memchr2(b'\r', b'\n', &piece[at..]) {
+            let end = at + len;
+            self.bare_cr |= self.after_cr && (len > 0 || piece[end] == b'\r');
+            out.extend_from_slice(&piece[at..end]);
+            match piece[end] {
+                b'\n' if len > 0 || !self.after_cr => out.extend_from_slice(b"\r\n"),
+                other => out.push(other),
+            }
+            self.after_cr = piece[end] == b'\r';
+            at = end + 1;
         }
-        at = i + 2;
+        if at < piece.len() {
+            self.bare_cr |= std::mem::take(&mut self.after_cr);
+            out.extend_from_slice(&piece[at..]);
+        }
     }
-    false
+
+    /// Whether a CR stood alone, were this the end.
+    pub(crate) fn has_bare_cr(&self) -> bool {
+        self.bare_cr || self.after_cr
+    }
+
+    /// Whether a CR stood alone before what comes next.
+    pub(crate) fn had_bare_cr(&self) -> bool {
+        self.bare_cr
+    }
 }
 
 /// Writes `message` for DATA: every line end becomes CRLF (a bare CR or LF could smuggle), leading dots are doubled,
@@ -129,6 +165,7 @@ pub fn stuff(message: &[u8], out: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
+    /// What comes of `wire` cut in two: the text, what follows the end, whether a bare CR was seen.
     fn decode(wire: &[u8], cut: usize) -> (Vec<u8>, Option<Vec<u8>>, bool) {
         let mut decoder = DataDecoder::default();
         let mut out = Vec::new();
@@ -140,17 +177,25 @@ mod tests {
             let (more, done) = decoder.decode(&wire[cut..], &mut out);
             (cut + more, done)
         };
-        (out, done.then(|| wire[used..].to_vec()), decoder.has_bare_line_end())
+        (out, done.then(|| wire[used..].to_vec()), decoder.has_bare_cr())
     }
 
     #[test]
     fn rfc5321_4_5_2_end_of_data_and_dots_split_anywhere() {
-        let cases: [(&[u8], &[u8]); 5] = [
+        let cases: [(&[u8], &[u8]); 12] = [
             (b".\r\nQUIT", b""),
             (b"a\r\n.\r\nQUIT", b"a\r\n"),
             (b"..\r\n..a\r\n.b\r\n.\r\nQUIT", b".\r\n.a\r\nb\r\n"),
             (b"\r\n\r\n.\r\nQUIT", b"\r\n\r\n"),
             (b"a.\r\n.\r\nQUIT", b"a.\r\n"),
+            // Lines that end with LF: as if they ended with CRLF, unless they would end the data.
+            (b"a\nb\n\nc\r\n.\r\nQUIT", b"a\r\nb\r\n\r\nc\r\n"),
+            (b"a\n..\n..b\n.c\n\r\n.\r\nQUIT", b"a\r\n.\r\n.b\r\nc\r\n\r\n"),
+            (b"a\n.\nb\r\n.\r\nQUIT", b"a\r\n.\r\nb\r\n"),
+            (b"a\n.\r\nb\r\n.\r\nQUIT", b"a\r\n.\r\nb\r\n"),
+            (b"a\r\n.\nb\r\n.\r\nQUIT", b"a\r\n.\r\nb\r\n"),
+            (b".\n.\n\n.\n.\r\n.\r\nQUIT", b".\r\n.\r\n\r\n.\r\n.\r\n"),
+            (b"a\r\n\0.\r\n.\0\r\n. \r\n.\r\nQUIT", b"a\r\n\0.\r\n\0\r\n \r\n"),
         ];
         for (wire, wanted) in cases {
             for cut in 0..=wire.len() {
@@ -186,10 +231,66 @@ mod tests {
             for cut in 0..=wire.len() {
                 let (_, done, bare) = decode(&wire, cut);
                 assert_eq!(done, None, "{end:?}");
-                let clean = matches!(end, b"\r\n\0.\r\n" | b"\r\n.\0\r\n" | b"\r\n. \r\n");
-                assert_eq!(bare, !clean, "{end:?} must be refused");
+                let text = [b"a", end, b"M"].concat();
+                let cr_alone = (0..text.len()).any(|i| text[i] == b'\r' && text[i + 1] != b'\n');
+                assert_eq!(bare, cr_alone, "{end:?}");
             }
         }
+    }
+
+    /// Every string of dots, CR, LF and a letter up to this length: nothing that is taken holds an end of data when it is
+    /// sent on, and the host that gets it reads the same text.
+    #[test]
+    fn smuggling_what_is_taken_goes_out_as_one_message() {
+        let signs = b"a.\r\n";
+        for length in 0..=7u32 {
+            for number in 0..signs.len().pow(length) {
+                let text: Vec<u8> =
+                    (0..length).map(|i| signs[number / signs.len().pow(i) % signs.len()]).collect();
+                let wire = [&text, &b"\r\n.\r\n"[..]].concat();
+                let (taken, rest, bare) = decode(&wire, wire.len() / 2);
+                let Some(rest) = rest else { panic!("{wire:?} does not end") };
+                if bare {
+                    continue;
+                }
+                let crlf = wire.windows(5).position(|w| w == b"\r\n.\r\n");
+                let first = if wire.starts_with(b".\r\n") { Some(3) } else { crlf.map(|at| at + 5) };
+                assert_eq!(Some(wire.len() - rest.len()), first, "{wire:?} ends elsewhere");
+                let mut out = Vec::new();
+                stuff(&taken, &mut out);
+                assert_eq!(decode(&out, out.len() / 2), (taken, Some(Vec::new()), false), "{wire:?}");
+                assert!(!has_bare_line_end(&out));
+            }
+        }
+    }
+
+    #[test]
+    fn rfc3030_line_ends_in_chunks() {
+        for text in [&b"a\nb\r\n\n\r\n.\n"[..], b"\n\n", b"\r\n", b"a\rb", b"\r\r\n", b"a\r", b"\r\n\r"] {
+            let alone = (0..text.len()).any(|i| text[i] == b'\r' && text.get(i + 1) != Some(&b'\n'));
+            let wanted = String::from_utf8_lossy(text).replace("\r\n", "\n").replace('\n', "\r\n");
+            for cut in 0..=text.len() {
+                let (mut ends, mut out) = (LineEnds::default(), Vec::new());
+                ends.add(&text[..cut], &mut out);
+                ends.add(b"", &mut out);
+                ends.add(&text[cut..], &mut out);
+                assert_eq!(ends.has_bare_cr(), alone, "{text:?} {cut}");
+                assert!(alone || out == wanted.as_bytes(), "{text:?} {cut}: {out:?}");
+            }
+        }
+    }
+
+    /// Whether `bytes`, a whole message, has a CR or LF that is not part of a CRLF.
+    fn has_bare_line_end(bytes: &[u8]) -> bool {
+        let mut at = 0;
+        while let Some(hit) = memchr::memchr2(b'\r', b'\n', &bytes[at..]) {
+            let i = at + hit;
+            if bytes[i] == b'\n' || bytes.get(i + 1) != Some(&b'\n') {
+                return true;
+            }
+            at = i + 2;
+        }
+        false
     }
 
     proptest::proptest! {

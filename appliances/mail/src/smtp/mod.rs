@@ -2,8 +2,8 @@
 //! PIPELINING 2920, SIZE 1870, 8BITMIME 6152, SMTPUTF8 6531, CHUNKING 3030, ENHANCEDSTATUSCODES 2034, STARTTLS 3207,
 //! DSN 3461, AUTH 4954). Who is a recipient, what a password is and where a message goes is the caller's.
 //!
-//! Invariants: a message ends at CRLF `.` CRLF and nowhere else; a message with a bare CR or LF is never accepted and
-//! never sent; nothing that arrived before TLS is read after it.
+//! Invariants: a message ends at CRLF `.` CRLF and nowhere else; the lines of a message that was accepted end with CRLF, a
+//! bare CR is never accepted and none is sent; nothing that arrived before TLS is read after it.
 
 mod address;
 mod client;

@@ -32,11 +32,9 @@ impl Session {
             self.refuse(&Reply::new(500, "5.5.2", "the line is too long"));
             return None;
         }
-        let Some(line) = line.strip_suffix(b"\r\n") else {
-            self.state = State::Command;
-            self.refuse(&Reply::new(500, "5.5.2", "a line ends with CRLF"));
-            return None;
-        };
+        // A bare LF ends a command as well (decision 0412). A CR in its midst is refused by the grammar.
+        let line = line.strip_suffix(b"\n").unwrap_or(&line);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
         if in_sasl {
             return self.sasl_line(line);
         }

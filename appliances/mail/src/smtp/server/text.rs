@@ -1,15 +1,14 @@
 //! The text of a message, by DATA or BDAT (RFC 3030).
 
 use super::{Session, State, Step};
-use crate::smtp::data::{DataDecoder, has_bare_line_end};
+use crate::smtp::data::{DataDecoder, LineEnds};
 use crate::smtp::reply::Reply;
 
 /// A message that comes by BDAT.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Chunks {
     bytes: usize,
-    after_cr: bool,
-    bare: bool,
+    line_ends: LineEnds,
 }
 
 impl Session {
@@ -45,17 +44,17 @@ impl Session {
         let (used, done) = decoder.decode(&self.input, &mut text);
         self.input.drain(..used);
         *bytes = bytes.saturating_add(text.len());
-        let (bytes, bare) = (*bytes, decoder.has_bare_line_end());
+        let (bytes, bare_cr) = (*bytes, decoder.has_bare_cr());
         let max = self.settings.message_bytes_max;
-        if done && bytes <= max && !bare && !text.is_empty() {
+        if done && bytes <= max && !bare_cr && !text.is_empty() {
             // The last piece first; the next step finds the decoder at its end.
             return Some(Step::Body(text));
         }
         if !done {
-            let keep = bytes <= max && !bare && !text.is_empty();
+            let keep = bytes <= max && !bare_cr && !text.is_empty();
             return keep.then_some(Step::Body(text));
         }
-        self.finish_text(bytes, bare)
+        self.finish_text(bytes, bare_cr)
     }
 
     pub(super) fn bdat(&mut self, size: u64, last: bool) {
@@ -81,11 +80,11 @@ impl Session {
                 return Some(Step::NeedInput);
             }
             let take = usize::try_from(*remaining).unwrap_or(usize::MAX).min(self.input.len());
-            let text: Vec<u8> = self.input.drain(..take).collect();
             *remaining -= take as u64;
-            let chunks = self.chunked.as_mut()?;
-            chunks.add(&text);
-            let keep = chunks.bytes <= self.settings.message_bytes_max && !chunks.bare;
+            let text = self.chunked.as_mut().map(|chunks| chunks.add(&self.input[..take]));
+            self.input.drain(..take);
+            let (text, chunks) = (text?, self.chunked?);
+            let keep = chunks.bytes <= self.settings.message_bytes_max && !chunks.line_ends.had_bare_cr();
             return keep.then_some(Step::Body(text));
         }
         let last = *last;
@@ -93,7 +92,7 @@ impl Session {
         // No chunks: refused before, the reply was given.
         let chunks = self.chunked?;
         if last {
-            return self.finish_text(chunks.bytes, chunks.bare || chunks.after_cr);
+            return self.finish_text(chunks.bytes, chunks.line_ends.has_bare_cr());
         }
         if chunks.bytes > self.settings.message_bytes_max {
             self.reset();
@@ -104,14 +103,14 @@ impl Session {
         None
     }
 
-    fn finish_text(&mut self, bytes: usize, bare: bool) -> Option<Step> {
+    fn finish_text(&mut self, bytes: usize, bare_cr: bool) -> Option<Step> {
         let reply = if bytes > self.settings.message_bytes_max {
             too_big(self.settings.message_bytes_max)
-        } else if bare {
+        } else if bare_cr {
             Reply::new(
                 550,
                 "5.6.11",
-                "a CR or LF stands alone in the message; lines end with CRLF (RFC 5321 2.3.8)",
+                "a CR stands alone in the message; lines end with CRLF (RFC 5321 2.3.8)",
             )
         } else {
             self.state = State::AskedMessage;
@@ -125,21 +124,12 @@ impl Session {
 }
 
 impl Chunks {
-    fn add(&mut self, text: &[u8]) {
+    /// The next piece as it is kept.
+    fn add(&mut self, piece: &[u8]) -> Vec<u8> {
+        let mut text = Vec::with_capacity(piece.len());
+        self.line_ends.add(piece, &mut text);
         self.bytes = self.bytes.saturating_add(text.len());
-        let mut rest = text;
-        if std::mem::take(&mut self.after_cr) {
-            match rest.strip_prefix(b"\n") {
-                Some(after) => rest = after,
-                None if rest.is_empty() => self.after_cr = true,
-                None => self.bare = true,
-            }
-        }
-        if let Some(before) = rest.strip_suffix(b"\r") {
-            self.after_cr = true;
-            rest = before;
-        }
-        self.bare |= has_bare_line_end(rest);
+        text
     }
 }
 
