@@ -39,10 +39,10 @@ def free_port():
 
 
 class Host:
-    def __init__(self, nymote, repository, signers, state, started):
+    def __init__(self, nymote, repository, signers, state, started, *words):
         self.log = open(state.parent / "host.log", "a+")
         self.process = subprocess.Popen([nymote, "host", "--repository", repository, "--signers", signers, "--state", state,
-                                         "--backend", "process", "--interval", "1", "--patience", "20"],
+                                         "--interval", "1", *(words or ("--backend", "process", "--patience", "20"))],
                                         stdout=self.log, stderr=subprocess.STDOUT)
         started.append(self.process)
 
@@ -118,6 +118,8 @@ def journey(check, nymote, program, place, started):
     check("an update with a broken image is committed", deploy("broken", contacts=broken).get("commit"))
     check("it rolls itself back", host.says("rolled back", since=mark), host.text()[mark:])
     check("and says why", "this image cannot run" in host.text()[mark:], host.text()[mark:])
+    time.sleep(3.5)
+    check("it is not tried again until another is deployed", host.text()[mark:].count("rolled back") == 1, host.text()[mark:])
     check("what ran runs", all(status(at[n], ca) == 200 for n in at))
 
     mark = len(host.text())
@@ -159,12 +161,13 @@ def journey(check, nymote, program, place, started):
 
     data_back(check, deploy, host, repository, key, at, ca, account, stripped, home)
     dying(check, deploy, host, at, ca, stripped, home)
+    host = dying_at_boot(check, deploy, host, lambda: Host(nymote, repository, signers, state, started), at, ca, stripped, home)
     full_disk(check, nymote, home, repository, signers, started)
 
     host.process.terminate()
     check("SIGTERM ends the host and its processes", host.process.wait(timeout=30) == 0
           and wait(lambda: all(status(at[n], ca) == 0 for n in at)))
-    hanging_xl(check, nymote, home, repository, signers, started)
+    hanging_xl(check, deploy, nymote, home, repository, signers, started, stripped, at, ca)
 
 
 def people(at, ca, account):
@@ -225,6 +228,28 @@ def dying(check, deploy, host, at, ca, stripped, home):
           and wait(lambda: status(at["contacts"], ca) == 200 and "runs as of" in host.text()[mark:].split("2000 ms")[-1], 60), host.text()[mark:])
 
 
+def dying_at_boot(check, deploy, host, another_host, at, ca, stripped, home):
+    """A version that ran and dies at every boot from now on: later each time, across a new host too; well when its cause is gone."""
+    image, poison = home / "moody", home / "poison"
+    image.write_text(f'#!/bin/sh\n[ -e "{poison}" ] && {{ echo it cannot boot today >&2; exit 1; }}\nexec "{stripped["contacts"]}" "$@"\n')
+    image.chmod(0o755)
+    mark = len(host.text())
+    commit = deploy("moody", contacts=image).get("commit") or "none"
+    check("a moody version runs", host.says('"machine":"contacts","message":"runs as of ' + commit[:12], since=mark), host.text()[mark:])
+    host.process.terminate()
+    host.process.wait(timeout=30)
+    poison.touch()
+    mark = len(host.text())
+    host = another_host()
+    check("a machine that dies at boot is named with its last words, once a try", host.says("ended before it answered: it cannot boot today", since=mark)
+          and host.says("started again in 500 ms", since=mark) and host.says("started again in 2000 ms", since=mark), host.text()[mark:])
+    check("it was not tried more often than that", host.text()[mark:].count("it died") + host.text()[mark:].count("ended before") <= 4, host.text()[mark:])
+    check("the other machine runs", wait(lambda: status(at["calendar"], ca) == 200))
+    poison.unlink()
+    check("when it can boot again it runs, by itself", wait(lambda: status(at["contacts"], ca) == 200, 60), host.text()[mark:])
+    return host
+
+
 def full_disk(check, nymote, home, repository, signers, started):
     """A host without room: a clear word, and the next look goes on where this one ended."""
     small = home / "small"
@@ -241,19 +266,70 @@ def full_disk(check, nymote, home, repository, signers, started):
         subprocess.run(["umount", "-l", small], check=False)
 
 
-def hanging_xl(check, nymote, home, repository, signers, started):
-    """An xl that never answers must not hang the host: a deadline, a clear message."""
+XL = """#!/usr/bin/env python3
+# An xl that carries machines as processes: create, domid, shutdown, destroy. It hangs while HOME/hang is there.
+import os, pathlib, signal, subprocess, sys, time
+home = pathlib.Path(__file__).parent / "domains"
+if (home / "hang").exists():
+    time.sleep(600)
+word, name = sys.argv[1], sys.argv[-1]
+if word == "create":
+    config = {}
+    exec(open(name).read(), config)
+    disk = config["disk"][0].split(",")[0].removeprefix("phy:")
+    words = [word.replace("/dev/xvda", disk) for word in config["extra"].split() if word.startswith("--")]
+    console = open(home / (config["name"] + ".log"), "ab")
+    child = subprocess.Popen([config["kernel"], *words], stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True)
+    (home / config["name"]).write_text(str(child.pid))
+    sys.exit(0)
+try:
+    pid = int((home / name).read_text())
+    if pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
+        raise OSError
+except (OSError, ValueError):
+    sys.exit(f"Can't get domid of domain name '{name}', maybe this domain does not exist.")
+if word in ("shutdown", "destroy"):
+    os.kill(pid, signal.SIGTERM if word == "shutdown" else signal.SIGKILL)
+print(pid)
+"""
+
+
+def hanging_xl(check, deploy, nymote, home, repository, signers, started, stripped, at, ca):
+    """An xl that never answers: a deadline, a clear message, what ran keeps running; when it answers again the update goes on."""
     if subprocess.run(["losetup", "-f"], capture_output=True).returncode != 0:
         print("skip an xl that hangs: no loop devices here", flush=True)
         return
-    xl = home / "xl"
-    xl.write_text("#!/bin/sh\nexec sleep 600\n")
+    xl, domains, state = home / "xl", home / "domains", home / "xen"
+    domains.mkdir()
+    xl.write_text(XL)
     xl.chmod(0o755)
-    begun = time.monotonic()
-    done = subprocess.run([nymote, "host", "--repository", repository, "--signers", signers, "--state", home / "xen",
-                           "--xl", xl, "--xl-deadline", "1", "--once", "--patience", "5"], capture_output=True, text=True, timeout=310)
-    check("an xl that hangs is killed at its deadline", "did not answer within" in done.stdout + done.stderr
-          and time.monotonic() - begun < 300, done.stdout + done.stderr)
+    mark = len((home / "host.log").read_text())
+    host = Host(nymote, repository, signers, state, started, "--backend", "xl", "--xl", xl, "--xl-deadline", "2", "--patience", "30")
+    try:
+        check("machines run by an xl", host.says('"machine":"contacts","message":"runs as of', since=mark)
+              and host.says('"machine":"calendar","message":"runs as of', since=mark), host.text()[mark:])
+        ca = state / "ca.pem"
+        mark, before = len(host.text()), (domains / "nymote-contacts").read_text()
+        (domains / "hang").touch()
+        newer = home / "newer-by-xl"
+        shutil.copy(stripped["contacts"], newer)
+        with open(newer, "ab") as file:
+            file.write(b"a release while xl hangs")
+        release = deploy("while xl hangs", contacts=newer).get("commit") or "none"
+        check("an xl that hangs is killed at its deadline", host.says("xl did not answer within 2 s and was killed", since=mark)
+              and host.says("the version before it runs on", since=mark), host.text()[mark:])
+        check("what ran keeps running", all(status(at[n], ca) == 200 for n in at))
+        (domains / "hang").unlink()
+        check("when xl answers again the update is carried out", host.says('"machine":"contacts","message":"runs as of ' + release[:12], since=mark)
+              and (domains / "nymote-contacts").read_text() != before and status(at["contacts"], ca) == 200, host.text()[mark:])
+        host.process.terminate()
+        check("SIGTERM ends the host, its domains run on", host.process.wait(timeout=30) == 0 and all(status(at[n], ca) == 200 for n in at))
+    finally:
+        (domains / "hang").unlink(missing_ok=True)
+        for name in at:
+            subprocess.run([xl, "destroy", f"nymote-{name}"], capture_output=True, timeout=60)
+            for device in subprocess.run(["losetup", "-n", "-O", "NAME", "-j", state / "machines" / name / "disk"], capture_output=True, text=True).stdout.split():
+                wait(lambda: subprocess.run(["losetup", "-d", device], capture_output=True).returncode == 0, 10)
 
 
 def wait(condition, within=30):

@@ -4,13 +4,10 @@
 //! flushes on to the file.
 
 use std::fs::{self, OpenOptions};
-use std::io::Write;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-
-use flate2::{Compression, GzBuilder};
 
 use crate::deploy::Machine;
 use crate::git::{last_line, within};
@@ -45,13 +42,13 @@ impl Carrier {
         matches!(self, Carrier::Process)
     }
 
-    /// A domain that runs already, from an earlier life of the host.
-    pub fn find(&self, machine: &Machine) -> Option<Running> {
+    /// A domain that runs already, from an earlier life of the host. An error when xl does not say.
+    pub fn find(&self, machine: &Machine) -> Result<Option<Running>, Trouble> {
         match self {
-            Carrier::Process => None,
-            Carrier::Xl(..) => {
-                let running = Running::Domain(super::domain_of(machine));
-                self.is_alive(&mut Some(running)).then(|| Running::Domain(super::domain_of(machine)))
+            Carrier::Process => Ok(None),
+            Carrier::Xl(xl, deadline) => {
+                let name = super::domain_of(machine);
+                Ok(is_listed(xl, *deadline, &name)?.then_some(Running::Domain(name)))
             }
         }
     }
@@ -79,7 +76,7 @@ impl Carrier {
                 Ok(Running::Process(child))
             }
             Carrier::Xl(xl, deadline) => {
-                let (image, path) = (packed(&version.join("image"))?, version.join("xl.cfg"));
+                let (image, path) = (version.join("image"), version.join("xl.cfg"));
                 let text = fs::read_to_string(version.join("machine.cfg"))
                     .map_err(|error| Trouble::io("read", &version.join("machine.cfg"), error))?;
                 let text = text.replace("@IMAGE@", &image.display().to_string());
@@ -102,56 +99,77 @@ impl Carrier {
             (_, Some(Running::Process(child))) => matches!(child.try_wait(), Ok(None)),
             (Carrier::Xl(xl, deadline), Some(Running::Domain(name))) => {
                 // An xl that hangs says nothing about the machine: what ran keeps running.
-                within(Command::new(xl).args(["domid", name]), *deadline)
-                    .map_or(true, |(code, _, _)| code == Some(0))
+                is_listed(xl, *deadline, name).unwrap_or(true)
             }
             _ => false,
         }
     }
 
-    /// Asks a machine to stop, waits, and takes it away if it does not.
-    pub fn stop(&self, running: Running) {
+    /// What a machine that ended said last: the log of a process, the console of a domain where xenconsoled keeps it.
+    pub fn last_words(&self, machine: &Machine, log: &Path) -> String {
+        let console =
+            |folder: &&str| Path::new(folder).join(format!("guest-{}.log", super::domain_of(machine)));
+        let log = match self {
+            Carrier::Process => log.to_owned(),
+            Carrier::Xl(..) => match CONSOLES.iter().map(console).find(|path| path.exists()) {
+                Some(path) => path,
+                None => return format!("xenconsoled keeps no log of it in {}", CONSOLES.join(" or ")),
+            },
+        };
+        last_line(&fs::read(log).unwrap_or_default())
+    }
+
+    /// Asks a machine to stop, waits, and takes it away if it does not. With an error it may still run, and its disk is its own.
+    pub fn stop(&self, running: &mut Running) -> Result<(), Trouble> {
         match (self, running) {
-            (_, Running::Process(mut child)) => {
-                let pid = child.id().to_string();
-                let _ = within(Command::new("kill").args(["-TERM", &pid]), TOOL_TIME);
-                let started = Instant::now();
-                while started.elapsed() < STOP_TIME {
-                    if !matches!(child.try_wait(), Ok(None)) {
-                        return;
-                    }
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                let _ = child.kill();
-                let _ = child.wait();
-            }
-            (Carrier::Xl(xl, deadline), Running::Domain(name)) => {
-                let _ = within(Command::new(xl).args(["shutdown", "-F", &name]), *deadline);
-                let started = Instant::now();
-                while started.elapsed() < STOP_TIME {
-                    if !self.is_alive(&mut Some(Running::Domain(name.clone()))) {
-                        return;
-                    }
-                    std::thread::sleep(Duration::from_millis(200));
-                }
-                let _ = within(Command::new(xl).args(["destroy", &name]), *deadline);
-            }
+            (_, Running::Process(child)) => end(child),
+            (Carrier::Xl(xl, deadline), Running::Domain(name)) => end_domain(xl, *deadline, name)?,
             (Carrier::Process, Running::Domain(_)) => {}
         }
+        Ok(())
     }
 }
 
-/// The program as it is booted, beside the one that was deployed: gzipped. The repository holds it unpacked, because Git
-/// finds what two releases have in common only there.
-fn packed(image: &Path) -> Result<PathBuf, Trouble> {
-    let path = image.with_extension("gz");
-    if !path.exists() {
-        let program = fs::read(image).map_err(|error| Trouble::io("read", image, error))?;
-        let mut gzip = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
-        let bytes = gzip.write_all(&program).and_then(|()| gzip.finish());
-        super::data::write(&path, &bytes.map_err(|error| Trouble::io("pack", image, error))?, 0o644)?;
+fn end(child: &mut Child) {
+    let _ = within(Command::new("kill").args(["-TERM", &child.id().to_string()]), TOOL_TIME);
+    let started = Instant::now();
+    while started.elapsed() < STOP_TIME {
+        if !matches!(child.try_wait(), Ok(None)) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
     }
-    Ok(path)
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn end_domain(xl: &Path, deadline: Duration, name: &str) -> Result<(), Trouble> {
+    within(Command::new(xl).args(["shutdown", "-F", name]), deadline)?;
+    let started = Instant::now();
+    while started.elapsed() < STOP_TIME {
+        if !is_listed(xl, deadline, name)? {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let (_, _, err) = within(Command::new(xl).args(["destroy", name]), deadline)?;
+    if is_listed(xl, deadline, name)? {
+        return Err(Trouble::new(format!("{name} does not end: {}", last_line(&err))));
+    }
+    Ok(())
+}
+
+/// Whether xl knows a domain of this name. It says no by naming the domain; whatever else goes wrong (no xenstored, no rights)
+/// is no answer.
+fn is_listed(xl: &Path, deadline: Duration, name: &str) -> Result<bool, Trouble> {
+    let (code, _, err) = within(Command::new(xl).args(["domid", name]), deadline)?;
+    if code == Some(0) {
+        return Ok(true);
+    }
+    if String::from_utf8_lossy(&err).contains(name) {
+        return Ok(false);
+    }
+    Err(Trouble::new(format!("xl does not say whether {name} runs: {}", last_line(&err))))
 }
 
 /// Ends the process of a host that was killed: it still has the disk and the ports.
@@ -205,6 +223,8 @@ pub fn detach(disk: &Path) {
     }
 }
 
+/// Where xenconsoled keeps what guests say, started with `--log=guest`: Debian's place, and its own.
+const CONSOLES: [&str; 2] = ["/var/log/xen/console", "/var/log/xen"];
 /// kill and losetup answer at once.
 const TOOL_TIME: Duration = Duration::from_secs(30);
 const STOP_TIME: Duration = Duration::from_secs(20);

@@ -1,5 +1,6 @@
 //! Whether a machine does its work: `GET /healthz` over TLS, checked against the host's own authority.
 
+use std::fmt;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -10,8 +11,34 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-/// Asks once whether `name` does its work there. The error says how far it got.
-pub fn check(at: SocketAddr, authority: &Authority, name: &str) -> Result<(), String> {
+/// Why a machine does not do its work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unwell {
+    /// It may yet: how far the question got.
+    NotYet(String),
+    /// Something else answers there: waiting changes nothing.
+    Another(String),
+}
+
+impl fmt::Display for Unwell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Unwell::NotYet(why) | Unwell::Another(why)) = self;
+        f.write_str(why)
+    }
+}
+
+/// Asks once whether `name` does its work there.
+pub fn check(at: SocketAddr, authority: &Authority, name: &str) -> Result<(), Unwell> {
+    let body = ask(at, authority).map_err(Unwell::NotYet)?;
+    let who: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
+    match who["appliance"].as_str() {
+        Some(who) if who == name => Ok(()),
+        who => Err(Unwell::Another(format!("{at} is {}, not {name}", who.unwrap_or("no appliance")))),
+    }
+}
+
+/// What it says of itself. The error says how far the question got.
+fn ask(at: SocketAddr, authority: &Authority) -> Result<String, String> {
     let socket =
         TcpStream::connect_timeout(&at, TIME).map_err(|error| format!("{at} does not answer: {error}"))?;
     let timed = socket.set_read_timeout(Some(TIME)).and_then(|()| socket.set_write_timeout(Some(TIME)));
@@ -34,12 +61,7 @@ pub fn check(at: SocketAddr, authority: &Authority, name: &str) -> Result<(), St
     if line.split(' ').nth(1) != Some("200") {
         return Err(format!("{at} says it is not healthy: {line}"));
     }
-    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    let who: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
-    match who["appliance"].as_str() {
-        Some(who) if who == name => Ok(()),
-        who => Err(format!("{at} is {}, not {name}", who.unwrap_or("no appliance"))),
-    }
+    Ok(text.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned())
 }
 
 fn config(authority: &Authority) -> Result<Arc<ClientConfig>, String> {

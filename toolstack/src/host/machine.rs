@@ -8,7 +8,8 @@ use chassis::tls::Authority;
 
 use super::carrier::{self, Carrier, Running};
 use super::follow::{Follow, Head, short};
-use super::{data, health, say};
+use super::health::{self, Unwell};
+use super::{data, say};
 use crate::deploy::{Machine, SETTINGS};
 use crate::trouble::Trouble;
 
@@ -24,6 +25,8 @@ pub struct Kept {
     started: Instant,
     /// A version that failed is not tried again until the head changes.
     failed: Option<String>,
+    /// The commit that was carried out here, or tried.
+    tried: Option<String>,
 }
 
 /// What an update needs.
@@ -51,16 +54,20 @@ impl Kept {
             again_at: None,
             started: Instant::now(),
             failed: None,
+            tried: None,
         }
     }
 
-    /// Makes it what `tree` says. `new`: the head changed, so that what failed before may be tried again.
-    pub fn become_like(&mut self, tree: &str, context: &Context<'_>, new: bool) -> Result<(), Trouble> {
+    /// Makes it what `tree` says. `unsettled`: the head was not carried out yet, so that what failed before may be tried
+    /// again, once.
+    pub fn become_like(&mut self, tree: &str, context: &Context<'_>, unsettled: bool) -> Result<(), Trouble> {
         let current = self.current_tree();
+        let new = unsettled && !self.has_tried(&context.head.commit);
         if new {
             self.failed = None;
         }
         if current.as_deref() == Some(tree) && !(new && context.head.restores.is_some()) {
+            self.tried = Some(context.head.commit.clone());
             return if self.running.is_none() { self.start_current(context) } else { Ok(()) };
         }
         if self.failed.as_deref() == Some(tree) {
@@ -74,6 +81,11 @@ impl Kept {
                 return Err(self.keep(trouble, current.is_some(), context));
             }
         };
+        if let Err(trouble) = self.make_way(&machine, context) {
+            let _ = fs::remove_dir_all(&next);
+            return Err(self.keep(trouble, current.is_some(), context));
+        }
+        self.tried = Some(context.head.commit.clone());
         match self.update(tree, &machine, context) {
             Ok(()) => Ok(()),
             Err(trouble) => {
@@ -81,6 +93,11 @@ impl Kept {
                 Err(self.roll_back(trouble, current.is_some(), context))
             }
         }
+    }
+
+    /// Whether a commit was carried out here or tried, as opposed to one that could not even be fetched.
+    pub fn has_tried(&self, commit: &str) -> bool {
+        self.tried.as_deref() == Some(commit)
     }
 
     /// Starts it again if it died, later each time.
@@ -107,25 +124,33 @@ impl Kept {
         self.later("it died");
     }
 
-    /// Stops it.
-    pub fn stop(&mut self, carrier: &Carrier) {
+    /// Stops it. With an error it may still run.
+    pub fn stop(&mut self, carrier: &Carrier) -> Result<(), Trouble> {
         self.again_at = None;
-        if let Some(running) = self.running.take() {
-            let domain = matches!(running, Running::Domain(_));
-            carrier.stop(running);
-            if domain {
+        if let Some(running) = &mut self.running {
+            carrier.stop(running)?;
+            if matches!(running, Running::Domain(_)) {
                 carrier::detach(&self.dir.join(DISK)); // so that a disk that grew is seen with its new size
             }
+            self.running = None;
         }
+        Ok(())
     }
 
     fn later(&mut self, why: &str) {
-        say("error", &self.name, &format!("{why}; it is started again in {} ms", self.pause.as_millis()));
-        self.again_at = Some(Instant::now() + self.pause);
-        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        let advice = self.postpone();
+        say("error", &self.name, &format!("{why}; {advice}"));
     }
 
-    /// What cannot even be fetched (a full disk) changes nothing: what runs is not touched.
+    /// Notes when it is started again; says so.
+    fn postpone(&mut self) -> String {
+        let advice = format!("it is started again in {} ms", self.pause.as_millis());
+        self.again_at = Some(Instant::now() + self.pause);
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        advice
+    }
+
+    /// What cannot even be begun (a full disk, an xl that hangs) changes nothing: what runs is not touched.
     fn keep(&mut self, trouble: Trouble, had: bool, context: &Context<'_>) -> Trouble {
         if self.running.is_some() {
             return trouble.advise("the version before it runs on");
@@ -139,13 +164,17 @@ impl Kept {
         }
     }
 
-    /// Puts the fetched version in the place of what runs. After the stop the data is tagged, so that it can come back.
+    /// Stops what runs, or is sure that nothing does: until then the disk is not ours.
+    fn make_way(&mut self, machine: &Machine, context: &Context<'_>) -> Result<(), Trouble> {
+        if self.running.is_none() {
+            self.running = context.carrier.find(machine)?;
+        }
+        self.stop(context.carrier)
+    }
+
+    /// Puts the fetched version in the place of what ran. The data is tagged first, so that it can come back.
     fn update(&mut self, tree: &str, machine: &Machine, context: &Context<'_>) -> Result<(), Trouble> {
         let next = self.dir.join(NEXT);
-        if self.running.is_none() {
-            self.running = context.carrier.find(machine);
-        }
-        self.stop(context.carrier);
         let disk = self.dir.join(DISK);
         data::ensure(&disk, machine)?;
         let store = data::open(&disk, &self.name)?;
@@ -173,7 +202,9 @@ impl Kept {
 
     /// After an update that failed, the old version runs again; the data stays (what was acknowledged is kept).
     fn roll_back(&mut self, trouble: Trouble, had: bool, context: &Context<'_>) -> Trouble {
-        self.stop(context.carrier);
+        if let Err(still) = self.stop(context.carrier) {
+            return trouble.advise(format!("and it may still run: {still}"));
+        }
         let _ = fs::remove_dir_all(self.dir.join(NEXT));
         if !had {
             return trouble;
@@ -193,13 +224,15 @@ impl Kept {
         if self.again_at.is_some() {
             return Ok(()); // it died, and is started again by `tend`
         }
-        if let Some(running) = context.carrier.find(&machine) {
+        if let Some(running) = context.carrier.find(&machine)? {
             self.running = Some(running);
             self.started = Instant::now();
             return Ok(());
         }
-        self.start(&current, context.carrier)?;
-        self.wait(&machine, context)
+        let started = self.start(&current, context.carrier).and_then(|()| self.wait(&machine, context));
+        // One that is not healthy runs on: it may yet answer, and nothing better is at hand.
+        started
+            .map_err(|trouble| if self.running.is_some() { trouble } else { trouble.advise(self.postpone()) })
     }
 
     fn start(&mut self, version: &Path, carrier: &Carrier) -> Result<(), Trouble> {
@@ -215,17 +248,17 @@ impl Kept {
         let started = Instant::now();
         let mut pause = Duration::from_millis(10);
         loop {
-            let why = match health(at, context.authority, &machine.name) {
+            let why = match health::check(at, context.authority, &machine.name) {
                 Ok(()) => return Ok(()),
                 Err(why) => why,
             };
+            if matches!(why, Unwell::Another(_)) {
+                return Err(Trouble::new(format!("{} is something else: {why}", self.name)));
+            }
             if !context.carrier.is_alive(&mut self.running) {
                 self.running = None;
-                return Err(Trouble::new(format!(
-                    "{} ended before it answered: {}",
-                    self.name,
-                    self.last_words()
-                )));
+                let last = context.carrier.last_words(machine, &self.dir.join("log"));
+                return Err(Trouble::new(format!("{} ended before it answered: {last}", self.name)));
             }
             if started.elapsed() > context.patience {
                 return Err(Trouble::new(format!("{} did not become healthy: {why}", self.name)));
@@ -233,11 +266,6 @@ impl Kept {
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(500));
         }
-    }
-
-    fn last_words(&self) -> String {
-        let log = fs::read(self.dir.join("log")).unwrap_or_default();
-        crate::git::last_line(&log)
     }
 
     fn fetch(&self, tree: &str, into: &Path, context: &Context<'_>) -> Result<Machine, Trouble> {

@@ -126,12 +126,17 @@ impl Host {
         };
         self.refused = None;
         let new = self.settled.as_ref() != Some(&head.commit);
-        self.reconcile(&head, new)?;
-        if new {
+        let carried_out = self.reconcile(&head, new);
+        // What failed and was rolled back is settled too; what could not be fetched is tried again at the next look.
+        if new && head.machines.keys().all(|name| self.has_tried(name, &head.commit)) {
             self.follow.settle(&head.commit)?;
             self.settled = Some(head.commit);
         }
-        Ok(())
+        carried_out
+    }
+
+    fn has_tried(&self, name: &str, commit: &str) -> bool {
+        self.machines.get(name).is_some_and(|kept| kept.has_tried(commit))
     }
 
     /// With a head that must not be followed, what ran before is what runs (after a restart of the host too).
@@ -149,13 +154,18 @@ impl Host {
         self.ensure_authority(head)?;
         let gone: Vec<String> =
             self.machines.keys().filter(|name| !head.machines.contains_key(*name)).cloned().collect();
-        for name in gone {
-            if let Some(mut kept) = self.machines.remove(&name) {
-                kept.stop(&self.carrier);
-                say("info", &name, "stopped: it is no longer deployed; its disk is kept");
-            }
-        }
         let mut failed = Vec::new();
+        for name in gone {
+            match self.machines.get_mut(&name).map(|kept| kept.stop(&self.carrier)) {
+                Some(Err(trouble)) => {
+                    say("error", &name, &trouble.to_string());
+                    failed.push(name);
+                    continue;
+                }
+                _ => say("info", &name, "stopped: it is no longer deployed; its disk is kept"),
+            }
+            self.machines.remove(&name);
+        }
         for (name, tree) in &head.machines {
             let dir = self.args.state.join("machines").join(name);
             let kept = self.machines.entry(name.clone()).or_insert_with(|| Kept::find(name, &dir));
@@ -202,7 +212,7 @@ impl Host {
     fn end(&mut self) {
         if self.carrier.ends_with_us() {
             for kept in self.machines.values_mut() {
-                kept.stop(&self.carrier);
+                let _ = kept.stop(&self.carrier); // a process ends
             }
         }
     }

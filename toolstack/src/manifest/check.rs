@@ -50,6 +50,7 @@ pub fn faults(manifest: &Manifest, text: &str) -> Vec<Fault> {
             faults.add(&network.get_ref().prefix, error);
         }
         gateway(network.get_ref(), &mut faults);
+        bridge(network.get_ref(), &mut faults);
     }
     if manifest.services.is_empty() {
         faults.add(
@@ -119,6 +120,14 @@ fn one_service(manifest: &Manifest, name: &str, spanned: &Spanned<Service>, faul
                 format!("{} is not in {} ({})", address.get_ref(), network_name.get_ref(), prefix.text);
             faults.add(address, what);
         }
+        (Some(address), Ok(prefix)) if prefix.is_no_machines(*address.get_ref()) => {
+            let what = format!(
+                "{} is {}'s own name or its broadcast, not a machine's",
+                address.get_ref(),
+                prefix.text
+            );
+            faults.add(address, what);
+        }
         _ => {}
     }
 }
@@ -177,6 +186,22 @@ fn gateway(network: &Network, faults: &mut Faults<'_>) {
     }
 }
 
+/// A bridge is a network interface of the host: Linux's rules for their names, and nothing that ends a word in xl's files.
+fn bridge(network: &Network, faults: &mut Faults<'_>) {
+    let name = network.bridge.get_ref();
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    if name.is_empty() || name.len() > INTERFACE_NAME_MAX || !name.chars().all(plain) || name.starts_with('.')
+    {
+        faults.add(
+            &network.bridge,
+            format!("{name:?} is no bridge's name: 1 to {INTERFACE_NAME_MAX} of a-z, 0-9, '.', '-' and '_', as `ip link` shows it"),
+        );
+    }
+}
+
+/// Linux's IFNAMSIZ without the end of the string.
+const INTERFACE_NAME_MAX: usize = 15;
+
 /// A network's addresses.
 pub struct Prefix {
     base: IpAddr,
@@ -196,6 +221,20 @@ impl Prefix {
                 masked(u128::from(base), 128) == masked(u128::from(one), 128)
             }
             _ => false,
+        }
+    }
+
+    /// Whether an address of it is the network's own or its broadcast (RFC 919, RFC 4291 2.6.1), where it has these.
+    fn is_no_machines(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(one) => {
+                let hosts = u32::MAX.checked_shr(self.bits).unwrap_or(0);
+                self.bits < 31 && matches!(u32::from(one) & hosts, own if own == 0 || own == hosts)
+            }
+            IpAddr::V6(one) => {
+                let hosts = u128::MAX.checked_shr(self.bits).unwrap_or(0);
+                self.bits < 127 && u128::from(one) & hosts == 0
+            }
         }
     }
 

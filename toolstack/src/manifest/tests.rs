@@ -49,6 +49,9 @@ fn every_wrong_line_is_named() {
         ("user = \"anna\"", "user = \"Anna B\"", 4, "login name"),
         ("admin = true", "amdin = true", 5, "unknown field `amdin`"),
         ("bridge = \"xenbr0\"", "brigde = \"xenbr0\"", 8, "unknown field `brigde`"),
+        ("bridge = \"xenbr0\"", "bridge = \"xenbr0'] #\"", 8, "no bridge's name"),
+        ("bridge = \"xenbr0\"", "bridge = \"a-bridge-with-a-name\"", 8, "no bridge's name"),
+        ("bridge = \"xenbr0\"", "bridge = \"\"", 8, "no bridge's name"),
         ("192.168.1.0/24", "192.168.1.0", 9, "no prefix"),
         ("192.168.1.0/24", "192.168.1.0/33", 9, "no prefix"),
         ("gateway = \"192.168.1.1\"", "gateway = \"10.0.0.1\"", 10, "the gateway 10.0.0.1 is not in"),
@@ -66,6 +69,8 @@ fn every_wrong_line_is_named() {
         ("network = \"home\"", "network = \"hone\"", 15, "there is no network \"hone\"; there are home"),
         ("address = \"192.168.1.11\"", "address = \"192.168.2.11\"", 16, "192.168.2.11 is not in home"),
         ("address = \"192.168.1.11\"", "address = \"192.168.1\"", 16, "invalid"),
+        ("address = \"192.168.1.11\"", "address = \"192.168.1.0\"", 16, "not a machine's"),
+        ("address = \"192.168.1.11\"", "address = \"192.168.1.255\"", 16, "not a machine's"),
         ("address = \"192.168.1.11\"", "address = \"192.168.1.1\"", 16, "is the gateway"),
         (
             "address = \"192.168.1.14\"",
