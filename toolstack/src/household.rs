@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/nymote.json        the layout's version, the domain, how it was last started
 //! DIR/ca.pem ca.key      the local certificate authority
+//! DIR/published.json     the records that we keep in the household's own zone, and the key for it
 //! DIR/control            the supervisor's control socket, while it runs
 //! DIR/log/suite.log      what all appliances logged, as JSON lines
 //! DIR/mail/ contacts/ calendar/ signpost/       an appliance's store and control socket each
@@ -175,7 +176,7 @@ impl Household {
     }
 
     /// Writes a file whole or not at all.
-    fn write(&self, name: &str, bytes: &[u8], mode: u32) -> Result<(), Trouble> {
+    pub fn write(&self, name: &str, bytes: &[u8], mode: u32) -> Result<(), Trouble> {
         let (path, beside) = (self.dir.join(name), self.dir.join(format!("{name}.new")));
         let written = || -> io::Result<()> {
             let options = &mut fs::OpenOptions::new();

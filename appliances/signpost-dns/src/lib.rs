@@ -23,6 +23,8 @@ pub mod limits;
 pub mod message;
 pub mod name;
 pub mod network;
+#[cfg(feature = "command")]
+pub mod publish;
 pub mod query;
 pub mod record;
 pub mod rrl;

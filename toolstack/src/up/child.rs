@@ -25,6 +25,8 @@ pub enum Event {
     Ended(usize, String, Duration),
     /// It ended because it was told to.
     Stopped(usize),
+    /// A task of the supervisor has something for the log: a level and words.
+    Said(&'static str, String),
 }
 
 /// What a keeper is told.

@@ -75,7 +75,9 @@ fn compose(
             text,
             "\n  {bold}DNS{plain}       records to set at your registrar; `nymote dns` prints all of them"
         );
-        for line in crate::dns::essential(household, endpoints) {
+        let known = crate::dns::public_addresses(household);
+        let addresses = if known.is_empty() { vec!["A <your public address>".to_owned()] } else { known };
+        for line in crate::dns::essential(household, &addresses) {
             let _ = writeln!(text, "            {dim}{line}{plain}");
         }
     }

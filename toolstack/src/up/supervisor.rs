@@ -26,6 +26,7 @@ pub struct Supervisor {
     household: Household,
     children: Vec<Watched>,
     events: mpsc::UnboundedReceiver<Event>,
+    told: mpsc::UnboundedSender<Event>,
     requests: mpsc::UnboundedReceiver<Request>,
     journal: Journal,
     stop: Stop,
@@ -95,7 +96,7 @@ impl Supervisor {
             });
         }
         let household = household.clone();
-        Ok(Supervisor { household, children, events, requests, journal, stop, started: Instant::now() })
+        Ok(Supervisor { household, children, events, told, requests, journal, stop, started: Instant::now() })
     }
 
     /// Waits until all four answer. One that ends before is the end of all, with its last words.
@@ -136,7 +137,15 @@ impl Supervisor {
             let seed = Seed { siblings: siblings.clone(), ..Seed::default() };
             let _ = child.orders.send(Order::Seed(Box::new(seed)));
         }
+        self.publish();
         Ok(())
+    }
+
+    /// Keeps the household's records in its own zone, beside everything else.
+    fn publish(&self) {
+        let told = self.told.clone();
+        let say = move |level, words| drop(told.send(Event::Said(level, words)));
+        tokio::spawn(crate::dns::publish::keep(self.household.clone(), self.endpoints(), say));
     }
 
     /// Goes on until somebody asks for the end, then ends all in good order.
@@ -200,6 +209,7 @@ impl Supervisor {
         match event {
             Event::Started(place, pid) => self.children[place].pid = Some(pid),
             Event::Stopped(place) => self.children[place].stopped = true,
+            Event::Said(level, words) => self.journal.say("nymote", level, &words),
             Event::Log(place, line) => {
                 let child = &mut self.children[place];
                 if let Some(error) = error_of(&line) {
