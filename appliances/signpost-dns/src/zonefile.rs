@@ -81,7 +81,7 @@ impl Reader {
             if !class_seen && word.eq_ignore_ascii_case("IN") {
                 class_seen = true;
             } else if ttl.is_none()
-                && word.as_bytes()[..1].iter().all(u8::is_ascii_digit)
+                && word.as_bytes().first().is_some_and(u8::is_ascii_digit)
                 && text::ttl(word).is_some()
             {
                 ttl = text::ttl(word);
@@ -260,6 +260,7 @@ mod tests {
             ("a 5 ANY 1\n", 1),
             ("a A 1.2.3.4\n", 1),
             ("  A 1.2.3.4\n", 1),
+            ("a \"\" A 1.2.3.4\n", 1),
         ] {
             assert_eq!(parse(text, &origin(), None).map_err(|error| error.line), Err(line), "{text:?}");
         }
