@@ -2,13 +2,14 @@
 
 use chassis::http::{Fault, Form};
 use content_lines::{ComponentId, Document, Limits, Property};
-use dav::calendar::civil::{Civil, Day, days_in_month};
+use dav::calendar::civil::{Civil, DAY_S, Day, days_in_month};
 use dav::calendar::rule::{Freq, Rule};
 use dav::calendar::value::{self, Written};
 use dav::calendar::words::in_words;
 use dav::calendar::zone::Zone;
 use dav::commands::moment;
 use dav::pages::html::Html;
+use dav::path::encode;
 use dav::reading::{Component, escape};
 
 /// What the form shows.
@@ -29,6 +30,13 @@ pub struct Shown {
 pub fn field_of(civil: Civil) -> String {
     let (hour, minute, _) = civil.hms();
     format!("{}T{hour:02}:{minute:02}", civil.day().iso())
+}
+
+/// A form of these fields.
+pub fn form_of<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Form {
+    let text =
+        fields.into_iter().map(|(name, value)| format!("{name}={}", encode(value).replace('+', "%2B")));
+    Form::parse(text.collect::<Vec<_>>().join("&").as_bytes())
 }
 
 impl Shown {
@@ -65,6 +73,31 @@ impl Shown {
         // The last day of a whole-day event is the one before DTEND.
         let end = if self.all_day && end > start { Civil(end.0 - 60) } else { end };
         (self.start, self.end) = (field_of(start), field_of(end));
+    }
+
+    /// Moves beginning and end by seconds of another clock: at ten stays at ten across a change of that clock.
+    pub fn move_by(&mut self, seconds: i64, clock: &Zone) {
+        let (Some(start), Some(end)) = (moment(&self.start), moment(&self.end)) else { return };
+        let own = if self.all_day { None } else { Zone::by_tzid(&self.zone) };
+        let by = if self.all_day { seconds - seconds.rem_euclid(DAY_S) } else { seconds };
+        let moved = match own {
+            None => Civil(start.0 + by),
+            Some(own) => own.to_local(clock.to_utc(Civil(clock.to_local(own.to_utc(start)).0 + by))),
+        };
+        (self.start, self.end) = (field_of(moved), field_of(Civil(moved.0 + end.0 - start.0)));
+    }
+
+    /// The form as it would come back if nobody changed it, without the fields of the rule.
+    pub fn as_form(&self) -> Form {
+        form_of([
+            ("title", self.title.as_str()),
+            ("location", &self.location),
+            ("notes", &self.notes),
+            ("zone", &self.zone),
+            ("all_day", if self.all_day { "1" } else { "" }),
+            ("start", &self.start),
+            ("end", &self.end),
+        ])
     }
 
     /// Writes the fields; `repeats` says whether those of the rule are among them.
@@ -175,6 +208,7 @@ impl Lines<'_> {
 }
 
 /// How a time is written.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Like {
     Day,
     Utc,

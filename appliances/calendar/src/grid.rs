@@ -4,7 +4,7 @@ use dav::agenda::Occurrence;
 use dav::calendar::civil::{Civil, DAY_S, Day};
 use dav::pages::html::Html;
 
-use crate::views::{WEEKDAYS, event, path};
+use crate::views::{WEEKDAYS, event, movable, path};
 
 /// A quarter of an hour is a row.
 const ROW_S: i64 = 900;
@@ -33,8 +33,8 @@ pub fn grid(first: Day, days: i32, today: Day, found: &[Occurrence], html: &mut 
     }
     html.raw("<div class=\"days\">all day</div>");
     for (at, day) in each() {
-        html.raw(&format!("<div class=\"allday d{at}\">"));
-        found.iter().filter(|o| whole(o) && o.is_on(day)).for_each(|o| event(o, html));
+        html.raw(&format!("<div class=\"allday d{at}\" data-day=\"{}\">", day.iso()));
+        found.iter().filter(|o| whole(o) && o.is_on(day)).for_each(|o| event(o, day, html));
         html.raw("</div>");
     }
     html.raw("<div class=\"hours\" aria-hidden=\"true\">");
@@ -43,7 +43,7 @@ pub fn grid(first: Day, days: i32, today: Day, found: &[Occurrence], html: &mut 
     });
     html.raw("</div>");
     for (at, day) in each() {
-        html.raw(&format!("<div class=\"column d{at}{}\">", mark(day)));
+        html.raw(&format!("<div class=\"column d{at}{}\" data-day=\"{}\">", mark(day), day.iso()));
         column(day, found, html);
         html.raw("</div>");
     }
@@ -69,7 +69,11 @@ fn column(day: Day, found: &[Occurrence], html: &mut Html) {
             lane * width + 1
         ));
         html.raw(&path(o)).raw("\" title=\"").text(&format!("{} {}", o.title, o.location));
-        html.raw("\"><time>").raw(&o.clock()).raw("</time>").text(&o.title).raw("</a>");
+        html.raw(&format!("\"{}><time>", movable(o, day)))
+            .raw(&o.clock())
+            .raw("</time>")
+            .text(&o.title)
+            .raw("</a>");
     }
 }
 

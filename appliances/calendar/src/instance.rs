@@ -78,6 +78,21 @@ pub fn master_of(bytes: &[u8]) -> usize {
 }
 
 impl Found {
+    /// Which instance it is, on the series' clock.
+    pub fn key(&self) -> Civil {
+        self.key
+    }
+
+    /// How times of the series are written.
+    pub fn like(&self) -> Like {
+        self.like.clone()
+    }
+
+    /// How many seconds it lasts.
+    pub fn seconds(&self) -> i64 {
+        self.instance.end.0 - self.instance.start.0
+    }
+
     /// What the form shows of it.
     pub fn shown(&self) -> Option<Shown> {
         let mut shown = Shown::of(&self.calendar.components[self.instance.component])?;

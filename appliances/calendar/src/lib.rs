@@ -5,6 +5,7 @@ mod form;
 mod grid;
 mod instance;
 mod sheets;
+mod split;
 mod views;
 
 use chassis::http::Router;
@@ -39,11 +40,18 @@ static ABOUT: About = About {
     ],
 };
 
-static STYLES: &[Asset] = &[Asset {
-    name: "calendar.css",
-    kind: "text/css; charset=utf-8",
-    bytes: include_bytes!("../assets/calendar.css"),
-}];
+static ASSETS: &[Asset] = &[
+    Asset {
+        name: "calendar.css",
+        kind: "text/css; charset=utf-8",
+        bytes: include_bytes!("../assets/calendar.css"),
+    },
+    Asset {
+        name: "move.js",
+        kind: "text/javascript; charset=utf-8",
+        bytes: include_bytes!("../assets/move.js"),
+    },
+];
 
 /// What this appliance adds to `nymote`.
 #[cfg(feature = "command")]
@@ -58,7 +66,7 @@ pub static PART: chassis::command::Part = chassis::command::Part {
 /// # Errors
 /// Whatever keeps it from starting.
 pub async fn run(chassis: Chassis) -> Result<(), Failure> {
-    dav::pages::life(chassis, &ABOUT, routes, STYLES).await
+    dav::pages::life(chassis, &ABOUT, routes, ASSETS).await
 }
 
 fn routes(site: &Site) -> Router {
@@ -71,5 +79,6 @@ fn routes(site: &Site) -> Router {
         .get("/event/{calendar}/{name}", editor::show)
         .post("/event/{calendar}/{name}", editor::save)
         .post("/event/{calendar}/{name}/delete", editor::delete)
+        .post("/event/{calendar}/{name}/move", editor::moved)
         .done()
 }

@@ -7,7 +7,7 @@ use dav::calendar::words::MONTHS;
 use dav::http::Site;
 use dav::pages::broken;
 use dav::pages::html::Html;
-use dav::path::encode;
+use dav::pages::object::page_of;
 
 use crate::ABOUT;
 use crate::grid::grid;
@@ -53,6 +53,16 @@ pub async fn page(site: Site, request: Request) -> Answer {
     }
     let mut page = ABOUT.page("Calendar", "/");
     page.wide = view != "agenda";
+    if page.wide {
+        // Filled in and sent by move.js; without it events are moved on their own page.
+        html.form("/", &visitor.csrf(), "mover");
+        for (name, value) in [("view", view), ("day", &day.iso()), ("at", ""), ("days", ""), ("minutes", "")]
+        {
+            html.raw(&format!("<input type=\"hidden\" name=\"{name}\" value=\"{value}\">"));
+        }
+        html.raw("</form>");
+        page.scripts = &["move.js"];
+    }
     site.chassis.page_of_html(Some(&visitor), &page, &html.0)
 }
 
@@ -127,12 +137,13 @@ fn month(day: Day, (first, last): (Day, Day), today: Day, found: &[Occurrence], 
         .map(|(_, class)| *class)
         .collect();
         html.raw(&format!(
-            "<div class=\"day{classes}\"><a class=\"number\" href=\"/?view=day&amp;day={}\" aria-label=\"{} {of_month} {}\">{of_month}</a>",
+            "<div class=\"day{classes}\" data-day=\"{}\"><a class=\"number\" href=\"/?view=day&amp;day={}\" aria-label=\"{} {of_month} {}\">{of_month}</a>",
+            one.iso(),
             one.iso(),
             WEEKDAYS[one.weekday() as usize],
             MONTHS[month as usize - 1]
         ));
-        on.iter().take(OF_DAY_MAX).for_each(|o| event(o, html));
+        on.iter().take(OF_DAY_MAX).for_each(|o| event(o, one, html));
         if on.len() > OF_DAY_MAX {
             html.raw(&format!(
                 "<a class=\"event more\" href=\"/?view=day&amp;day={}\">{} more</a>",
@@ -171,13 +182,18 @@ fn agenda(found: &[Occurrence], html: &mut Html) {
     html.raw("</div>");
 }
 
-/// An event as a link of one line.
-pub fn event(o: &Occurrence, html: &mut Html) {
+/// What a script must know to move an event that is drawn on a day.
+pub fn movable(o: &Occurrence, day: Day) -> String {
+    if o.writable { format!(" draggable=\"true\" data-day=\"{}\"", day.iso()) } else { String::new() }
+}
+
+/// An event as a link of one line, on a day.
+pub fn event(o: &Occurrence, day: Day, html: &mut Html) {
     html.raw(&format!("<a class=\"event of{}{}\" href=\"", o.of, if o.all_day { " whole" } else { "" }));
     html.raw(&path(o))
         .raw("\" title=\"")
         .text(&format!("{} {} {}", o.clock(), o.title, o.location))
-        .raw("\">");
+        .raw(&format!("\"{}>", movable(o, day)));
     if !o.all_day {
         html.raw("<time>").raw(&o.clock()).raw("</time>");
     }
@@ -187,5 +203,5 @@ pub fn event(o: &Occurrence, html: &mut Html) {
 /// Where an event is shown and edited; of a series, this instance. What others share is looked at as a file.
 pub fn path(o: &Occurrence) -> String {
     let at = if o.key.is_empty() { String::new() } else { format!("?at={}", o.key) };
-    format!("/event/{}/{}{at}", encode(&o.calendar), encode(&o.name))
+    page_of("event", &o.calendar, &o.name) + &at
 }

@@ -8,7 +8,6 @@ use dav::http::Site;
 use dav::pages::html::Html;
 use dav::pages::object::{self, Object};
 use dav::pages::{broken, uploaded};
-use dav::path::encode;
 use dav::reading::{escape, read, split, unescape};
 
 use crate::ABOUT;
@@ -47,11 +46,11 @@ pub async fn create(site: Site, mut request: Request) -> Answer {
 }
 
 fn page_of(names: &[String; 2]) -> String {
-    format!("/card/{}/{}", encode(&names[0]), encode(&names[1]))
+    object::page_of("card", &names[0], &names[1])
 }
 
 fn names_of(request: &Request) -> [String; 2] {
-    [request.matched("book").to_string(), request.matched("name").to_string()]
+    object::names_of(request, "book")
 }
 
 pub async fn show(site: Site, request: Request) -> Answer {

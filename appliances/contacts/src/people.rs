@@ -11,6 +11,7 @@ use dav::household::view::View;
 use dav::http::Site;
 use dav::pages::broken;
 use dav::pages::html::Html;
+use dav::pages::object::page_of;
 use dav::path::encode;
 use dav::reading::{Component, read};
 
@@ -142,7 +143,7 @@ fn says(one: &Entry, sought: &str) -> bool {
 }
 
 fn row(one: &Entry, html: &mut Html) {
-    html.raw("<li><a href=\"/card/").raw(&encode(&one.book)).raw("/").raw(&encode(&one.name)).raw("\">");
+    html.raw("<li><a href=\"").raw(&page_of("card", &one.book, &one.name)).raw("\">");
     face(one, "", html);
     html.raw("<div><strong>").text(&one.person.name).raw("</strong>");
     if one.person.is_group {
@@ -187,10 +188,8 @@ pub async fn birthdays(site: Site, request: Request) -> Answer {
         };
         html.raw("<li><div>")
             .text(&format!("{of_month} {}, {when}", MONTHS[month as usize - 1]))
-            .raw("</div><div><a href=\"/card/");
-        html.raw(&encode(&one.book))
-            .raw("/")
-            .raw(&encode(&one.name))
+            .raw("</div><div><a href=\"");
+        html.raw(&page_of("card", &one.book, &one.name))
             .raw("\">")
             .text(&one.person.name)
             .raw("</a>")

@@ -7,7 +7,7 @@ use crate::calendar::occurs::Range;
 use crate::calendar::series::series_of;
 use crate::calendar::zone::Zone;
 use crate::household::Household;
-use crate::household::properties::Kind;
+use crate::household::properties::{Kind, Share};
 use crate::household::summary::ObjectKind;
 use crate::household::view::{Collection, View};
 use crate::limits::INSTANCES_MAX;
@@ -36,6 +36,8 @@ pub struct Occurrence {
     pub recurs: bool,
     /// Which instance it is, as RECURRENCE-ID says it on the series' own clock; empty when it does not repeat.
     pub key: String,
+    /// Whether the account may change it.
+    pub writable: bool,
 }
 
 /// The colour of a calendar that has none.
@@ -91,7 +93,9 @@ pub fn between(
             true => collection.path.clone(),
             false => crate::server::mount_name(owner, collection),
         };
-        of_calendar(view, collection, (of, &path), range, &zone, &mut out)?;
+        let writable =
+            owner == account || collection.properties.shares.get(account) == Some(&Share::ReadWrite);
+        of_calendar(view, collection, (of, &path, writable), range, &zone, &mut out)?;
     }
     out.sort_by(|a, b| (a.start, !a.all_day, &a.title).cmp(&(b.start, !b.all_day, &b.title)));
     out.truncate(most);
@@ -101,7 +105,7 @@ pub fn between(
 fn of_calendar(
     view: &View,
     collection: &Collection,
-    (of, path): (usize, &str),
+    (of, path, writable): (usize, &str, bool),
     range: Range,
     zone: &Zone,
     out: &mut Vec<Occurrence>,
@@ -131,6 +135,7 @@ fn of_calendar(
                     all_day,
                     recurs: series.recurs(),
                     key: instance.recurrence.map(Civil::basic).unwrap_or_default(),
+                    writable,
                 });
             }
         }

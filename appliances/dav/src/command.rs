@@ -49,6 +49,7 @@ pub fn words(about: &'static About) -> Command {
                 Arg::new("minutes")
                     .long("minutes")
                     .value_name("N")
+                    .allow_hyphen_values(true)
                     .value_parser(clap::value_parser!(i64))
                     .help("How long [default: 60]"),
             )
@@ -106,7 +107,8 @@ pub fn words(about: &'static About) -> Command {
                         .long("days")
                         .default_value("14")
                         .value_name("N")
-                        .value_parser(clap::value_parser!(i32)),
+                        .allow_hyphen_values(true)
+                        .value_parser(clap::value_parser!(i32).range(1..=3660)),
                 ),
         ),
     }
@@ -220,12 +222,16 @@ async fn import(reach: &Reach, args: Value, path: &str, as_json: bool) -> Result
             }
         }
     });
+    let mut drawn = false;
     let done = reach
         .call("objects.import", args, input, |p| {
+            drawn = true;
             bar(p["done"].as_u64().unwrap_or(0), p["all"].as_u64().unwrap_or(0));
         })
         .await;
-    eprintln!();
+    if drawn {
+        eprintln!();
+    }
     if let Ok(Err(error)) = reading.join() {
         return Err(cannot(error));
     }
@@ -248,7 +254,12 @@ async fn export(
     as_json: bool,
 ) -> Result<(), CommandError> {
     let name = path.as_ref().map_or_else(|| "standard output".into(), |path| path.display().to_string());
-    let cannot = |error: std::io::Error| CommandError(format!("{name}: {error}"));
+    let cannot = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            CommandError(format!("{name} is there already; nothing was written"))
+        }
+        _ => CommandError(format!("{name}: {error}")),
+    };
     let mut out: Box<dyn Write> = match &path {
         Some(path) => Box::new(std::fs::File::create_new(path).map_err(cannot)?),
         None => Box::new(std::io::stdout()),
@@ -262,10 +273,16 @@ async fn export(
                 failed = out.write_all(piece.as_bytes()).err();
             }
         })
-        .await?;
-    if let Some(error) = failed.or_else(|| out.flush().err()) {
-        return Err(cannot(error));
-    }
+        .await;
+    let written = failed.or_else(|| out.flush().err()).map(cannot);
+    let done = match (done, written) {
+        (Ok(done), None) => done,
+        (Err(error), _) | (Ok(_), Some(error)) => {
+            // Half a file would look like a whole one.
+            path.iter().for_each(|path| drop(std::fs::remove_file(path)));
+            return Err(error);
+        }
+    };
     match path {
         None => Ok(()),
         Some(_) => shown(&done, as_json, |v| format!("{} bytes are in {name}.\n", v["exported"])),

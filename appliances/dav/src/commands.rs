@@ -12,12 +12,15 @@ use crate::calendar::timezones::{ZonesWanted, applied_to};
 use crate::card::person::Person;
 use crate::household::Caller;
 use crate::household::properties::Kind;
+use crate::household::view::View;
 use crate::http::Site;
 use crate::reading::{escape, read};
 use crate::server::{Request, Response};
 
 /// Octets of a file that is imported: a life's calendar is below 50 MB.
 const IMPORT_BYTES_MAX: usize = 64 << 20;
+/// The longest event that is added here: a year.
+const MINUTES_MAX: i64 = 60 * 24 * 366;
 /// Entries that one answer lists.
 const LISTED_MAX: usize = 50_000;
 
@@ -87,13 +90,16 @@ async fn list(site: &Site, call: Call) -> Outcome {
     caller(site, &args.user).await?;
     let view = site.household().view(&args.user).map_err(failed)?;
     let sought = args.query.to_lowercase();
+    if let Some(name) = &args.collection {
+        known_collection(&view, args.kind, name)?;
+    }
     let mut out: Vec<(String, Value)> = Vec::new();
     let wanted = |path: &str| args.collection.as_deref().is_none_or(|one| one == path);
     for collection in view.collections.values().filter(|c| c.properties.kind == args.kind && wanted(&c.path))
     {
         for (name, member) in collection.members().take(LISTED_MAX) {
             let mut one = json!({
-                "collection": collection.path, "name": name, "title": member.summary.title, "uid": member.summary.uid,
+                "collection": collection.path, "name": name, "title": titled(&member.summary.title), "uid": member.summary.uid,
                 "type": member.summary.kind.component(),
             });
             let mut said = member.summary.title.to_lowercase();
@@ -149,12 +155,16 @@ struct AddArgs {
 async fn put_one(site: &Site, call: Call) -> Outcome {
     let args: AddArgs = call.args()?;
     let caller = caller(site, &args.user).await?;
+    if args.title.trim().is_empty() {
+        return Err(CommandError("it needs a name".into()));
+    }
     let uid = chassis::accounts::new_token::<15>();
+    let collection = args.collection.clone().unwrap_or_else(|| default_of(args.kind).into());
+    known_collection(&*site.household().view(&args.user).map_err(failed)?, args.kind, &collection)?;
     let (object, end) = match args.kind {
         Kind::AddressBook => (card_of(&args, &uid), "vcf"),
         _ => (event_of(site, &args, &uid)?, "ics"),
     };
-    let collection = args.collection.clone().unwrap_or_else(|| default_of(args.kind).into());
     let names: Vec<String> =
         collection.split('/').map(str::to_string).chain([format!("{uid}.{end}")]).collect();
     let target = crate::path::href(&args.user, &names, false);
@@ -171,10 +181,24 @@ fn default_of(kind: Kind) -> &'static str {
     if kind == Kind::AddressBook { "contacts" } else { "calendar" }
 }
 
+/// Fails unless the account has a collection of that name and kind; says which it has.
+fn known_collection(view: &View, kind: Kind, name: &str) -> Result<(), CommandError> {
+    let of_kind = view.collections.values().filter(|one| one.properties.kind == kind);
+    let names: Vec<&str> = of_kind.map(|one| one.path.as_str()).collect();
+    if names.contains(&name) {
+        return Ok(());
+    }
+    let word = if kind == Kind::AddressBook { "address book" } else { "calendar" };
+    Err(CommandError(format!("there is no {word} {name:?}; there is {}", names.join(", "))))
+}
+
+fn titled(title: &str) -> &str {
+    if title.is_empty() { "(no title)" } else { title }
+}
+
 fn refused(response: Response) -> Result<(), CommandError> {
     match response.status {
         200..300 => Ok(()),
-        404 | 409 => Err(CommandError(format!("{}: is there such a collection?", response.words()))),
         _ => Err(CommandError(response.words())),
     }
 }
@@ -214,7 +238,13 @@ fn event_of(site: &Site, args: &AddArgs, uid: &str) -> Result<String, CommandErr
         }
         None => {
             let start = moment(&args.start).ok_or_else(bad)?;
-            let end = Civil(start.0 + args.minutes.unwrap_or(60).clamp(0, 60 * 24 * 366) * 60);
+            let minutes = args.minutes.unwrap_or(60);
+            if !(0..=MINUTES_MAX).contains(&minutes) {
+                return Err(CommandError(format!(
+                    "an event lasts 0 to {MINUTES_MAX} minutes, not {minutes}"
+                )));
+            }
+            let end = Civil(start.0 + minutes * 60);
             let stamp = |name: &str, at: Civil| match zone.as_str() {
                 "UTC" => format!("{name}:{}Z", at.basic()),
                 zone => format!("{name};TZID={zone}:{}", at.basic()),
@@ -256,6 +286,7 @@ async fn import(site: Site, mut call: Call) -> Outcome {
     let args: Args = call.args()?;
     let caller = caller(&site, &args.user).await?;
     let collection = args.collection.unwrap_or_else(|| default_of(args.kind).into());
+    known_collection(&*site.household().view(&args.user).map_err(failed)?, args.kind, &collection)?;
     let mut file = Vec::new();
     while let Some(piece) = call.input().await {
         file.extend(STANDARD.decode(piece["piece"].as_str().unwrap_or_default()).map_err(failed)?);
@@ -295,6 +326,7 @@ async fn export(site: &Site, call: Call) -> Outcome {
     let args: Args = call.args()?;
     let caller = caller(site, &args.user).await?;
     let collection = args.collection.unwrap_or_else(|| default_of(args.kind).into());
+    known_collection(&*site.household().view(&args.user).map_err(failed)?, args.kind, &collection)?;
     let names: Vec<String> = collection.split('/').map(str::to_string).collect();
     let target = crate::path::href(&args.user, &names, true);
     let response = site.service.answer(&caller, &Request::new("GET", &target, &[], "")).await;

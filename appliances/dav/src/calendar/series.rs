@@ -178,6 +178,23 @@ impl Series {
         }
     }
 
+    /// How many times of the first rule lie before `key` on the series' clock: what a COUNT has used up by then.
+    ///
+    /// # Errors
+    /// `Bound` when there are too many to count.
+    pub fn counted_before(&self, key: Civil, default: &Zone) -> Result<u64, Bound> {
+        let Some((_, times)) = &self.master else { return Ok(0) };
+        let (Some(start), Some(rule)) = (&times.start, times.rules.first()) else { return Ok(0) };
+        let clock = self.clock(default);
+        let mut before = 0;
+        let range = (Civil(i64::MIN / 4), Civil(clock.to_utc(key).0 + 1));
+        walk(rule, start, &clock, range, crate::limits::REPORT_INSTANCES_MAX, |local| {
+            before += u64::from(local < key);
+            local < key
+        })?;
+        Ok(before)
+    }
+
     /// The clock on which the rule runs: DTSTART's.
     pub fn clock(&self, default: &Zone) -> Zone {
         let from_override = || self.overrides.first().and_then(|(_, times)| times.recurrence_id.as_ref());

@@ -172,13 +172,18 @@ fn to_v4(property: &mut Property) {
         }
         "X-GENDER" => property.name = "GENDER".into(),
         "LABEL" => property.name = "X-LABEL".into(),
-        "SORT-STRING" => property.name = "X-SORT-STRING".into(),
+        "SORT-STRING" | "AGENT" | "MAILER" | "CLASS" => property.name = format!("X-{}", property.name),
         "UID" if !property.value.contains(':') => set(property, "VALUE", "text"),
         _ => {}
     }
 }
 
 fn to_v3(property: &mut Property) {
+    // 4.0 may quote a list of types as one (RFC 6350 section 5.6); to 3.0 that would be one odd type.
+    for parameter in property.parameters.iter_mut().filter(|p| p.name == "TYPE") {
+        parameter.values =
+            parameter.values.iter().flat_map(|value| value.split(',')).map(str::to_string).collect();
+    }
     if property.parameter("PREF").is_some_and(|pref| pref == "1") {
         property.parameters.push(Parameter { name: "TYPE".into(), values: vec!["pref".into()] });
     }
@@ -212,7 +217,9 @@ fn to_v3(property: &mut Property) {
         "MEMBER" => property.name = "X-ADDRESSBOOKSERVER-MEMBER".into(),
         "GENDER" => property.name = "X-GENDER".into(),
         "X-LABEL" => property.name = "LABEL".into(),
-        "X-SORT-STRING" => property.name = "SORT-STRING".into(),
+        "X-SORT-STRING" | "X-AGENT" | "X-MAILER" | "X-CLASS" => {
+            property.name = property.name.trim_start_matches("X-").into();
+        }
         "UID" => property.parameters.retain(|p| p.name != "VALUE"),
         "N" | "ORG" => property.parameters.retain(|p| p.name != "SORT-AS"),
         _ => {}

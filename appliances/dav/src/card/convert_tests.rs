@@ -18,7 +18,7 @@ fn has(lines: &[String], wanted: &str) {
 fn apple_3_as_4() {
     let lines = converted(
         "N:O’Hara;Siobhán;;;\nFN:S\nitem1.EMAIL;type=INTERNET;type=HOME;type=pref:s@example.org\nitem1.X-ABLabel:_$!<HomePage>!$_\n\
-         BDAY;X-APPLE-OMIT-YEAR=1604:1604-03-12\nPHOTO;ENCODING=b;TYPE=JPEG:AAEC\nX-ADDRESSBOOKSERVER-KIND:group\nREV:2024-05-17T10:20:30Z\nUID:5D2A\nGEO:48.2;16.37",
+         BDAY;X-APPLE-OMIT-YEAR=1604:1604-03-12\nPHOTO;ENCODING=b;TYPE=JPEG:AAEC\nX-ADDRESSBOOKSERVER-KIND:group\nREV:2024-05-17T10:20:30Z\nUID:5D2A\nGEO:48.2;16.37\nCLASS:PRIVATE",
         "3.0",
         Version::V4,
     );
@@ -31,6 +31,7 @@ fn apple_3_as_4() {
     has(&lines, "REV:20240517T102030Z");
     has(&lines, "UID;VALUE=text:5D2A");
     has(&lines, "GEO:geo:48.2,16.37");
+    has(&lines, "X-CLASS:PRIVATE");
 }
 
 #[test]
@@ -42,7 +43,7 @@ fn davx5_4_as_3() {
         Version::V3,
     );
     has(&lines, "N:Max\\; M;;;;");
-    has(&lines, "TEL;TYPE=\"voice,home\":+1-555 ext. 5");
+    has(&lines, "TEL;TYPE=voice,home:+1-555 ext. 5");
     has(&lines, "EMAIL;TYPE=pref:m@x");
     has(&lines, "BDAY;X-APPLE-OMIT-YEAR=1604:1604-04-12");
     has(&lines, "X-ANNIVERSARY:2009-08-08");

@@ -101,7 +101,7 @@ impl Household {
         let table = self.0.store.index(SUMMARIES)?;
         let summarise = |snapshot: &Snapshot, path: &str, id: ObjectId, kind: Kind| {
             if let Some(summary) = table.get(summary_key(kind, id))?.as_deref().and_then(Summary::decode) {
-                return Ok(Arc::new(summary));
+                return Ok(summary);
             }
             let bytes = snapshot.read(path)?.unwrap_or_default();
             let summary = summarise_anew(&bytes, kind, seconds_of(&self.0.store, snapshot));
@@ -109,7 +109,7 @@ impl Household {
                 lock(&missing).put(summary_key(kind, id), summary.encode());
                 *lock(&found) += 1;
             }
-            Ok(Arc::new(summary))
+            Ok(summary)
         };
         let view = match &known {
             Some(known) if known.snapshot.commit().is_some() => {

@@ -2,6 +2,7 @@
 //! Views never change; the next one shares everything that a commit did not touch.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use store::{Change, CommitId, ObjectId, Snapshot, Store};
@@ -33,23 +34,38 @@ pub struct Collection {
     pub tree: Option<ObjectId>,
     /// The commit since which it is as it is, as far as is known.
     pub since: Option<CommitId>,
+    /// By name, and by UID: the same members, each held once.
     shards: Vec<Arc<Shard>>,
-    uids: Vec<Arc<BTreeMap<Box<str>, Box<str>>>>,
+    uids: Vec<Arc<Shard>>,
     count: usize,
     bytes: u64,
 }
 
-type Shard = BTreeMap<Box<str>, Member>;
+/// Members in the order of their names, or of their UIDs.
+type Shard = Vec<Member>;
 
-/// A file of a collection.
+/// A file of a collection; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Member {
+pub struct Member(Arc<Entry>);
+
+/// What a member is.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its name.
+    pub name: Box<str>,
     /// The blob: its strong ETag.
     pub id: ObjectId,
     /// What is in it.
-    pub summary: Arc<Summary>,
+    pub summary: Summary,
     /// Where it stands, when that is not where we would have put it (a push may put it elsewhere).
     elsewhere: Option<Box<str>>,
+}
+
+impl Deref for Member {
+    type Target = Entry;
+    fn deref(&self) -> &Entry {
+        &self.0
+    }
 }
 
 /// Where a stored path belongs.
@@ -63,7 +79,7 @@ pub enum Belongs {
 }
 
 /// Gives the summary of a blob at a path of a snapshot.
-pub type Summarise<'a> = &'a dyn Fn(&Snapshot, &str, ObjectId, Kind) -> store::Result<Arc<Summary>>;
+pub type Summarise<'a> = &'a dyn Fn(&Snapshot, &str, ObjectId, Kind) -> store::Result<Summary>;
 
 impl View {
     /// Reads a whole tree; collections that `before` has with the same tree are taken from there.
@@ -252,15 +268,15 @@ impl Collection {
         tree: Option<ObjectId>,
         since: Option<CommitId>,
     ) -> Collection {
-        let (shard, uids) = (Arc::new(Shard::new()), Arc::new(BTreeMap::new()));
+        let shard = Arc::new(Shard::new());
         Collection {
             path,
             names,
             properties,
             tree,
             since,
-            shards: vec![shard; 256],
-            uids: vec![uids; 256],
+            shards: vec![shard.clone(); 256],
+            uids: vec![shard; 256],
             count: 0,
             bytes: 0,
         }
@@ -274,17 +290,19 @@ impl Collection {
     /// A member by its name.
     pub fn member(&self, name: &str) -> Option<&Member> {
         let stored = names::stored(name).ok()?;
-        self.shards[usize::from(names::shard(&stored))].get(name)
+        let shard = &self.shards[usize::from(names::shard(&stored))];
+        by_name(shard, name).ok().map(|at| &shard[at])
     }
 
     /// The member that has a UID.
     pub fn with_uid(&self, uid: &str) -> Option<&str> {
-        self.uids[usize::from(names::shard(uid))].get(uid).map(|name| &**name)
+        let shard = &self.uids[usize::from(names::shard(uid))];
+        by_uid(shard, uid).ok().map(|at| &*shard[at].name)
     }
 
     /// All members with their names.
     pub fn members(&self) -> impl Iterator<Item = (&str, &Member)> {
-        self.shards.iter().flat_map(|shard| shard.iter().map(|(name, member)| (&**name, member)))
+        self.shards.iter().flat_map(|shard| shard.iter().map(|member| (&*member.name, member)))
     }
 
     /// The parts in which members are held: for answers that are made piece by piece.
@@ -292,7 +310,7 @@ impl Collection {
         self.shards
             .get(shard)
             .into_iter()
-            .flat_map(|shard| shard.iter().map(|(name, member)| (&**name, member)))
+            .flat_map(|shard| shard.iter().map(|member| (&*member.name, member)))
     }
 
     /// How many members it has.
@@ -332,7 +350,7 @@ impl Collection {
         self.properties.name.clone().unwrap_or_else(last)
     }
 
-    fn set(&mut self, stored: &str, path: &str, member: Option<(ObjectId, Arc<Summary>)>) {
+    fn set(&mut self, stored: &str, path: &str, member: Option<(ObjectId, Summary)>) {
         let name = names::unstored(stored);
         let shard = usize::from(names::shard(stored));
         // What is no calendar object or card stands in the tree, but is no member.
@@ -343,43 +361,64 @@ impl Collection {
         };
         let member = member.filter(|(_, summary)| fits(summary.kind));
         let usual = self.path_for(stored) == path;
-        let current = self.shards[shard].get(&*name);
-        if let Some(current) = current {
+        let place = by_name(&self.shards[shard], &name);
+        if let Ok(at) = place {
+            let current = self.shards[shard][at].clone();
             // The same name at two places (a push): the usual place wins, and its removal leaves the other alone.
             let same_place = current.elsewhere.is_none() == usual;
             if !same_place && (member.is_none() || !usual) {
                 return;
             }
-            let uid = current.summary.uid.clone();
-            let uids = &mut self.uids[usize::from(names::shard(&uid))];
-            if uids.get(&uid).is_some_and(|owner| **owner == *name) {
-                Arc::make_mut(uids).remove(&uid);
+            let uid = &current.summary.uid;
+            let uids = &mut self.uids[usize::from(names::shard(uid))];
+            if let Some(at) = by_uid(uids, uid).ok().filter(|at| uids[*at].name == current.name) {
+                Arc::make_mut(uids).remove(at);
             }
             self.count -= 1;
             self.bytes = self.bytes.saturating_sub(u64::from(current.summary.size));
         }
         match member {
             None => {
-                if current_is_some(&self.shards[shard], &name) {
-                    Arc::make_mut(&mut self.shards[shard]).remove(&*name);
+                if let Ok(at) = place {
+                    Arc::make_mut(&mut self.shards[shard]).remove(at);
                 }
             }
             Some((id, summary)) => {
-                if !summary.uid.is_empty() && self.is_sharded() {
-                    let uids = &mut self.uids[usize::from(names::shard(&summary.uid))];
-                    Arc::make_mut(uids).entry(summary.uid.clone()).or_insert_with(|| name.as_str().into());
-                }
                 self.bytes += u64::from(summary.size);
-                let elsewhere = (!usual).then(|| path.into());
-                Arc::make_mut(&mut self.shards[shard]).insert(name.into(), Member { id, summary, elsewhere });
                 self.count += 1;
+                let elsewhere = (!usual).then(|| path.into());
+                let member = Member(Arc::new(Entry { name: name.into(), id, summary, elsewhere }));
+                if !member.summary.uid.is_empty() && self.is_sharded() {
+                    let uids = &mut self.uids[usize::from(names::shard(&member.summary.uid))];
+                    // Of two that say the same UID (a push) the first is its owner.
+                    if let Err(at) = by_uid(uids, &member.summary.uid) {
+                        insert(Arc::make_mut(uids), at, member.clone());
+                    }
+                }
+                let shard = Arc::make_mut(&mut self.shards[shard]);
+                match place {
+                    Ok(at) => shard[at] = member,
+                    Err(at) => insert(shard, at, member),
+                }
             }
         }
     }
 }
 
-fn current_is_some(shard: &Shard, name: &str) -> bool {
-    shard.contains_key(name)
+fn by_name(shard: &Shard, name: &str) -> Result<usize, usize> {
+    shard.binary_search_by(|member| (*member.name).cmp(name))
+}
+
+fn by_uid(shard: &Shard, uid: &str) -> Result<usize, usize> {
+    shard.binary_search_by(|member| (*member.summary.uid).cmp(uid))
+}
+
+/// Room is made for a few more at a time, not for twice as many: there are hundreds of shards.
+fn insert(shard: &mut Shard, at: usize, member: Member) {
+    if shard.len() == shard.capacity() {
+        shard.reserve_exact(8);
+    }
+    shard.insert(at, member);
 }
 
 /// A path one component further.

@@ -3,6 +3,7 @@
 use chassis::http::{Answer, Fault, Request, Router, see_other};
 use store::merge::Resolution;
 
+use super::difference::sides;
 use super::html::Html;
 use super::{About, broken, caller, fault};
 use crate::household::names::unstored;
@@ -34,19 +35,14 @@ async fn page(site: &Site, about: &'static About, request: &Request) -> Answer {
         any = true;
         let version = |side: &str| {
             let path = format!(".conflicts/{}/{side}", conflict.key);
-            snapshot
-                .read(path)
-                .ok()
-                .flatten()
-                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-                .unwrap_or_else(|| "deleted".into())
+            snapshot.read(path).ok().flatten()
         };
         html.raw("<section><h2>")
             .text(&unstored(&conflict.path.name()))
             .raw("</h2><p>")
             .text(&conflict.why)
             .raw("</p>");
-        sides(&version("ours"), &version("theirs"), &mut html);
+        sides(version("ours").as_deref(), version("theirs").as_deref(), &mut html);
         for (by, words) in [
             ("ours", "Keep the first"),
             ("theirs", "Keep the second"),
@@ -73,15 +69,11 @@ async fn page(site: &Site, about: &'static About, request: &Request) -> Answer {
         let ours = collection.and_then(|c| view.read(c, &refused.name, c.member(&refused.name)?).ok());
         html.raw("<section><h2>").text(&refused.title).raw("</h2><p>");
         html.text(&format!(
-            "{} ({}) changed an older version; both sides changed {}.",
-            refused.device,
-            refused.program,
-            refused.properties.join(", ")
+            "{} ({}) changed an older version, and both sides changed the same.",
+            refused.device, refused.program
         ))
         .raw("</p>");
-        let ours =
-            ours.map_or_else(|| "deleted".into(), |bytes| String::from_utf8_lossy(&bytes).into_owned());
-        sides(&ours, &String::from_utf8_lossy(&theirs), &mut html);
+        sides(ours.as_deref(), Some(&theirs[..]), &mut html);
         html.button("/conflicts", &csrf, "quiet", "Keep the first", &[("refused", &key), ("by", "ours")]);
         html.button("/conflicts", &csrf, "quiet", "Take the second", &[("refused", &key), ("by", "theirs")])
             .raw("</section>");
@@ -90,23 +82,6 @@ async fn page(site: &Site, about: &'static About, request: &Request) -> Answer {
         html.raw("<p class=\"empty\">There are none.</p>");
     }
     site.chassis.page_of_html(Some(&visitor), &about.page("Conflicts", "/conflicts"), &html.0)
-}
-
-/// Both versions, lines that only one has marked.
-fn sides(ours: &str, theirs: &str, html: &mut Html) {
-    html.raw("<div class=\"sides\">");
-    for (title, text, other) in [("First", ours, theirs), ("Second", theirs, ours)] {
-        let known: std::collections::HashSet<&str> = other.lines().collect();
-        html.raw("<div class=\"scroll\"><h3>").raw(title).raw("</h3><pre>");
-        for line in text.lines().take(400) {
-            match known.contains(line) {
-                true => html.text(line).raw("\n"),
-                false => html.raw("<mark>").text(line).raw("</mark>\n"),
-            };
-        }
-        html.raw("</pre></div>");
-    }
-    html.raw("</div>");
 }
 
 async fn settle(site: &Site, mut request: Request) -> Answer {

@@ -8,6 +8,7 @@ use chassis::web::Visitor;
 use crate::calendar::data::text_of;
 use crate::household::names::stored;
 use crate::household::properties::Kind;
+use crate::household::view::{Collection, View};
 use crate::household::{Caller, Household, summarise_anew};
 use crate::reading::read;
 use crate::server::Fault as DavFault;
@@ -47,11 +48,11 @@ pub fn objects_of(bytes: &[u8], kind: Kind) -> Result<Vec<Vec<u8>>, DavFault> {
     }
     let mut out = Vec::new();
     for calendar in all.iter().filter(|c| c.name == "VCALENDAR") {
-        let zones: String = calendar
+        let zones: Vec<(&str, String)> = calendar
             .components
             .iter()
             .filter(|c| c.name == "VTIMEZONE")
-            .map(|c| whole(bytes, c.range.clone()))
+            .map(|c| (c.value("TZID").unwrap_or_default(), whole(bytes, c.range.clone())))
             .collect();
         let mut by_uid: BTreeMap<(String, String), String> = BTreeMap::new();
         for (at, component) in calendar.components.iter().enumerate().filter(|(_, c)| c.name != "VTIMEZONE") {
@@ -62,7 +63,13 @@ pub fn objects_of(bytes: &[u8], kind: Kind) -> Result<Vec<Vec<u8>>, DavFault> {
                 .push_str(&whole(bytes, component.range.clone()));
         }
         for ((_, _), components) in by_uid {
-            let used = if components.contains("TZID") { zones.as_str() } else { "" };
+            let names = |zone: &str| {
+                [format!("TZID={zone}"), format!("TZID=\"{zone}\"")]
+                    .iter()
+                    .any(|one| components.contains(one))
+            };
+            let used: String =
+                zones.iter().filter(|(zone, _)| names(zone)).map(|(_, text)| text.as_str()).collect();
             out.push(format!("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//nymote//import//EN\r\n{used}{components}END:VCALENDAR\r\n").into_bytes());
         }
     }
@@ -86,6 +93,10 @@ pub async fn take(
     let view = household.view(&caller.account)?;
     let kind = view.collections.get(path).map(|c| c.properties.kind).ok_or_else(DavFault::not_found)?;
     let objects = objects_of(bytes, kind)?;
+    if objects.is_empty() {
+        let what = if kind == Kind::AddressBook { "card" } else { "event or task" };
+        return Err(DavFault::new(400, format!("there is no {what} in this file")));
+    }
     let done = household.change(&caller.account, caller, |view, change| {
         let collection = view.collections.get(path).ok_or_else(DavFault::not_found)?;
         let mut imported = Imported::default();
@@ -101,8 +112,9 @@ pub async fn take(
             let end = if kind == Kind::Calendar { "ics" } else { "vcf" };
             let place = match collection.with_uid(&summary.uid).filter(|_| !summary.uid.is_empty()) {
                 Some(name) => match collection.member(name) {
-                    Some(member) if member.id == id => {
+                    Some(member) if member.id == id || says_the_same(view, collection, name, object)? => {
                         imported.unchanged += 1;
+                        progress(at + 1, objects.len());
                         continue;
                     }
                     Some(member) => {
@@ -127,6 +139,13 @@ pub async fn take(
         ))
     });
     Ok(done.await?.0)
+}
+
+/// Whether a member is what an import would make of it: our own export comes back as it is.
+fn says_the_same(view: &View, collection: &Collection, name: &str, object: &[u8]) -> Result<bool, DavFault> {
+    let Some(member) = collection.member(name) else { return Ok(false) };
+    let there = view.read(collection, name, member)?;
+    Ok(objects_of(&there, collection.properties.kind).is_ok_and(|all| all.len() == 1 && all[0] == object))
 }
 
 /// The file of a form that was sent with one; the form's secret stands in the query, since the body is not read as fields.
@@ -181,6 +200,8 @@ mod tests {
             objects_of(b"BEGIN:VCARD\nFN:a\nEND:VCARD\nBEGIN:VCARD\nFN:b\nEND:VCARD", Kind::AddressBook)
                 .unwrap();
         assert_eq!(cards.len(), 2);
+        let again = objects_of(&objects[0], Kind::Calendar).unwrap();
+        assert_eq!(again, objects[..1], "what was cut out is cut out the same");
     }
 
     #[test]

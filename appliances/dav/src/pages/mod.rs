@@ -3,6 +3,7 @@
 mod archive;
 mod collections;
 mod conflicts;
+mod difference;
 mod history;
 pub mod html;
 mod import;

@@ -6,6 +6,7 @@ use chassis::web::Visitor;
 
 use super::html::Html;
 use super::{broken, caller, fault};
+use crate::household::names::unstored;
 use crate::household::view::Member;
 use crate::http::Site;
 use crate::path::{Place, encode, href};
@@ -27,7 +28,7 @@ impl Object {
     /// Finds it.
     pub fn open(site: &Site, visitor: &Visitor, names: [String; 2]) -> Result<Object, Fault> {
         let account = &visitor.account().user;
-        let place = Place::In(account.clone(), names.to_vec(), false);
+        let place = Place::In(account.clone(), segments(&names), false);
         match site.service.resolve(account, &place).map_err(fault)? {
             Subject::Member(at, name, member) => {
                 let bytes = at.view.read(&at.collection, &name, &member).map_err(broken)?;
@@ -51,6 +52,21 @@ impl Object {
     pub fn etag(&self) -> String {
         self.member.id.to_string()
     }
+}
+
+/// The path of an object's page: `/event/…`, `/card/…`. A segment holds no slash, so that one in a folder is written twice.
+pub fn page_of(word: &str, collection: &str, name: &str) -> String {
+    format!("/{word}/{}/{}", encode(&collection.replace('/', "%2F")), encode(name))
+}
+
+/// Collection and name that a page's path names; `word` is the route's for the collection.
+pub fn names_of(request: &Request, word: &str) -> [String; 2] {
+    [request.matched(word).replace("%2F", "/"), request.matched("name").to_string()]
+}
+
+/// The names of a path; a collection in a folder is named by its whole stored path.
+fn segments(names: &[String; 2]) -> Vec<String> {
+    names[0].split('/').map(unstored).chain([names[1].clone()]).collect()
 }
 
 pub(super) fn routes(site: &Site) -> Router {
@@ -93,7 +109,7 @@ async fn ask(
     fields: &[(&str, &str)],
     body: Vec<u8>,
 ) -> Result<(), Fault> {
-    let target = href(&visitor.account().user, names, false);
+    let target = href(&visitor.account().user, &segments(names), false);
     let now_ms = chassis::clock::now_ms();
     let asked = DavRequest { now_ms, ..DavRequest::new(method, &target, fields, body) };
     refuse(site.service.answer(&caller(visitor, request), &asked).await)
@@ -116,7 +132,7 @@ pub fn foot(visitor: &Visitor, object: &Object, at: &str, word: &str, html: &mut
         html.text(word).raw("</a> · ");
     }
     html.raw("<a href=\"")
-        .raw(&href(&visitor.account().user, names, false))
+        .raw(&href(&visitor.account().user, &segments(names), false))
         .raw("\">The file itself</a></p>");
     if !object.is_writable() {
         html.raw("</footer>");

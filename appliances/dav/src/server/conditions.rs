@@ -1,5 +1,6 @@
 //! Conditional requests (RFC 9110 section 13, RFC 4918 section 10.4), Depth, Prefer (RFC 8144).
 
+use crate::calendar::civil::{Civil, Day};
 use crate::path::Place;
 use crate::server::Request;
 use crate::server::fault::Fault;
@@ -95,6 +96,8 @@ pub struct Conditions {
     pub matches: Option<Tags>,
     /// If-None-Match
     pub none_match: Option<Tags>,
+    /// If-Modified-Since and If-Unmodified-Since, seconds since 1970; what is no date is ignored (RFC 9110 section 13.1.3).
+    since: (Option<i64>, Option<i64>),
     lists: Lists,
 }
 
@@ -129,6 +132,10 @@ impl Conditions {
         Conditions {
             matches: Tags::parse(request.all("if-match")),
             none_match: Tags::parse(request.all("if-none-match")),
+            since: (
+                request.get("if-modified-since").and_then(date_of),
+                request.get("if-unmodified-since").and_then(date_of),
+            ),
             lists: match request.get("if") {
                 None => Lists::Absent,
                 Some(field) => lists(field, &request.target).map_or(Lists::Unreadable, Lists::AnyOf),
@@ -163,12 +170,27 @@ impl Conditions {
         }
     }
 
-    /// For GET and HEAD: `true` is 304.
-    pub fn not_modified(&self, etag: &str) -> Result<bool, Fault> {
+    /// If-Unmodified-Since, which If-Match makes void (RFC 9110 section 13.1.4); `modified_s` is when it was put.
+    pub fn unmodified(&self, modified_s: i64) -> Result<(), Fault> {
+        match self.since.1.filter(|_| self.matches.is_none()) {
+            Some(since) if modified_s > since => {
+                Err(Fault::new(412, "it was changed after If-Unmodified-Since; read it again"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// For GET and HEAD of what was put at `modified_s`: `true` is 304. If-None-Match makes If-Modified-Since void.
+    pub fn not_modified(&self, etag: &str, modified_s: i64) -> Result<bool, Fault> {
         if self.matches.as_ref().is_some_and(|tags| !tags.has(Some(etag), false)) {
             return Err(Fault::new(412, "it is not what If-Match says"));
         }
-        Ok(self.none_match.as_ref().is_some_and(|tags| tags.has(Some(etag), true)))
+        self.unmodified(modified_s)?;
+        Ok(match (&self.none_match, self.since.0) {
+            (Some(tags), _) => tags.has(Some(etag), true),
+            (None, Some(since)) => modified_s <= since,
+            (None, None) => false,
+        })
     }
 
     /// The one ETag that If-Match names.
@@ -181,6 +203,28 @@ impl Conditions {
             _ => None,
         }
     }
+}
+
+/// A date of HTTP in any of its three forms (RFC 9110 section 5.6.7), seconds since 1970.
+fn date_of(text: &str) -> Option<i64> {
+    const MONTHS: [&str; 12] =
+        ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+    let words: Vec<String> =
+        text.split([' ', ',', '-']).filter(|word| !word.is_empty()).map(str::to_ascii_lowercase).collect();
+    let [_, day, month, year, clock] = match &words[..] {
+        [name, day, month, year, clock, zone] if zone == "gmt" => [name, day, month, year, clock],
+        [name, month, day, clock, year] => [name, day, month, year, clock],
+        _ => return None,
+    };
+    let month = MONTHS.iter().position(|one| *one == month.as_str())? as u32 + 1;
+    let year = match (year.len(), year.parse::<i32>().ok()?) {
+        (2, short) => short + if short < 70 { 2000 } else { 1900 },
+        (_, year) => year,
+    };
+    let mut parts = clock.split(':').map(|part| part.parse::<i64>().ok().filter(|n| (0..=60).contains(n)));
+    let (hour, minute, second) = (parts.next()??, parts.next()??, parts.next()??);
+    let day = Day::new(year, month, day.parse().ok()?)?;
+    Some(Civil::new(day, hour * 3600 + minute * 60 + second).0)
 }
 
 impl List {
@@ -254,6 +298,31 @@ mod tests {
         assert_eq!(status(&[("If-Match", "*")], None), Err(412));
         assert_eq!(status(&[("If-None-Match", "*")], None), Ok(()));
         assert_eq!(status(&[("If-None-Match", "*")], Some("a")), Err(412));
+    }
+
+    #[test]
+    fn rfc9110_13_1_dates() {
+        let at = 784_111_777;
+        for same in
+            ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]
+        {
+            assert_eq!(date_of(same), Some(at), "{same}");
+            let asked = |name: &str, more: &[(&str, &str)]| {
+                Conditions::of(&request(&[&[(name, same)], more].concat()))
+            };
+            assert!(asked("If-Modified-Since", &[]).not_modified("a", at).unwrap());
+            assert!(!asked("If-Modified-Since", &[]).not_modified("a", at + 1).unwrap());
+            let tag = [("If-None-Match", "\"b\"")];
+            assert!(!asked("If-Modified-Since", &tag).not_modified("a", at).unwrap());
+            assert!(asked("If-Unmodified-Since", &[]).unmodified(at).is_ok());
+            assert!(asked("If-Unmodified-Since", &[]).unmodified(at + 1).is_err());
+            assert!(asked("If-Unmodified-Since", &[("If-Match", "\"a\"")]).unmodified(at + 1).is_ok());
+        }
+        for bad in
+            ["", "yesterday", "Sun, 31 Feb 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49 GMT", "1994-11-06"]
+        {
+            assert_eq!(date_of(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod make;
 mod media;
 mod object;
 mod offline;
+mod parting;
 mod principals;
 mod properties;
 mod propfind;

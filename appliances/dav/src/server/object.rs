@@ -30,7 +30,7 @@ impl Service {
                 let mut response = Response::new(200);
                 response.header("etag", format!("\"{etag}\""));
                 response.header("last-modified", http_date(member.summary.put_at));
-                if Conditions::of(request).not_modified(&etag)? {
+                if Conditions::of(request).not_modified(&etag, member.summary.put_at)? {
                     response.status = 304;
                     return Ok(response);
                 }
@@ -179,6 +179,7 @@ impl Service {
                 let member = collection.member(name);
                 let etag = member.map(|member| member.id.to_string());
                 conditions.for_change(etag.as_deref())?;
+                member.map_or(Ok(()), |member| conditions.unmodified(member.summary.put_at))?;
                 uid_is_free(at, collection, name, &summary.uid)?;
                 room(view, collection, member.is_none(), body.len())?;
                 let stored = names::stored(name).map_err(|bad| Fault::new(403, bad.to_string()))?;
@@ -259,6 +260,7 @@ impl Service {
                     let collection = view.collections.get(&path).ok_or_else(Fault::not_found)?;
                     let member = collection.member(&name).ok_or_else(Fault::not_found)?;
                     conditions.for_change(Some(&member.id.to_string()))?;
+                    conditions.unmodified(member.summary.put_at)?;
                     let place = collection.member_path(&name, member);
                     change.expect(&place, Some(member.id))?;
                     change.remove(&place)?;
@@ -359,7 +361,8 @@ pub fn thing(summary: &Summary, name: &str) -> String {
     format!("{kind} “{}”", if summary.title.is_empty() { name } else { &summary.title })
 }
 
-fn room(
+/// Whether a collection and its account have room for a PUT.
+pub fn room(
     view: &crate::household::view::View,
     collection: &Collection,
     new: bool,

@@ -422,16 +422,9 @@ pub fn content_type(name: &str, member: &Member) -> String {
     }
 }
 
-/// RFC 9110 section 5.6.7.
+/// Seconds since 1970 as HTTP writes them.
 pub fn http_date(seconds: i64) -> String {
-    use crate::calendar::civil::Civil;
-    let civil = Civil(seconds);
-    let (year, month, day) = civil.day().ymd();
-    let (hour, minute, second) = civil.hms();
-    let weekday = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"][civil.day().weekday() as usize];
-    let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let month = months[month as usize - 1];
-    format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
+    chassis::clock::http_date(seconds.max(0) as u64 * 1000)
 }
 
 fn iso_date(seconds: i64) -> String {

@@ -114,7 +114,7 @@ impl Service {
         let changes = snapshot.diff(&at.view.snapshot, "")?;
         let summarise = |snapshot: &store::Snapshot, path: &str, _: ObjectId, kind| {
             let bytes = snapshot.read(path)?.unwrap_or_default();
-            Ok(std::sync::Arc::new(crate::household::summarise_anew(&bytes, kind, 0)))
+            Ok(crate::household::summarise_anew(&bytes, kind, 0))
         };
         let view = std::sync::Arc::new(at.view.advanced(snapshot, &changes, &summarise)?);
         let collection = view.collections.get(&at.collection.path).ok_or_else(Fault::not_found)?.clone();

@@ -23,6 +23,8 @@ pub struct Element {
     pub children: Vec<Element>,
     /// All text directly inside, put together.
     pub text: String,
+    /// Before which octet of its parent's text it stands.
+    pub at: usize,
 }
 
 /// Why a request body is refused.
@@ -187,9 +189,12 @@ fn element(ns: String, start: &BytesStart<'_>, reader: &NsReader<&[u8]>) -> Resu
     Ok(out)
 }
 
-fn close(done: Element, open: &mut [Element], root: &mut Option<Element>) -> Result<(), BadXml> {
+fn close(mut done: Element, open: &mut [Element], root: &mut Option<Element>) -> Result<(), BadXml> {
     match open.last_mut() {
-        Some(parent) => parent.children.push(done),
+        Some(parent) => {
+            done.at = parent.text.len();
+            parent.children.push(done);
+        }
         None if root.is_none() => *root = Some(done),
         None => return Err(BadXml::Malformed("there is more than one root".into())),
     }
