@@ -86,6 +86,16 @@ def floods(binary, g):
         if 429 in codes:
             break
     g.check("DNS over HTTPS is limited too", 200 in codes and 429 in codes, len(codes))
+    ours.ask("settings.set", {"answers_a_second": 0})
+    with socket.socket(type=socket.SOCK_DGRAM) as line:
+        line.bind(("127.0.7.1", 0))
+        line.settimeout(2)
+        line.connect(("127.0.0.1", ours.port))
+        answered = 0
+        for _ in range(600):
+            line.send(question)
+            answered += not line.recv(4096)[2] & 2
+    g.check("another limit counts at once", answered == 600, answered)
     ours.kill()
 
 

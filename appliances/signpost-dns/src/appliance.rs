@@ -40,13 +40,8 @@ pub async fn run(chassis: Chassis) -> Result<(), Failure> {
     for keeper in house.keepers() {
         keeper.count_up_after_start().await?;
     }
-    let settings = house.settings();
-    let manner = Manner {
-        threads: std::thread::available_parallelism().map_or(1, usize::from),
-        answers_a_second: settings.answers_a_second,
-        limiter_rows: RRL_ROWS,
-        limit_loopback: settings.limit_loopback,
-    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let manner = Manner { threads, limiter_rows: RRL_ROWS };
     listen(&chassis, &engine, manner).await?;
     let given = house.clone();
     commands::register(&chassis, Arc::new(move || Ok(given.clone())));

@@ -67,7 +67,7 @@ enum Command {
     },
     /// Settings of the whole appliance; without any, shows them
     Set {
-        /// Answers a second to one network, 0 for no limit; counts from the next start
+        /// Answers a second to one network, 0 for no limit
         #[arg(long)]
         answers_a_second: Option<u32>,
         /// Whether askers on this machine are limited too

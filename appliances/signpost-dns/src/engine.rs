@@ -4,18 +4,18 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::mpsc;
 
-use crate::answer::edns::{CookieJar, Opt};
+use crate::answer::edns::{CookieJar, Opt, pad};
 use crate::answer::{Writer, answer};
 use crate::limits::{MESSAGE_OCTETS_MAX, UDP_OCTETS_EDNS, UDP_OCTETS_PLAIN};
 use crate::name::Name;
 use crate::network::Network;
 use crate::query::{self, Incoming, Query, opcode, rcode};
 use crate::record::{CLASS_IN, RecordType};
-use crate::rrl::{Limiter, Verdict as Limited};
+use crate::rrl::{Limiter, Limits, Verdict as Limited};
 use crate::zone::{Zone, hash_octets};
 
 /// A zone as different askers see it.
@@ -172,6 +172,8 @@ pub struct Engine {
     pub served: Published<Served>,
     /// Totals for the web page and metrics.
     pub totals: Totals,
+    limits: Mutex<Limits>,
+    limits_changed: AtomicU64,
     cookies: CookieJar,
     nsid: Box<[u8]>,
     errands: Option<mpsc::Sender<Errand>>,
@@ -181,8 +183,14 @@ pub struct Engine {
 pub struct Desk {
     served: Arc<Served>,
     seen: u64,
+    counter: Counter,
+}
+
+/// The limiter of one thread, and its clock.
+struct Counter {
     limiter: Limiter,
     now_s: u32,
+    limits_seen: u64,
 }
 
 impl Engine {
@@ -191,15 +199,28 @@ impl Engine {
         Engine {
             served: Published::new(Served::default()),
             totals: Totals::default(),
+            limits: Mutex::default(),
+            limits_changed: AtomicU64::new(1),
             cookies: CookieJar::new(cookie_secret),
             nsid: nsid.into(),
             errands,
         }
     }
 
+    /// Limits all threads' answers from now on.
+    pub fn limit(&self, limits: Limits) {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
+        self.limits_changed.fetch_add(1, Ordering::Release);
+    }
+
+    /// How much is let through.
+    pub fn limits(&self) -> Limits {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A desk for a thread.
     pub fn desk(&self, limiter: Limiter) -> Desk {
-        Desk { served: self.served.now(), seen: 0, limiter, now_s: 0 }
+        Desk { served: self.served.now(), seen: 0, counter: Counter { limiter, now_s: 0, limits_seen: 0 } }
     }
 
     /// The OPT of a reply that is made elsewhere.
@@ -217,8 +238,13 @@ impl Engine {
 
     /// Looks at the clock and at the zones; once a batch.
     pub fn look_up(&self, desk: &mut Desk, now_s: u32) {
-        desk.now_s = now_s;
+        desk.counter.now_s = now_s;
         self.served.refresh(&mut desk.seen, &mut desk.served);
+        let changed = self.limits_changed.load(Ordering::Acquire);
+        if changed != desk.counter.limits_seen {
+            desk.counter.limits_seen = changed;
+            desk.counter.limiter.set(self.limits());
+        }
     }
 
     /// Handles one request; the reply, if any, is in `out`.
@@ -227,10 +253,11 @@ impl Engine {
             Incoming::Nothing => Verdict::Silence,
             Incoming::Wrong(code) => {
                 header_only(message, code, &[], out);
-                self.limited(desk, asker, None, code, out)
+                self.limited(&mut desk.counter, asker, None, code, out)
             }
             Incoming::Bare(edns) => {
-                let cookie = edns.cookie.map(|option| self.cookies.judge(option, asker.address, desk.now_s));
+                let cookie =
+                    edns.cookie.map(|option| self.cookies.judge(option, asker.address, desk.counter.now_s));
                 let opt = Opt::new(&edns, 0, cookie.as_ref().map(|one| &one.fresh), &self.nsid, asker.stream);
                 header_only(message, rcode::NOERROR, opt.octets(), out);
                 Verdict::Reply
@@ -243,7 +270,7 @@ impl Engine {
         let cookie = query
             .edns
             .and_then(|edns| edns.cookie)
-            .map(|option| self.cookies.judge(option, asker.address, desk.now_s));
+            .map(|option| self.cookies.judge(option, asker.address, desk.counter.now_s));
         let opt = |code: u16| {
             query.edns.map_or(Opt::NONE, |edns| {
                 Opt::new(&edns, code, cookie.as_ref().map(|one| &one.fresh), &self.nsid, asker.stream)
@@ -251,41 +278,42 @@ impl Engine {
         };
         let limit = reply_limit(query, asker);
         let known = cookie.as_ref().is_some_and(|one| one.known);
-        let refuse = |desk: &mut Desk, code: u16, out: &mut Vec<u8>| {
+        // The zones are looked at while the counter counts: no pointer that all threads share is touched for a question.
+        let Desk { served, counter, .. } = desk;
+        let refuse = |counter: &mut Counter, code: u16, out: &mut Vec<u8>| {
             let root = Name::root();
             let mut writer = Writer::new(out, query, &root, limit);
             writer.authoritative = false;
             writer.finish(query, code, opt(code).octets());
-            if known { Verdict::Reply } else { self.limited(desk, asker, Some(query), code, out) }
+            if known { Verdict::Reply } else { self.limited(counter, asker, Some(query), code, out) }
         };
         if query.edns.is_some_and(|edns| edns.version > 0) {
-            return refuse(desk, rcode::BADVERS, out);
+            return refuse(counter, rcode::BADVERS, out);
         }
         let transfer = matches!(query.qtype, RecordType::AXFR | RecordType::IXFR);
         if query.opcode != opcode::QUERY || query.signature_at.is_some() || transfer {
             return match (&self.errands, query.opcode) {
                 (Some(_), _) => Verdict::Errand,
-                (None, opcode::QUERY) => refuse(desk, rcode::REFUSED, out),
-                (None, _) => refuse(desk, rcode::NOTIMP, out),
+                (None, opcode::QUERY) => refuse(counter, rcode::REFUSED, out),
+                (None, _) => refuse(counter, rcode::NOTIMP, out),
             };
         }
         if let Some(code) = refusal_of_type(query.qtype) {
-            return refuse(desk, code, out);
+            return refuse(counter, code, out);
         }
-        let served = desk.served.clone();
         let Some(views) = served.find(query.lower(), query.qtype).filter(|_| query.qclass == CLASS_IN) else {
-            return refuse(desk, rcode::REFUSED, out);
+            return refuse(counter, rcode::REFUSED, out);
         };
         if !views.sleepers.is_empty() && self.errands.is_some() && views.sleepers.contains(query.lower()) {
             return Verdict::Errand;
         }
-        self.answer_from(desk, views, query, asker, opt(0).octets(), known, limit, out)
+        self.answer_from(counter, views, query, asker, opt(0).octets(), known, limit, out)
     }
 
     #[expect(clippy::too_many_arguments, reason = "one step of question(), which has decided all of these")]
     fn answer_from(
         &self,
-        desk: &mut Desk,
+        counter: &mut Counter,
         views: &Views,
         query: &Query<'_>,
         asker: Asker,
@@ -298,13 +326,16 @@ impl Engine {
         let mut writer = Writer::new(out, query, &zone.origin, limit - opt.len());
         let code = answer(zone, query, &mut writer);
         writer.finish(query, code, opt);
-        if known { Verdict::Reply } else { self.limited(desk, asker, Some(query), code, out) }
+        if asker.stream && query.edns.is_some_and(|edns| edns.padding) {
+            pad(out, opt.len());
+        }
+        if known { Verdict::Reply } else { self.limited(counter, asker, Some(query), code, out) }
     }
 
     /// Lets the rate limiter look at a reply that goes out by UDP.
     fn limited(
         &self,
-        desk: &mut Desk,
+        counter: &mut Counter,
         asker: Asker,
         query: Option<&Query<'_>>,
         code: u16,
@@ -316,7 +347,7 @@ impl Engine {
         let kind = query
             .filter(|_| code == rcode::NOERROR)
             .map_or(u64::from(code), |query| hash_octets(query.lower()));
-        let limited = desk.limiter.judge(asker.address, kind, desk.now_s);
+        let limited = counter.limiter.judge(asker.address, kind, counter.now_s);
         if limited == Limited::Send {
             return Verdict::Reply;
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::engine::{Engine, Served, Views};
 use crate::limits::RRL_ANSWERS_A_SECOND;
 use crate::name::Name;
+use crate::rrl::Limits;
 use crate::serve::{self, Manner};
 use crate::zone::Zone;
 use crate::zonefile;
@@ -56,12 +57,8 @@ async fn run(arguments: Arguments) -> Result<(), String> {
     engine.served.publish(served);
 
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let manner = Manner {
-        threads,
-        answers_a_second: arguments.answers_a_second,
-        limiter_rows: RRL_ROWS_SMALL,
-        limit_loopback: false,
-    };
+    engine.limit(Limits { answers_a_second: arguments.answers_a_second, loopback: false });
+    let manner = Manner { threads, limiter_rows: RRL_ROWS_SMALL };
     let bound = serve::listen(&engine, arguments.listen, manner)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", arguments.listen))?;

@@ -12,6 +12,8 @@ pub const UDP_OCTETS_PLAIN: usize = 512;
 pub const UDP_OCTETS_EDNS: usize = 1232;
 /// Octets of a message over a stream (RFC 1035 section 4.2.2: two octets of length).
 pub const MESSAGE_OCTETS_MAX: usize = 65_535;
+/// Replies over streams are padded to multiples of this when the asker pads (RFC 8467 section 4.1).
+pub const PADDED_BLOCK_OCTETS: usize = 468;
 /// Octets of a datagram that is read; longer ones are cut and found malformed.
 pub const DATAGRAM_OCTETS_MAX: usize = 4096;
 /// CNAME and DNAME steps followed within a zone for one question; a loop ends here.
@@ -34,6 +36,8 @@ pub const TCP_IDLE: Duration = Duration::from_secs(10);
 pub const TCP_MESSAGE: Duration = Duration::from_secs(5);
 /// Questions of one TCP connection answered before others get their turn.
 pub const TCP_PIPELINE_MAX: usize = 128;
+/// Updates and transfers of one TCP connection under way at once; behind them it is read no further.
+pub const TCP_ERRANDS_MAX: usize = 8;
 /// Rate limited: answers a second to one network, as NSD's `rrl-ratelimit`.
 pub const RRL_ANSWERS_A_SECOND: u32 = 200;
 /// Of the answers held back, one in this many goes out truncated, so that a real asker can come back by TCP

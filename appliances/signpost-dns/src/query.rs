@@ -43,6 +43,8 @@ pub struct Edns<'a> {
     pub nsid: bool,
     /// Whether the keepalive option is there (RFC 7828).
     pub keepalive: bool,
+    /// Whether the padding option is there (RFC 7830).
+    pub padding: bool,
 }
 
 /// A request that has a question.
@@ -228,6 +230,7 @@ fn read_options<'a>(mut rest: &'a [u8], edns: &mut Edns<'a>) -> Option<()> {
             10 if octets == 8 || (16..=40).contains(&octets) => edns.cookie = Some(value),
             10 => return None,
             11 => edns.keepalive = true,
+            12 => edns.padding = true,
             _ => {}
         }
         rest = &tail[octets..];

@@ -28,26 +28,40 @@ struct Row {
 /// Counters of one thread.
 pub struct Limiter {
     rows: Vec<Row>,
-    answers_a_second: u32,
-    loopback: bool,
+    limits: Limits,
+}
+
+/// How much is let through.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Answers a second to one network; 0: no limit.
+    pub answers_a_second: u32,
+    /// Whether askers on this machine are limited too.
+    pub loopback: bool,
 }
 
 impl Limiter {
-    /// A limiter with a power of two of rows. `loopback`: limit askers on this machine too.
-    pub fn new(rows: usize, answers_a_second: u32, loopback: bool) -> Limiter {
-        Limiter { rows: vec![Row::default(); rows.next_power_of_two()], answers_a_second, loopback }
+    /// A limiter with a power of two of rows, that does not limit yet.
+    pub fn new(rows: usize) -> Limiter {
+        Limiter { rows: vec![Row::default(); rows.next_power_of_two()], ..Limiter::off() }
+    }
+
+    /// Limits from now on as is said; what was counted stays.
+    pub fn set(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     /// No limit.
     pub fn off() -> Limiter {
-        Limiter { rows: Vec::new(), answers_a_second: 0, loopback: false }
+        Limiter { rows: Vec::new(), limits: Limits::default() }
     }
 
     /// Counts a reply of a kind to an address and judges it. Networks are /24 and /64; two of them that fall on one row
     /// evict each other, which errs towards sending.
     #[inline]
     pub fn judge(&mut self, asker: IpAddr, kind: u64, now_s: u32) -> Verdict {
-        if self.rows.is_empty() || (asker.is_loopback() && !self.loopback) {
+        let Limits { answers_a_second, loopback } = self.limits;
+        if self.rows.is_empty() || answers_a_second == 0 || (asker.is_loopback() && !loopback) {
             return Verdict::Send;
         }
         let network = match asker.to_canonical() {
@@ -67,7 +81,7 @@ impl Limiter {
             (row.second, row.count) = (now_s, 0);
         }
         row.count += 1;
-        if row.count.max(row.rate) <= self.answers_a_second {
+        if row.count.max(row.rate) <= answers_a_second {
             return Verdict::Send;
         }
         if row.count.is_multiple_of(RRL_SLIP) { Verdict::Slip } else { Verdict::Drop }
@@ -80,7 +94,8 @@ mod tests {
 
     #[test]
     fn a_flood_is_held_back_and_ends() {
-        let mut limiter = Limiter::new(1024, 200, false);
+        let mut limiter = Limiter::new(1024);
+        limiter.set(Limits { answers_a_second: 200, loopback: false });
         let asker: IpAddr = [198, 51, 100, 1].into();
         let neighbour: IpAddr = [198, 51, 101, 1].into();
         let sent = |limiter: &mut Limiter, at: IpAddr, second: u32| {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::limits::{TCP_IDLE, UDP_OCTETS_EDNS};
+use crate::limits::{MESSAGE_OCTETS_MAX, PADDED_BLOCK_OCTETS, TCP_IDLE, UDP_OCTETS_EDNS};
 use crate::query::Edns;
 
 /// What a reply's OPT says; built on the stack.
@@ -50,6 +50,22 @@ impl Opt {
     pub fn octets(&self) -> &[u8] {
         &self.octets[..self.length]
     }
+}
+
+/// Pads a reply whose last record is its OPT to whole blocks (RFC 7830 section 4), so that its length tells nobody on the
+/// way what was asked.
+pub fn pad(out: &mut Vec<u8>, opt_octets: usize) {
+    let padded = (out.len() + 4).next_multiple_of(PADDED_BLOCK_OCTETS);
+    let length_at = out.len() - opt_octets + 9;
+    if opt_octets < 11 || padded > MESSAGE_OCTETS_MAX {
+        return;
+    }
+    let zeros = (padded - out.len() - 4) as u16;
+    out.extend_from_slice(&12u16.to_be_bytes());
+    out.extend_from_slice(&zeros.to_be_bytes());
+    out.resize(padded, 0);
+    let data = (opt_octets - 11) as u16 + 4 + zeros;
+    out[length_at..length_at + 2].copy_from_slice(&data.to_be_bytes());
 }
 
 /// The secret behind server cookies.

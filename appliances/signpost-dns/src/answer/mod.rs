@@ -6,10 +6,12 @@ mod denial;
 pub mod edns;
 mod writer;
 
+use std::borrow::Cow;
+
 pub use denial::nsec3_hash;
 pub use writer::{Owner, Section, Writer};
 
-use crate::limits::{CHAIN_STEPS_MAX, NAME_OCTETS_MAX};
+use crate::limits::CHAIN_STEPS_MAX;
 use crate::name::Name;
 use crate::query::{Query, rcode};
 use crate::record::{RecordType, data};
@@ -17,21 +19,14 @@ use crate::zone::{Denial, Found, Node, Rrset, Zone};
 use denial::Proof;
 
 /// A name in lower case that is being looked up, and how to write it as an owner.
-struct Sought {
-    octets: [u8; NAME_OCTETS_MAX],
-    length: usize,
+struct Sought<'q> {
+    lower: Cow<'q, [u8]>,
     owner: Owner<'static>,
 }
 
-impl Sought {
-    fn new(lower: &[u8], owner: Owner<'static>) -> Sought {
-        let mut octets = [0; NAME_OCTETS_MAX];
-        octets[..lower.len()].copy_from_slice(lower);
-        Sought { octets, length: lower.len(), owner }
-    }
-
+impl Sought<'_> {
     fn lower(&self) -> &[u8] {
-        &self.octets[..self.length]
+        &self.lower
     }
 }
 
@@ -39,7 +34,7 @@ impl Sought {
 /// and the question.
 pub fn answer(zone: &Zone, query: &Query<'_>, writer: &mut Writer<'_>) -> u16 {
     let dnssec = query.edns.is_some_and(|edns| edns.dnssec) && zone.denial != Denial::Unsigned;
-    let mut sought = Sought::new(query.lower(), Owner::At(12));
+    let mut sought = Sought { lower: Cow::Borrowed(query.lower()), owner: Owner::At(12) };
     writer.authoritative = true;
     for step in 0..CHAIN_STEPS_MAX {
         let next = match zone.lookup(sought.lower(), query.qtype) {
@@ -87,9 +82,10 @@ pub fn answer(zone: &Zone, query: &Query<'_>, writer: &mut Writer<'_>) -> u16 {
     rcode::NOERROR
 }
 
-fn follow(zone: &Zone, target: Name, owner: Option<usize>) -> Option<Sought> {
+fn follow(zone: &Zone, target: Name, owner: Option<usize>) -> Option<Sought<'static>> {
     let owner = owner.filter(|_| target.is_within(&zone.origin))?;
-    Some(Sought::new(target.lower().octets(), Owner::At(owner as u16)))
+    let lower = Cow::Owned(target.octets().to_ascii_lowercase());
+    Some(Sought { lower, owner: Owner::At(owner as u16) })
 }
 
 enum Given {
@@ -100,7 +96,13 @@ enum Given {
 }
 
 /// Writes what the node has for the type.
-fn set_of(node: &Node, qtype: RecordType, sought: &Sought, dnssec: bool, writer: &mut Writer<'_>) -> Given {
+fn set_of(
+    node: &Node,
+    qtype: RecordType,
+    sought: &Sought<'_>,
+    dnssec: bool,
+    writer: &mut Writer<'_>,
+) -> Given {
     if let Some(set) = node.get(qtype) {
         writer.set(Section::Answer, sought.owner, set, dnssec);
         return Given::Answer;
@@ -136,7 +138,7 @@ fn no_data(
     zone: &Zone,
     node: &Node,
     wildcard_at: Option<usize>,
-    sought: &Sought,
+    sought: &Sought<'_>,
     dnssec: bool,
     writer: &mut Writer<'_>,
 ) -> u16 {
@@ -151,7 +153,7 @@ fn no_data(
 fn synthesize(
     zone: &Zone,
     node: &Node,
-    sought: &Sought,
+    sought: &Sought<'_>,
     dnssec: bool,
     writer: &mut Writer<'_>,
 ) -> Result<(Name, Option<usize>), u16> {
@@ -159,7 +161,7 @@ fn synthesize(
     writer.set(Section::Answer, Owner::Name(&node.name), set, dnssec);
     let data = set.datas(&zone.origin).next().unwrap_or_default();
     let Some(target) = data::name_at(&data, 0) else { return Err(rcode::SERVFAIL) };
-    let prefix = sought.length - node.name.octets().len();
+    let prefix = sought.lower.len() - node.name.octets().len();
     // The case of the asked labels goes into the new name (RFC 1034 section 3.1: keep case where possible).
     let asked =
         writer.asked_labels(sought.owner, prefix).unwrap_or_else(|| sought.lower()[..prefix].to_vec());

@@ -130,3 +130,17 @@ proptest::proptest! {
         proptest::prop_assert!(out.len() <= UDP_OCTETS_EDNS);
     }
 }
+
+#[test]
+fn rfc8467_streams_are_padded_when_the_asker_pads() {
+    let engine = engine();
+    let mut desk = engine.desk(Limiter::off());
+    let padded = with_opt(question(NAME, 1, 1), 0, &[0, 12, 0, 3, 0, 0, 0]);
+    for (stream, octets) in [(true, 468), (false, 59)] {
+        let mut out = Vec::new();
+        let asker = Asker { address: [192, 0, 2, 9].into(), stream };
+        engine.handle(&mut desk, &padded, asker, &mut out);
+        assert_eq!(out.len(), octets);
+        assert_eq!(hickory_proto::op::Message::from_vec(&out).unwrap().answers.len(), 1);
+    }
+}

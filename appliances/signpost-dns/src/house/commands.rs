@@ -359,7 +359,7 @@ async fn record_set(house: Arc<House>, call: Call) -> Outcome {
     Ok(json!({"sets": changed.sets, "serial": changed.serial}))
 }
 
-/// Settings of the whole appliance; those of the rate limit count from the next start.
+/// Settings of the whole appliance.
 async fn settings_set(house: Arc<House>, call: Call) -> Outcome {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]

@@ -24,6 +24,7 @@ use crate::dnssec::{Algorithm, Signer, ZoneKey};
 use crate::engine::{Engine, Served};
 use crate::keeper::{BRANCH, Cause, KeepError, Keeper, REQUESTS, derived, files};
 use crate::name::Name;
+use crate::rrl::Limits;
 use crate::settings::{KeySettings, Settings, ZoneSettings, named};
 use crate::tsig::{Key, Seen};
 use crate::zone::{Denial, Zone};
@@ -86,7 +87,7 @@ impl House {
             view_sets: Mutex::default(),
             view_writer: tokio::sync::Mutex::default(),
         });
-        house.read_keys(&settings);
+        house.apply(&settings);
         house.restore_requests()?;
         for origin in files::origins(&house.store.branch(BRANCH)?.snapshot()?)? {
             if let Err(error) = house.open_zone(&origin) {
@@ -133,7 +134,10 @@ impl House {
         *unlocked(self.wake_hook.lock()) = Some(hook);
     }
 
-    fn read_keys(&self, settings: &Settings) {
+    /// Keys and rate limits of these settings, from now on.
+    fn apply(&self, settings: &Settings) {
+        let Settings { answers_a_second, limit_loopback, .. } = *settings;
+        self.engine.limit(Limits { answers_a_second, loopback: limit_loopback });
         let mut keys = HashMap::new();
         for (name, one) in &settings.keys {
             match one.key(name) {
@@ -197,7 +201,7 @@ impl House {
 
     /// Settings that are in force from now on.
     fn settle(&self, new: Settings) {
-        self.read_keys(&new);
+        self.apply(&new);
         let new = Arc::new(new);
         let old = std::mem::replace(&mut *unlocked(self.settings.write()), new.clone());
         let sleepers = |all: &Settings| -> Vec<Vec<String>> {

@@ -45,12 +45,12 @@ impl House {
         }
         let mut zones: Vec<(Name, Arc<Zone>)> = Vec::new();
         for origin in &origins {
-            let unchanged = self.keeper(origin).filter(|_| same(&files::directory(origin)).unwrap_or(false));
-            let zone = match unchanged {
-                Some(keeper) => keeper.served(),
-                None => Arc::new(files::load(pushed, origin).map_err(|error| in_zone(origin, error))?.zone),
+            let zone = match self.keeper(origin) {
+                Some(keeper) if same(&files::directory(origin))? => Ok(keeper.served()),
+                Some(keeper) => keeper.look(pushed).map(Arc::new),
+                None => files::load(pushed, origin).map(|loaded| Arc::new(loaded.zone)),
             };
-            zones.push((origin.clone(), zone));
+            zones.push((origin.clone(), zone.map_err(|error| in_zone(origin, error))?));
         }
         for view in pushed.list("views")? {
             views::check_name(&view.name())?;

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use data_encoding::HEXLOWER;
 use store::{Index, IndexEdits, Store, Transaction};
 
-use super::journal::{Delta, Journal, Noted};
+use super::journal::{Delta, Journal, Noted, Touched};
+use super::records::Rows;
 use crate::dnssec::earlier::{Earlier, fingerprint};
 use crate::message::{push_record, read_record};
 use crate::name::Name;
@@ -28,6 +29,8 @@ const ROWS_AT_ONCE: usize = 2000;
 pub struct Tables {
     signatures: String,
     differences: String,
+    /// Its records.
+    pub rows: Rows,
 }
 
 impl Tables {
@@ -38,6 +41,7 @@ impl Tables {
         Tables {
             signatures: format!("signpost.signatures.{short}"),
             differences: format!("signpost.differences.{short}"),
+            rows: Rows::of(&short),
         }
     }
 
@@ -87,8 +91,8 @@ impl Tables {
         &self,
         transaction: &mut Transaction,
         store: &Store,
-        old: &Zone,
         new: &Zone,
+        touched: &Touched,
         noted: Noted,
     ) -> Result<(), store::Error> {
         let edits = transaction.index(&self.differences);
@@ -97,9 +101,8 @@ impl Tables {
         for (piece, value) in kept.map(delta_octets).unwrap_or_default().chunks(VALUE_OCTETS).enumerate() {
             edits.put(difference_key(noted.number, piece as u16), value);
         }
-        let (gone, come) = old.order().changed(new.order());
-        let (links_gone, links_come) = old.nsec3_chain().changed(new.nsec3_chain());
-        let mut rows = rows_of(new, &come, &links_come);
+        let Touched { nodes: (gone, come), links: (links_gone, links_come) } = touched;
+        let mut rows = rows_of(new, come, links_come);
         let written: HashSet<&[u8]> = rows.iter().map(|(key, _)| &key[..]).collect();
         let keys = gone.iter().map(|node| node_key(node)).chain(links_gone.iter().map(|link| link_key(link)));
         let dead: Vec<Vec<u8>> = keys.filter(|key| !written.contains(&key[..])).collect();

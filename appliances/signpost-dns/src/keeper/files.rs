@@ -12,7 +12,7 @@ use super::KeepError;
 use crate::name::Name;
 use crate::record::{Record, RecordType};
 use crate::update::SetChange;
-use crate::zone::{Denial, Zone};
+use crate::zone::{Denial, Node, Rrset, Zone};
 use crate::zonefile;
 
 /// Where names have their files.
@@ -97,11 +97,7 @@ pub fn load(snapshot: &Snapshot, origin: &Name) -> Result<Loaded, KeepError> {
     for entry in snapshot.walk(&directory)? {
         let entry = entry?;
         let path = String::from_utf8_lossy(entry.path.as_ref()).into_owned();
-        let bytes = snapshot.read(&entry.path)?.unwrap_or_default();
-        let text = std::str::from_utf8(&bytes)
-            .map_err(|_| KeepError::Other(format!("{path} is not text in UTF-8")))?;
-        let new = zonefile::parse(text, origin, Some(3600))
-            .map_err(|error| KeepError::Text { path: path.clone(), error })?;
+        let new = records_of(&snapshot.read(&entry.path)?.unwrap_or_default(), &path, origin)?;
         let mut last: Option<&Name> = None;
         for record in new.iter().filter(|record| record.rtype != RecordType::SOA) {
             if last != Some(&record.name) {
@@ -116,6 +112,14 @@ pub fn load(snapshot: &Snapshot, origin: &Name) -> Result<Loaded, KeepError> {
     let layout = if flat || homes.len() < SPREAD_FROM { Layout::Flat } else { Layout::Spread };
     let strays = homes.into_iter().filter(|(name, path)| *path != path_of(origin, name, layout)).collect();
     Ok(Loaded { zone: Zone::build(origin, records)?, layout, strays })
+}
+
+/// The records of one file.
+pub fn records_of(bytes: &[u8], path: &str, origin: &Name) -> Result<Vec<Record>, KeepError> {
+    let text =
+        std::str::from_utf8(bytes).map_err(|_| KeepError::Other(format!("{path} is not text in UTF-8")))?;
+    zonefile::parse(text, origin, Some(3600))
+        .map_err(|error| KeepError::Text { path: path.to_string(), error })
 }
 
 /// Puts a whole zone in place of what was there.
@@ -174,12 +178,16 @@ fn soa_text(zone: &Zone) -> String {
 /// The lines of a name, without the SOA and what the signer makes.
 fn text_of(zone: &Zone, name: &Name) -> String {
     let Some(node) = zone.node(name) else { return String::new() };
-    let apex = *name == zone.origin;
-    let keys = [RecordType::DNSKEY, RecordType::CDS, RecordType::CDNSKEY];
-    let kept = node.rrsets.iter().filter(|set| {
-        let of_signer = apex && zone.denial != Denial::Unsigned && keys.contains(&set.rtype);
-        set.rtype != RecordType::SOA && !set.rtype.is_made_by_signer() && !of_signer
-    });
+    let kept = kept_sets(zone, node).filter(|set| set.rtype != RecordType::SOA);
     let records: Vec<Record> = kept.flat_map(|set| set.plain_records(&node.name, &zone.origin)).collect();
     zonefile::print(&records)
+}
+
+/// The RRsets of a name that people and updates made.
+pub fn kept_sets<'a>(zone: &'a Zone, node: &'a Node) -> impl Iterator<Item = &'a Rrset> {
+    let signed_apex = node.name == zone.origin && zone.denial != Denial::Unsigned;
+    let keys = [RecordType::DNSKEY, RecordType::CDS, RecordType::CDNSKEY];
+    node.rrsets
+        .iter()
+        .filter(move |set| !(set.rtype.is_made_by_signer() || signed_apex && keys.contains(&set.rtype)))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::derived::pieces_of;
 use crate::limits::JOURNAL_OCTETS_MAX;
 use crate::record::{Record, RecordType};
-use crate::zone::Zone;
+use crate::zone::{Node, Nsec3, Zone};
 
 /// The difference of two versions, signatures and denial included.
 #[derive(Debug)]
@@ -102,14 +102,14 @@ impl Journal {
     }
 
     /// Notes a change from [`Journal::base`] on.
-    pub fn note(&mut self, old: &Zone, new: &Zone) -> Noted {
+    pub fn note(&mut self, old: &Zone, new: &Zone, touched: &Touched) -> Noted {
         self.held = None;
         if std::mem::take(&mut self.gap) {
             let dropped = self.entries.iter().map(|entry| (entry.number, entry.pieces)).collect();
             self.clear();
             return Noted { delta: None, number: self.next, dropped };
         }
-        let delta = Arc::new(difference(old, new));
+        let delta = Arc::new(difference(old, new, touched));
         let number = self.next;
         self.next += 1;
         self.octets += delta.octets;
@@ -136,16 +136,32 @@ impl Journal {
     }
 }
 
-fn difference(old: &Zone, new: &Zone) -> Delta {
-    let (gone, come) = old.order().changed(new.order());
-    let (links_gone, links_come) = old.nsec3_chain().changed(new.nsec3_chain());
-    let records =
-        |zone: &Zone, nodes: &[Arc<crate::zone::Node>], links: &[Arc<crate::zone::Nsec3>]| -> Vec<Record> {
-            let sets = nodes.iter().flat_map(|node| node.rrsets.iter().map(|set| (set, &node.name)));
-            let all = sets.chain(links.iter().map(|link| (&link.rrset, &link.owner)));
-            all.flat_map(|(set, owner)| set.records(owner, &zone.origin)).collect()
-        };
-    let (mut removed, mut added) = (records(old, &gone, &links_gone), records(new, &come, &links_come));
+/// Nodes and NSEC3 links of which only the older or only the newer of two versions has this form.
+pub struct Touched {
+    /// Nodes, before and after.
+    pub nodes: (Vec<Arc<Node>>, Vec<Arc<Node>>),
+    /// Links, before and after.
+    pub links: (Vec<Arc<Nsec3>>, Vec<Arc<Nsec3>>),
+}
+
+impl Touched {
+    /// What one version has and the other has not.
+    pub fn between(old: &Zone, new: &Zone) -> Touched {
+        Touched {
+            nodes: old.order().changed(new.order()),
+            links: old.nsec3_chain().changed(new.nsec3_chain()),
+        }
+    }
+}
+
+fn difference(old: &Zone, new: &Zone, touched: &Touched) -> Delta {
+    let Touched { nodes: (gone, come), links: (links_gone, links_come) } = touched;
+    let records = |zone: &Zone, nodes: &[Arc<Node>], links: &[Arc<Nsec3>]| -> Vec<Record> {
+        let sets = nodes.iter().flat_map(|node| node.rrsets.iter().map(|set| (set, &node.name)));
+        let all = sets.chain(links.iter().map(|link| (&link.rrset, &link.owner)));
+        all.flat_map(|(set, owner)| set.records(owner, &zone.origin)).collect()
+    };
+    let (mut removed, mut added) = (records(old, gone, links_gone), records(new, come, links_come));
     let key = |record: &Record| (record.name.clone(), record.rtype, record.ttl, record.data.clone());
     let before: HashSet<_> = removed.iter().map(key).collect();
     let after: HashSet<_> = added.iter().map(key).collect();

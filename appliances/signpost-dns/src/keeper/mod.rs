@@ -7,11 +7,12 @@
 pub mod derived;
 pub mod files;
 pub mod journal;
+mod records;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use store::{Author, Branch, CommitId, Store};
+use store::{Author, Branch, CommitId, Snapshot, Store};
 
 use crate::dnssec::Signer;
 use crate::name::Name;
@@ -21,7 +22,7 @@ use crate::update::{SetChange, difference};
 use crate::zone::{Denial, Rrset, Zone, ZoneFault, serial_is_after, soa_serial, with_serial};
 use derived::Tables;
 use files::Layout;
-use journal::Journal;
+use journal::{Journal, Touched};
 
 /// The branch that zones are on.
 pub const BRANCH: &str = "main";
@@ -139,7 +140,7 @@ impl Keeper {
     ) -> Result<Keeper, KeepError> {
         let branch = store.branch(BRANCH)?;
         let tables = Tables::of(origin);
-        let loaded = files::load(&branch.snapshot()?, origin)?;
+        let loaded = tables.rows.load(store, &branch.snapshot()?, origin)?;
         let (mut zone, mut signed_anew) = (loaded.zone, false);
         if let Some(signer) = &signer {
             let earlier = Arc::new(tables.signatures(store)?);
@@ -197,6 +198,14 @@ impl Keeper {
         &self.branch
     }
 
+    /// The zone as it is in a snapshot of the store, unsigned.
+    ///
+    /// # Errors
+    /// `KeepError` that names the file at fault.
+    pub fn look(&self, snapshot: &Snapshot) -> Result<Zone, KeepError> {
+        Ok(self.tables.rows.look(self.branch.store(), snapshot, &self.origin)?.zone)
+    }
+
     /// The file that a name's records stand in.
     pub fn path_of(&self, name: &Name) -> String {
         let state = self.state();
@@ -237,9 +246,12 @@ impl Keeper {
             let zone = Arc::new(next_zone(&state, &changes)?);
             let mut transaction = self.branch.begin()?;
             files::write_changed(&mut transaction, &zone, &changes, state.layout, &state.strays)?;
+            let names = changes.iter().map(|change| &change.name);
+            self.tables.rows.note(&mut transaction, &zone, state.layout, names);
             let old = state.journal.base(&state.working);
-            let noted = state.journal.note(&old, &zone);
-            self.tables.note(&mut transaction, self.branch.store(), &old, &zone, noted)?;
+            let touched = Touched::between(&old, &zone);
+            let noted = state.journal.note(&old, &zone, &touched);
+            self.tables.note(&mut transaction, self.branch.store(), &zone, &touched, noted)?;
             for (key, value) in &cause.remembered {
                 let requests = transaction.index(REQUESTS);
                 match value {
@@ -349,7 +361,8 @@ impl Keeper {
         if commit.is_some_and(|commit| self.state().own_commits.remove(&commit)) {
             return Ok(None);
         }
-        let loaded = files::load(&self.branch.snapshot()?, &self.origin)?;
+        let snapshot = self.branch.snapshot()?;
+        let loaded = self.tables.rows.load(self.branch.store(), &snapshot, &self.origin)?;
         {
             let mut state = self.state();
             (state.layout, state.strays) = (loaded.layout, loaded.strays);
@@ -369,8 +382,8 @@ impl Keeper {
         let parent = store.commit(commit)?.parents.first().copied();
         let parent =
             parent.ok_or_else(|| KeepError::Other("there is nothing before this commit".to_string()))?;
-        let after = files::load(&store.snapshot_at(commit)?, &self.origin)?.zone;
-        let before = files::load(&store.snapshot_at(parent)?, &self.origin)?.zone;
+        let after = self.look(&store.snapshot_at(commit)?)?;
+        let before = self.look(&store.snapshot_at(parent)?)?;
         let changes: Vec<SetChange> = difference(&after, &before)
             .into_iter()
             .filter(|change| change.rtype != RecordType::SOA)

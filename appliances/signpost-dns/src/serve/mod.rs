@@ -26,21 +26,8 @@ pub fn now_s() -> u32 {
 pub struct Manner {
     /// Threads that answer datagrams; without the feature `batch` it is always one task.
     pub threads: usize,
-    /// Answers a second to one network; 0: no limit.
-    pub answers_a_second: u32,
     /// Rows of the rate limiter.
     pub limiter_rows: usize,
-    /// Whether askers on this machine are limited too.
-    pub limit_loopback: bool,
-}
-
-impl Manner {
-    fn limiter(&self) -> Limiter {
-        match self.answers_a_second {
-            0 => Limiter::off(),
-            answers => Limiter::new(self.limiter_rows, answers, self.limit_loopback),
-        }
-    }
 }
 
 /// Listens on UDP and TCP of one address and serves in the background for as long as the program runs; gives the
@@ -84,7 +71,7 @@ pub async fn datagrams(engine: &Arc<Engine>, bound: SocketAddr, manner: Manner) 
         let (engine, runtime) = (engine.clone(), tokio::runtime::Handle::current());
         std::thread::Builder::new().name("datagrams".to_string()).spawn(move || {
             let _context = runtime.enter();
-            batch::serve(&engine, &Arc::new(socket), manner.limiter());
+            batch::serve(&engine, &Arc::new(socket), Limiter::new(manner.limiter_rows));
         })?;
     }
     Ok(())
@@ -97,6 +84,6 @@ pub async fn datagrams(engine: &Arc<Engine>, bound: SocketAddr, manner: Manner) 
 /// What the system says about the address.
 pub async fn datagrams(engine: &Arc<Engine>, bound: SocketAddr, manner: Manner) -> io::Result<()> {
     let socket = Arc::new(tokio::net::UdpSocket::bind(bound).await?);
-    tokio::spawn(udp::serve(engine.clone(), socket, manner.limiter()));
+    tokio::spawn(udp::serve(engine.clone(), socket, Limiter::new(manner.limiter_rows)));
     Ok(())
 }

@@ -11,7 +11,9 @@ use tokio::time::timeout;
 
 use super::now_s;
 use crate::engine::{Asker, Engine, Errand, Verdict};
-use crate::limits::{MESSAGE_OCTETS_MAX, TCP_CONNECTIONS_MAX, TCP_IDLE, TCP_MESSAGE, TCP_PIPELINE_MAX};
+use crate::limits::{
+    MESSAGE_OCTETS_MAX, TCP_CONNECTIONS_MAX, TCP_ERRANDS_MAX, TCP_IDLE, TCP_MESSAGE, TCP_PIPELINE_MAX,
+};
 use crate::rrl::Limiter;
 
 /// Accepts connections for ever; above the limit new ones wait in the backlog.
@@ -34,7 +36,8 @@ pub async fn accept(engine: Arc<Engine>, listener: TcpListener) {
     }
 }
 
-/// Serves one stream until the client ends it, is idle or too slow.
+/// Serves one stream until the client ends it, is idle or too slow. Questions are answered in their order; what waits for
+/// something (an update, a transfer) is answered when it is done, and holds up nobody behind it (RFC 7766 section 6.2.1.1).
 ///
 /// # Errors
 /// What the stream says, or `TimedOut`.
@@ -46,10 +49,15 @@ pub async fn converse(
     let mut desk = engine.desk(Limiter::off());
     let asker = Asker { address: from, stream: true };
     let (mut inbox, mut outbox, mut reply) = (Vec::with_capacity(4096), Vec::new(), Vec::new());
+    let (telling, mut told) = mpsc::channel(4);
+    let (mut under_way, mut ended) = (0, false);
     loop {
         let mut taken = 0;
         let mut handled = 0;
-        while let Some(end) = message_end(&inbox[taken..]).filter(|_| handled < TCP_PIPELINE_MAX) {
+        while let Some(end) = message_end(&inbox[taken..])
+            && handled < TCP_PIPELINE_MAX
+            && under_way < TCP_ERRANDS_MAX
+        {
             let message = &inbox[taken + 2..taken + end];
             if handled == 0 {
                 engine.look_up(&mut desk, now_s());
@@ -57,7 +65,10 @@ pub async fn converse(
             match engine.handle(&mut desk, message, asker, &mut reply) {
                 Verdict::Reply => frame(&reply, &mut outbox),
                 Verdict::Silence => return Ok(()),
-                Verdict::Errand => errand(engine, message, asker, &mut outbox, &mut stream).await?,
+                Verdict::Errand => {
+                    errand(engine, message, asker, telling.clone()).await?;
+                    under_way += 1;
+                }
             }
             taken += end;
             handled += 1;
@@ -67,20 +78,57 @@ pub async fn converse(
             timeout(TCP_MESSAGE, stream.write_all(&outbox)).await??;
             outbox.clear();
             tokio::task::yield_now().await;
-            continue;
+            if handled > 0 {
+                continue;
+            }
         }
-        // Between messages a client may be idle; within one it must not dawdle.
-        let patience = if inbox.is_empty() { TCP_IDLE } else { TCP_MESSAGE };
-        if !inbox.is_empty() {
-            timeout(patience, rest_of_message(&mut stream, &mut inbox)).await??;
-        } else if timeout(patience, stream.read_buf(&mut inbox)).await?? == 0 {
+        if ended && under_way == 0 {
             return Ok(());
+        }
+        // Who has enough under way is read from again when something of it is done.
+        let reads = !ended && under_way < TCP_ERRANDS_MAX;
+        tokio::select! {
+            Some(one) = told.recv() => hear(one, &mut told, &mut under_way, &mut outbox),
+            read = more(&mut stream, &mut inbox, under_way > 0), if reads => ended = !read?,
         }
         // A long message leaves a long buffer; an idle connection gives it back.
         if inbox.is_empty() && inbox.capacity() > 16_384 {
             inbox.shrink_to(4096);
         }
     }
+}
+
+/// What an errand says to the stream that it came from.
+enum Told {
+    Reply(Vec<u8>),
+    Done,
+}
+
+/// Takes what errands say, and what else they said meanwhile, up to what goes out at once.
+fn hear(first: Told, told: &mut mpsc::Receiver<Told>, under_way: &mut usize, outbox: &mut Vec<u8>) {
+    let mut next = Some(first);
+    while let Some(one) = next {
+        match one {
+            Told::Reply(reply) => frame(&reply, outbox),
+            Told::Done => *under_way -= 1,
+        }
+        next = if outbox.len() > 65_536 { None } else { told.try_recv().ok() };
+    }
+}
+
+/// Reads on; false at the stream's end. Between messages a client may be idle, and longer while it waits for us; within
+/// one it must not dawdle.
+async fn more(
+    stream: &mut (impl AsyncRead + Unpin),
+    inbox: &mut Vec<u8>,
+    waits_for_us: bool,
+) -> io::Result<bool> {
+    if !inbox.is_empty() {
+        timeout(TCP_MESSAGE, rest_of_message(stream, inbox)).await??;
+        return Ok(true);
+    }
+    let read = stream.read_buf(inbox);
+    Ok(if waits_for_us { read.await? } else { timeout(TCP_IDLE, read).await?? } > 0)
 }
 
 async fn rest_of_message(stream: &mut (impl AsyncRead + Unpin), inbox: &mut Vec<u8>) -> io::Result<()> {
@@ -104,24 +152,24 @@ fn frame(reply: &[u8], outbox: &mut Vec<u8>) {
     outbox.extend_from_slice(reply);
 }
 
-/// Has an errand done; its replies go out as they come, so that a transfer of any size needs little memory.
+/// Has an errand done; its replies are told as they come, so that a transfer of any size needs little memory.
 async fn errand(
     engine: &Engine,
     message: &[u8],
     asker: Asker,
-    outbox: &mut Vec<u8>,
-    stream: &mut (impl AsyncWrite + Unpin),
+    telling: mpsc::Sender<Told>,
 ) -> io::Result<()> {
-    let Some(errands) = engine.errands() else { return Ok(()) };
+    let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
     let (replies, mut incoming) = mpsc::channel(4);
     let errand = Errand { message: message.to_vec(), asker, replies };
-    errands.send(errand).await.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
-    while let Some(reply) = incoming.recv().await {
-        frame(&reply, outbox);
-        if outbox.len() > 65_536 {
-            timeout(TCP_MESSAGE, stream.write_all(outbox)).await??;
-            outbox.clear();
+    engine.errands().ok_or_else(gone)?.send(errand).await.map_err(|_| gone())?;
+    tokio::spawn(async move {
+        while let Some(reply) = incoming.recv().await {
+            if telling.send(Told::Reply(reply)).await.is_err() {
+                return;
+            }
         }
-    }
+        let _ = telling.send(Told::Done).await;
+    });
     Ok(())
 }

@@ -9,6 +9,9 @@ use tokio::sync::mpsc;
 use crate::engine::{Asker, Errand, Verdict};
 use crate::house::House;
 use crate::limits::MESSAGE_OCTETS_MAX;
+use crate::message::Message;
+use crate::query::{opcode, rcode};
+use crate::record::RecordType;
 use crate::rrl::{Limiter, Verdict as Limited};
 
 const KIND: &str = "application/dns-message";
@@ -21,20 +24,15 @@ const KIND_OF_ALL: u64 = 0;
 /// The route.
 pub fn routes(house: &Arc<House>) -> Router {
     let house = house.clone();
-    let settings = house.settings();
-    let limiter = match settings.answers_a_second {
-        0 => Limiter::off(),
-        limit => Limiter::new(ROWS, limit, settings.limit_loopback),
-    };
-    let limiter = Arc::new(Mutex::new(limiter));
+    let limiter = Arc::new(Mutex::new(Limiter::new(ROWS)));
     Router::new().any("/dns-query", move |request| {
         let (house, limiter) = (house.clone(), limiter.clone());
         async move {
-            let verdict = limiter.lock().unwrap_or_else(PoisonError::into_inner).judge(
-                request.peer.ip(),
-                KIND_OF_ALL,
-                crate::serve::now_s(),
-            );
+            let verdict = {
+                let mut limiter = limiter.lock().unwrap_or_else(PoisonError::into_inner);
+                limiter.set(house.engine.limits());
+                limiter.judge(request.peer.ip(), KIND_OF_ALL, crate::serve::now_s())
+            };
             if verdict != Limited::Send {
                 let fault = Fault::new(StatusCode::TOO_MANY_REQUESTS, "Your network asks too much.");
                 return Err(fault.with(header::RETRY_AFTER, "1"));
@@ -46,7 +44,7 @@ pub fn routes(house: &Arc<House>) -> Router {
 
 async fn answer(house: &House, mut request: Request) -> Answer {
     let message = match request.method {
-        Method::GET => {
+        Method::GET | Method::HEAD => {
             let form = request.query_form();
             let text = form.get("dns").ok_or_else(|| Fault::bad_request("The parameter dns is missing."))?;
             let octets = BASE64URL_NOPAD.decode(text.trim_end_matches('=').as_bytes());
@@ -60,7 +58,10 @@ async fn answer(house: &House, mut request: Request) -> Answer {
             .to_vec()
         }
         Method::POST => return Err(Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("Send {KIND}."))),
-        _ => return Err(Fault::new(StatusCode::METHOD_NOT_ALLOWED, "Use GET or POST.")),
+        _ => {
+            let fault = Fault::new(StatusCode::METHOD_NOT_ALLOWED, "Use GET or POST.");
+            return Err(fault.with(header::ALLOW, "GET, HEAD, POST"));
+        }
     };
     let asker = Asker { address: request.peer.ip(), stream: true };
     let mut out = Vec::new();
@@ -79,8 +80,23 @@ async fn answer(house: &House, mut request: Request) -> Answer {
             out = incoming.recv().await.ok_or_else(|| Fault::busy(1))?;
         }
     }
+    let age = header::HeaderValue::from_str(&format!("max-age={}", fresh_s(&out)));
     let mut response = reply(StatusCode::OK, KIND, out);
-    // RFC 8484 section 5.1: no longer than the shortest TTL; zero is always right.
-    response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("max-age=0"));
+    if let Ok(age) = age {
+        response.headers_mut().insert(header::CACHE_CONTROL, age);
+    }
     Ok(response)
+}
+
+/// How long an answer is fresh: its shortest TTL; of one without answers its SOA's, which is the negative TTL already
+/// (RFC 8484 section 5.1). Whatever is no such answer (a refusal, a transfer, an update's reply) is not kept.
+fn fresh_s(reply: &[u8]) -> u32 {
+    let Ok(message) = Message::parse(reply) else { return 0 };
+    let transfer = matches!(message.question.1, RecordType::AXFR | RecordType::IXFR);
+    let query = message.flags >> 11 & 0x0F == u16::from(opcode::QUERY) && !transfer;
+    if !query || !matches!(message.flags & 0x0F, rcode::NOERROR | rcode::NXDOMAIN) {
+        return 0;
+    }
+    let kept = if message.answers.is_empty() { &message.authorities } else { &message.answers };
+    kept.iter().map(|record| record.ttl).min().unwrap_or(0)
 }

@@ -140,8 +140,8 @@ impl<T: Keyed> Sorted<T> {
     }
 }
 
-/// Hash and value, sorted by hash within a shard.
-type Shard<T> = Vec<(u64, Arc<T>)>;
+/// Hash and value, sorted by hash within a shard; one allocation, so that a look-up that misses the cache misses it seldom.
+type Shard<T> = [(u64, Arc<T>)];
 
 /// Values by the hash of their lower-case wire name.
 #[derive(Debug)]
@@ -163,26 +163,41 @@ impl<T> Hashed<T> {
     /// A table for about `expected` values.
     pub fn for_about(expected: usize) -> Self {
         let shards = (expected / LOAD + 1).next_power_of_two();
-        Hashed { shards: vec![Arc::default(); shards], len: 0 }
+        Hashed { shards: vec![Arc::from([]); shards], len: 0 }
+    }
+
+    /// The first place of a shard whose hash is not lower. Hashes are spread evenly: where it would be if they were spread
+    /// perfectly is next to where it is.
+    #[inline]
+    fn place(shard: &Shard<T>, hash: u64) -> usize {
+        let mut at = (((hash >> 32) * shard.len() as u64) >> 32) as usize;
+        while at > 0 && shard[at - 1].0 >= hash {
+            at -= 1;
+        }
+        while at < shard.len() && shard[at].0 < hash {
+            at += 1;
+        }
+        at
     }
 
     /// The value with this hash for which `is` holds.
     #[inline]
     pub fn get(&self, hash: u64, is: impl Fn(&T) -> bool) -> Option<&Arc<T>> {
         let shard = &self.shards[hash as usize & (self.shards.len() - 1)];
-        let from = shard.partition_point(|one| one.0 < hash);
-        shard[from..].iter().take_while(|one| one.0 == hash).map(|one| &one.1).find(|one| is(one))
+        let same = shard[Self::place(shard, hash)..].iter().take_while(|one| one.0 == hash);
+        same.map(|one| &one.1).find(|one| is(one))
     }
 
     /// Puts a value in; the one for which `is` holds is replaced.
     pub fn put(&mut self, hash: u64, value: Arc<T>, is: impl Fn(&T) -> bool) {
         let at = hash as usize & (self.shards.len() - 1);
-        let shard = Arc::make_mut(&mut self.shards[at]);
-        let from = shard.partition_point(|one| one.0 < hash);
+        let shard = &mut self.shards[at];
+        let from = Self::place(shard, hash);
         match shard[from..].iter().take_while(|one| one.0 == hash).position(|one| is(&one.1)) {
-            Some(offset) => shard[from + offset].1 = value,
+            Some(offset) => Arc::make_mut(shard)[from + offset].1 = value,
             None => {
-                shard.insert(from, (hash, value));
+                let (below, above) = shard.split_at(from);
+                *shard = below.iter().cloned().chain([(hash, value)]).chain(above.iter().cloned()).collect();
                 self.len += 1;
                 if self.len > self.shards.len() * LOAD * 2 {
                     self.double();
@@ -194,19 +209,19 @@ impl<T> Hashed<T> {
     /// Takes the value out for which `is` holds.
     pub fn remove(&mut self, hash: u64, is: impl Fn(&T) -> bool) {
         let at = hash as usize & (self.shards.len() - 1);
-        let shard = Arc::make_mut(&mut self.shards[at]);
-        let before = shard.len();
-        shard.retain(|one| one.0 != hash || !is(&one.1));
-        self.len -= before - shard.len();
+        let kept: Arc<Shard<T>> =
+            self.shards[at].iter().filter(|one| one.0 != hash || !is(&one.1)).cloned().collect();
+        self.len -= self.shards[at].len() - kept.len();
+        self.shards[at] = kept;
     }
 
     fn double(&mut self) {
         let count = self.shards.len() * 2;
-        let mut shards: Vec<Shard<T>> = (0..count).map(|_| Vec::with_capacity(LOAD)).collect();
+        let mut shards: Vec<Vec<(u64, Arc<T>)>> = (0..count).map(|_| Vec::with_capacity(LOAD)).collect();
         for (hash, value) in self.shards.iter().flat_map(|shard| shard.iter()) {
             shards[*hash as usize & (count - 1)].push((*hash, value.clone()));
         }
-        self.shards = shards.into_iter().map(Arc::new).collect();
+        self.shards = shards.into_iter().map(Arc::from).collect();
     }
 }
 
