@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use git_wire::ObjectId;
 
-use crate::object::{Mode, RawEntry, tree_order};
+use crate::object::{Mode, RawEntry, borrow_tree, tree_order};
 use crate::staging::Staging;
 use crate::{Error, Result, TreePath};
+
+/// Changed names of a directory that are few.
+const FEW: usize = 16;
 
 /// What stands at a name, with the changes below it.
 #[derive(Debug, Clone, Default)]
@@ -115,12 +118,17 @@ impl EditTree {
                 return Err(Error::WrongKind { path: path.clone(), is: mode.word(), wanted: "a directory" });
             }
         };
-        let mut entries = staging.tree(base)?;
+        let bytes = staging.tree_bytes(base)?;
+        let mut entries = borrow_tree(&bytes)?;
         let mut changes: BTreeMap<&[u8], Option<(Mode, ObjectId)>> = BTreeMap::new();
-        let known: HashMap<&[u8], (Mode, ObjectId)> =
-            entries.iter().map(|entry| (&entry.name[..], (entry.mode, entry.id))).collect();
+        // A few names are found quicker than a table is made.
+        let known: Option<HashMap<&[u8], (Mode, ObjectId)>> = (self.children.len() > FEW)
+            .then(|| entries.iter().map(|entry| (entry.name, (entry.mode, entry.id))).collect());
         for (name, child) in &self.children {
-            let old = known.get(&name[..]).copied();
+            let old = match &known {
+                Some(known) => known.get(&name[..]).copied(),
+                None => entries.iter().find(|one| one.name == *name).map(|one| (one.mode, one.id)),
+            };
             let new = child.entry(staging, old, &path.child(name))?;
             if old != new {
                 changes.insert(name, new);
@@ -129,10 +137,9 @@ impl EditTree {
         if changes.is_empty() {
             return Ok(base.map(|id| (Mode::Directory, id)));
         }
-        entries.retain(|entry| !changes.contains_key(&entry.name[..]));
-        let added = changes
-            .into_iter()
-            .filter_map(|(name, new)| new.map(|(mode, id)| RawEntry { mode, name: name.to_vec(), id }));
+        entries.retain(|entry| !changes.contains_key(entry.name));
+        let added =
+            changes.into_iter().filter_map(|(name, new)| new.map(|(mode, id)| RawEntry { mode, name, id }));
         entries.extend(added);
         sort_tree(&mut entries);
         if entries.is_empty() {

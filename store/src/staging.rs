@@ -192,8 +192,8 @@ impl<'a> Staging<'a> {
             if at.0 != Mode::Directory {
                 return Ok(None);
             }
-            match self.tree(Some(at.1))?.into_iter().find(|entry| entry.name == name) {
-                Some(entry) => at = (entry.mode, entry.id),
+            match crate::core::find(&self.typed(&at.1, Kind::Tree)?, name)? {
+                Some(entry) => at = entry,
                 None => return Ok(None),
             }
         }

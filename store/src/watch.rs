@@ -88,10 +88,16 @@ impl Watch {
 
     /// The next change, without blocking, in any runtime. Dropping the future loses nothing.
     pub async fn next_async(&mut self) -> Result<Event> {
+        self.next_of_others(|_| false).await
+    }
+
+    /// [`Watch::next_async`] for who makes most commits itself: those that `own` knows are passed over, and what they
+    /// changed is not looked at.
+    pub async fn next_of_others(&mut self, mut own: impl FnMut(CommitId) -> bool) -> Result<Event> {
         poll_fn(|context| {
             let core = self.branch.store().core().clone();
             core.bell.listen(context.waker());
-            match self.try_next() {
+            match self.try_next_but(&mut own) {
                 Ok(Some(event)) => Poll::Ready(Ok(event)),
                 Ok(None) => Poll::Pending,
                 Err(error) => Poll::Ready(Err(error)),
@@ -102,9 +108,17 @@ impl Watch {
 
     /// The next change, if there is one already.
     pub fn try_next(&mut self) -> Result<Option<Event>> {
+        self.try_next_but(&mut |_| false)
+    }
+
+    fn try_next_but(&mut self, own: &mut impl FnMut(CommitId) -> bool) -> Result<Option<Event>> {
         loop {
             let core = self.branch.store().core();
             let Some((before, after, moved, seconds)) = self.next_move(core)? else { return Ok(None) };
+            if after.is_some_and(&mut *own) {
+                (self.at, self.moved) = (after, moved);
+                continue;
+            }
             let tree = |commit: Option<CommitId>| -> Result<Option<ObjectId>> {
                 commit.map(|id| Ok(core.commit(id)?.tree)).transpose()
             };
@@ -121,13 +135,21 @@ impl Watch {
     #[allow(clippy::type_complexity)]
     fn next_move(&self, core: &Core) -> Result<Option<(Option<CommitId>, Option<CommitId>, u64, i64)>> {
         let name = self.branch.full_name();
+        let last = core.reference(name);
+        if last.is_some_and(|state| state.moved <= self.moved) {
+            return Ok(None);
+        }
         let (from, to) = (keys::ref_move(name, self.moved + 1), keys::ref_move(name, u64::MAX));
+        if let Some(value) = core.engine.get(&from)? {
+            let (_, new, seconds) = decode(&value)?;
+            return Ok(Some((self.at, commit(new), self.moved + 1, seconds)));
+        }
         if let Some((key, value)) = core.engine.scan(&from, &to, 1)?.first() {
             let (_, new, seconds) = decode(value)?;
             return Ok(Some((self.at, commit(new), number(key)?, seconds)));
         }
         // Where the notes end, the branch itself is right.
-        match core.reference(name) {
+        match last {
             Some(state) if state.moved > self.moved => Ok(Some((self.at, commit(state.id), state.moved, 0))),
             _ => Ok(None),
         }
