@@ -142,8 +142,32 @@ pub struct Errand {
     pub message: Vec<u8>,
     /// Who asks.
     pub asker: Asker,
-    /// Where the replies go: one, or the many of a transfer. Dropped without a reply: no answer.
-    pub replies: mpsc::Sender<Vec<u8>>,
+    /// Where the replies go. Dropped without a reply: no answer.
+    pub replies: Replies,
+}
+
+/// Sends a datagram.
+type SendOne = Box<dyn FnOnce(Vec<u8>) + Send>;
+
+/// Where an errand's replies go.
+pub enum Replies {
+    /// To whoever listens: one, or the many of a transfer.
+    Stream(mpsc::Sender<Vec<u8>>),
+    /// Out as a datagram by whoever has it, at once; there is one.
+    Datagram(Mutex<Option<SendOne>>),
+}
+
+impl Replies {
+    /// Sends a reply; false when nobody listens any more.
+    pub async fn send(&self, reply: Vec<u8>) -> bool {
+        match self {
+            Replies::Stream(stream) => stream.send(reply).await.is_ok(),
+            Replies::Datagram(send) => {
+                let send = send.lock().unwrap_or_else(PoisonError::into_inner).take();
+                send.map(|send| send(reply)).is_some()
+            }
+        }
+    }
 }
 
 /// What to do with a request.

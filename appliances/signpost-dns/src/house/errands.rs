@@ -65,7 +65,7 @@ impl House {
                     Err(rejected) => {
                         let mut reply = bare_reply(&errand.message, query.question_end, rejected.rcode);
                         tsig::reject(&mut reply, &rejected, find, now());
-                        let _ = errand.replies.send(reply).await;
+                        errand.replies.send(reply).await;
                         return;
                     }
                 }
@@ -90,7 +90,7 @@ impl House {
         if let Party::Key(known, verified) = party {
             Signer::new(&known.key, &verified.mac).sign(&mut reply, now());
         }
-        let _ = errand.replies.send(reply).await;
+        errand.replies.send(reply).await;
     }
 
     async fn update(&self, errand: &Errand, query: &Query<'_>, party: &Party<'_>) {
@@ -109,7 +109,7 @@ impl House {
                 let rejected = too_old.rejected(verified);
                 let mut reply = bare_reply(&errand.message, query.question_end, rejected.rcode);
                 tsig::reject(&mut reply, &rejected, |_| Some(&known.key), now());
-                let _ = errand.replies.send(reply).await;
+                errand.replies.send(reply).await;
                 return;
             }
             (Err(_), _) => return self.say(errand, query, party, rcode::REFUSED).await,
@@ -205,7 +205,7 @@ impl House {
         if let Some(signer) = &mut signer {
             signer.sign(&mut reply, now());
         }
-        let _ = errand.replies.send(reply).await;
+        errand.replies.send(reply).await;
     }
 }
 

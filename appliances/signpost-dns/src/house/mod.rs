@@ -287,7 +287,9 @@ impl House {
     pub async fn follow(self: Arc<Self>) {
         let Ok(branch) = self.store.branch(BRANCH) else { return };
         let Ok(mut watch) = branch.watch("", None) else { return };
-        while let Ok(event) = watch.next_async().await {
+        // What the keepers committed they serve already.
+        let own = |commit| self.keepers().iter().any(|keeper| keeper.made(commit));
+        while let Ok(event) = watch.next_of_others(own).await {
             let paths: Vec<String> = event
                 .changes
                 .iter()

@@ -155,6 +155,6 @@ impl<'a> Messages<'a> {
         if let Some(signer) = &mut self.signer {
             signer.sign(&mut message, now());
         }
-        self.errand.replies.send(message).await.ok()
+        self.errand.replies.send(message).await.then_some(())
     }
 }

@@ -351,6 +351,11 @@ impl Keeper {
         Ok(renewed)
     }
 
+    /// Whether a commit is of this keeper's making; asked once.
+    pub fn made(&self, commit: CommitId) -> bool {
+        self.state().own_commits.remove(&commit)
+    }
+
     /// Takes in what others committed to the branch (a push, a merge, a revert): checked, with a serial that goes on,
     /// and served. A tree that is no zone is not served; the zone stays as it was.
     ///

@@ -96,7 +96,7 @@ impl Own {
     }
 }
 
-/// Serves a socket on this thread for ever. Must be called within a tokio runtime's context.
+/// Serves a socket on this thread for ever.
 pub fn serve(engine: &Engine, socket: &Arc<UdpSocket>, limiter: Limiter) -> ! {
     let mut desk = engine.desk(limiter);
     let mut datagrams: Vec<Vec<u8>> = (0..BATCH).map(|_| vec![0; DATAGRAM_OCTETS_MAX]).collect();

@@ -61,16 +61,15 @@ async fn bind_pair(
 }
 
 #[cfg(feature = "batch")]
-/// Serves datagrams of an address in the background. Must be called within a tokio runtime.
+/// Serves datagrams of an address in the background.
 ///
 /// # Errors
 /// What the system says about the address.
 pub async fn datagrams(engine: &Arc<Engine>, bound: SocketAddr, manner: Manner) -> io::Result<()> {
     let sockets: io::Result<Vec<_>> = (0..manner.threads.max(1)).map(|_| batch::bind(bound)).collect();
     for socket in sockets? {
-        let (engine, runtime) = (engine.clone(), tokio::runtime::Handle::current());
+        let engine = engine.clone();
         std::thread::Builder::new().name("datagrams".to_string()).spawn(move || {
-            let _context = runtime.enter();
             batch::serve(&engine, &Arc::new(socket), Limiter::new(manner.limiter_rows));
         })?;
     }

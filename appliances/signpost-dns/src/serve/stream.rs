@@ -1,8 +1,11 @@
 //! Messages over a stream, TCP or TLS (RFC 7766): pipelined, kept alive, with limits on idle and slow clients.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -10,7 +13,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
 use super::now_s;
-use crate::engine::{Asker, Engine, Errand, Verdict};
+use crate::engine::{Asker, Engine, Errand, Replies, Verdict};
 use crate::limits::{
     MESSAGE_OCTETS_MAX, TCP_CONNECTIONS_MAX, TCP_ERRANDS_MAX, TCP_IDLE, TCP_MESSAGE, TCP_PIPELINE_MAX,
 };
@@ -87,15 +90,31 @@ pub async fn converse(
         }
         // Who has enough under way is read from again when something of it is done.
         let reads = !ended && under_way < TCP_ERRANDS_MAX;
-        tokio::select! {
-            Some(one) = told.recv() => hear(one, &mut told, &mut under_way, &mut outbox),
-            read = more(&mut stream, &mut inbox, under_way > 0), if reads => ended = !read?,
+        let next = {
+            let mut reading = pin!(more(&mut stream, &mut inbox, under_way > 0));
+            let either = |context: &mut Context<'_>| {
+                if let Poll::Ready(Some(one)) = told.poll_recv(context) {
+                    return Poll::Ready(Ok(Next::Told(one)));
+                }
+                if reads { reading.as_mut().poll(context).map_ok(Next::Read) } else { Poll::Pending }
+            };
+            poll_fn(either).await?
+        };
+        match next {
+            Next::Told(one) => hear(one, &mut told, &mut under_way, &mut outbox),
+            Next::Read(more) => ended = !more,
         }
         // A long message leaves a long buffer; an idle connection gives it back.
         if inbox.is_empty() && inbox.capacity() > 16_384 {
             inbox.shrink_to(4096);
         }
     }
+}
+
+/// What a stream waits for: what an errand says, or more from the client (false: there is none).
+enum Next {
+    Told(Told),
+    Read(bool),
 }
 
 /// What an errand says to the stream that it came from.
@@ -161,7 +180,7 @@ async fn errand(
 ) -> io::Result<()> {
     let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
     let (replies, mut incoming) = mpsc::channel(4);
-    let errand = Errand { message: message.to_vec(), asker, replies };
+    let errand = Errand { message: message.to_vec(), asker, replies: Replies::Stream(replies) };
     engine.errands().ok_or_else(gone)?.send(errand).await.map_err(|_| gone())?;
     tokio::spawn(async move {
         while let Some(reply) = incoming.recv().await {

@@ -1,12 +1,11 @@
 //! Datagrams on tokio: the form that runs in a machine. On Linux [`super::batch`] is quicker.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
 
 use super::now_s;
-use crate::engine::{Asker, Engine, Errand, Verdict};
+use crate::engine::{Asker, Engine, Errand, Replies, Verdict};
 use crate::limits::DATAGRAM_OCTETS_MAX;
 use crate::rrl::Limiter;
 
@@ -35,16 +34,10 @@ pub async fn serve(engine: Arc<Engine>, socket: Arc<UdpSocket>, limiter: Limiter
     }
 }
 
-/// Hands a datagram to whoever does errands and sends the first reply when it comes. When too many wait already it is
-/// dropped: the asker will ask again.
+/// Hands a datagram to whoever does errands, who sends the reply. When too many wait already it is dropped: the asker will
+/// ask again.
 pub fn errand(engine: &Engine, message: &[u8], asker: Asker, send: impl FnOnce(Vec<u8>) + Send + 'static) {
     let Some(errands) = engine.errands() else { return };
-    let (replies, mut incoming) = mpsc::channel(1);
-    if errands.try_send(Errand { message: message.to_vec(), asker, replies }).is_ok() {
-        tokio::spawn(async move {
-            if let Some(reply) = incoming.recv().await {
-                send(reply);
-            }
-        });
-    }
+    let replies = Replies::Datagram(Mutex::new(Some(Box::new(send))));
+    let _ = errands.try_send(Errand { message: message.to_vec(), asker, replies });
 }

@@ -6,7 +6,7 @@ use chassis::http::{Answer, Fault, Method, Request, Router, StatusCode, header, 
 use data_encoding::BASE64URL_NOPAD;
 use tokio::sync::mpsc;
 
-use crate::engine::{Asker, Errand, Verdict};
+use crate::engine::{Asker, Errand, Replies, Verdict};
 use crate::house::House;
 use crate::limits::MESSAGE_OCTETS_MAX;
 use crate::message::Message;
@@ -76,7 +76,10 @@ async fn answer(house: &House, mut request: Request) -> Answer {
         Verdict::Errand => {
             let (replies, mut incoming) = mpsc::channel(1);
             let errands = house.engine.errands().ok_or_else(|| Fault::busy(1))?;
-            errands.send(Errand { message, asker, replies }).await.map_err(|_| Fault::busy(1))?;
+            errands
+                .send(Errand { message, asker, replies: Replies::Stream(replies) })
+                .await
+                .map_err(|_| Fault::busy(1))?;
             out = incoming.recv().await.ok_or_else(|| Fault::busy(1))?;
         }
     }

@@ -1,7 +1,7 @@
 //! The two indexes of a zone: by hash for exact names, in order for neighbours. Both are two levels of shared arrays: a
 //! copy costs one pointer a block, a change copies one block.
 
-use std::collections::HashSet;
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 /// What is kept in order.
@@ -119,17 +119,37 @@ impl<T: Keyed> Sorted<T> {
 
     /// The values that only this one has, and those that only the other has; blocks that both share are passed over.
     pub fn changed(&self, other: &Sorted<T>) -> (Vec<Arc<T>>, Vec<Arc<T>>) {
-        fn only<T>(one: &Sorted<T>, other: &Sorted<T>) -> Vec<Arc<T>> {
-            let blocks: HashSet<_> = other.blocks.iter().map(Arc::as_ptr).collect();
-            let new = one.blocks.iter().filter(|block| !blocks.contains(&Arc::as_ptr(block)));
-            new.flat_map(|block| block.iter().cloned()).collect()
+        let (mut own, mut others) = (Vec::new(), Vec::new());
+        let (mut here, mut there) = ((0, 0), (0, 0));
+        let next = |(block, at): (usize, usize), all: &[Arc<Vec<Arc<T>>>]| match at + 1 < all[block].len() {
+            true => (block, at + 1),
+            false => (block + 1, 0),
+        };
+        loop {
+            match (self.blocks.get(here.0), other.blocks.get(there.0)) {
+                (None, None) => return (own, others),
+                (Some(one), Some(two)) if here.1 == 0 && there.1 == 0 && Arc::ptr_eq(one, two) => {
+                    (here, there) = ((here.0 + 1, 0), (there.0 + 1, 0));
+                }
+                (one, two) => {
+                    let (one, two) = (one.map(|block| &block[here.1]), two.map(|block| &block[there.1]));
+                    let order = match (one, two) {
+                        (Some(one), Some(two)) => one.key().cmp(two.key()),
+                        (None, _) => Ordering::Greater,
+                        (_, None) => Ordering::Less,
+                    };
+                    let same = matches!((one, two), (Some(one), Some(two)) if Arc::ptr_eq(one, two));
+                    if order.is_le() {
+                        own.extend(one.filter(|_| !same).cloned());
+                        here = next(here, &self.blocks);
+                    }
+                    if order.is_ge() {
+                        others.extend(two.filter(|_| !same).cloned());
+                        there = next(there, &other.blocks);
+                    }
+                }
+            }
         }
-        let (mut own, mut others) = (only(self, other), only(other, self));
-        let in_own: HashSet<_> = own.iter().map(Arc::as_ptr).collect();
-        let in_others: HashSet<_> = others.iter().map(Arc::as_ptr).collect();
-        own.retain(|one| !in_others.contains(&Arc::as_ptr(one)));
-        others.retain(|one| !in_own.contains(&Arc::as_ptr(one)));
-        (own, others)
     }
 
     /// Values that are already sorted by key, without duplicates.
