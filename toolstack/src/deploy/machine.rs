@@ -88,6 +88,15 @@ impl Machine {
         Some(SocketAddr::new(self.address, self.ports.get("web").copied().unwrap_or(service.port)))
     }
 
+    /// Its card's address: the same at each start, so that neighbours need not learn it anew, and another's for another machine.
+    /// Xen's own prefix, and three bytes of what it is.
+    pub fn card(&self) -> String {
+        let of = format!("{} of {} at {}", self.name, self.domain, self.address);
+        let hash = ring::digest::digest(&ring::digest::SHA256, of.as_bytes());
+        let hash = hash.as_ref();
+        format!("00:16:3e:{:02x}:{:02x}:{:02x}", hash[0] & 0x7f, hash[1], hash[2])
+    }
+
     /// Its `machine.cfg`: xl's, with places for the host's own paths.
     pub fn xl(&self) -> String {
         let family = if self.address.is_ipv4() { "" } else { "6" };
@@ -101,11 +110,12 @@ impl Machine {
         let _ = write!(extra, " {}", self.arguments("/dev/xvda").join(" "));
         format!(
             "name = \"nymote-{}\"\ntype = \"pv\"\nkernel = \"@IMAGE@\"\nmemory = {}\nvcpus = 1\nextra = '{extra}'\n\
-             disk = [\"phy:@DISK@,xvda,w\"]\nvif = [\"bridge={}\"]\n\
+             disk = [\"phy:@DISK@,xvda,w\"]\nvif = [\"bridge={},mac={}\"]\n\
              on_poweroff = \"destroy\"\non_reboot = \"restart\"\non_crash = \"destroy\"\n",
             self.name,
             self.memory_bytes >> 20,
-            self.bridge
+            self.bridge,
+            self.card()
         )
     }
 }
@@ -136,6 +146,13 @@ mod tests {
     }
 
     #[test]
+    fn a_card_keeps_its_address_and_shares_it_with_nobody() {
+        assert_eq!(machine().card(), Machine { memory_bytes: 64 << 20, ..machine() }.card());
+        assert_ne!(machine().card(), Machine { name: "contacts".into(), ..machine() }.card());
+        assert_ne!(machine().card(), Machine { domain: "example.net".into(), ..machine() }.card());
+    }
+
+    #[test]
     fn xl_gets_the_kernel_s_settings_and_the_program_s_words() {
         let text = machine().xl();
         for needed in [
@@ -147,7 +164,7 @@ mod tests {
             "--device=/dev/xvda",
             "--port=imap=1143",
             "phy:@DISK@,xvda,w",
-            "bridge=xenbr0",
+            "bridge=xenbr0,mac=00:16:3e:",
         ] {
             assert!(text.contains(needed), "{needed} in\n{text}");
         }
