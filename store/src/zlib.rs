@@ -1,19 +1,40 @@
-//! Zlib streams, with one compressor and decompressor kept per thread: their set-up costs more than a small object.
+//! Zlib streams, with compressors and decompressors that are kept: their set-up costs more than a small object. There are as many
+//! as were ever at work at once, not one for each thread: a compressor has 380 kB, which a machine of 8 MB has not twice.
 
-use std::cell::RefCell;
+use std::sync::Mutex;
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
 use crate::{Error, Result};
 
-thread_local! {
-    static COMPRESS: RefCell<Compress> = RefCell::new(Compress::new(Compression::default(), true));
-    static DECOMPRESS: RefCell<Decompress> = RefCell::new(Decompress::new(true));
+static COMPRESS: Kept<Compress> = Kept(Mutex::new(Vec::new()));
+static DECOMPRESS: Kept<Decompress> = Kept(Mutex::new(Vec::new()));
+
+/// What nobody uses at the moment.
+struct Kept<T>(Mutex<Vec<T>>);
+
+impl<T> Kept<T> {
+    fn with<R>(&self, make: impl FnOnce() -> T, work: impl FnOnce(&mut T) -> R) -> R {
+        let free = || self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let kept = free().pop();
+        let mut one = kept.unwrap_or_else(make);
+        let result = work(&mut one);
+        free().push(one);
+        result
+    }
+}
+
+fn with_compress<R>(work: impl FnOnce(&mut Compress) -> R) -> R {
+    COMPRESS.with(|| Compress::new(Compression::default(), true), work)
+}
+
+fn with_decompress<R>(work: impl FnOnce(&mut Decompress) -> R) -> R {
+    DECOMPRESS.with(|| Decompress::new(true), work)
 }
 
 /// Deflates bytes into a zlib stream of its own.
 pub(crate) fn deflate(bytes: &[u8]) -> Vec<u8> {
-    COMPRESS.with_borrow_mut(|compress| {
+    with_compress(|compress| {
         compress.reset();
         // Deflate adds at most five bytes for each 16 kB that it cannot shorten, and a header.
         let mut out = Vec::with_capacity(bytes.len() + bytes.len() / 3000 + 64);
@@ -31,7 +52,7 @@ pub(crate) fn deflate(bytes: &[u8]) -> Vec<u8> {
 
 /// Inflates the first `len` bytes of a zlib stream, or a few more, or all where it has fewer.
 pub(crate) fn inflate_start(stream: &[u8], len: usize) -> Result<Vec<u8>> {
-    DECOMPRESS.with_borrow_mut(|decompress| {
+    with_decompress(|decompress| {
         decompress.reset(true);
         let mut out = Vec::with_capacity(len.min(stream.len().saturating_mul(1032)).max(64));
         while out.len() < out.capacity() {
@@ -49,7 +70,7 @@ pub(crate) fn inflate_start(stream: &[u8], len: usize) -> Result<Vec<u8>> {
 
 /// Inflates a zlib stream that must give exactly `size_bytes`.
 pub(crate) fn inflate(stream: &[u8], size_bytes: u64) -> Result<Vec<u8>> {
-    DECOMPRESS.with_borrow_mut(|decompress| {
+    with_decompress(|decompress| {
         decompress.reset(true);
         let broken = || Error::corrupt("a zlib stream is damaged");
         let size = usize::try_from(size_bytes).map_err(|_| broken())?;
