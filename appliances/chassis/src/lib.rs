@@ -15,6 +15,7 @@ pub mod identity;
 pub mod limits;
 pub mod listen;
 pub mod log;
+mod memory;
 pub mod metrics;
 pub mod options;
 pub mod place;

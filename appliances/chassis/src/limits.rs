@@ -41,6 +41,8 @@ pub const HASHES_WAITING_MAX: usize = 64;
 pub const HASH_MEMORY_KIB: u32 = 4 * 1024;
 /// Passes of argon2id over its memory, so that it costs what OWASP's 19 MiB and two passes cost.
 pub const HASH_PASSES: u32 = 6;
+/// What must be free beside a hash's memory, for everybody else meanwhile; else a machine hashes with less (one of 8 MB).
+pub const HASH_LEAVES_BYTES: usize = 256 << 10;
 /// Rounds of PBKDF2 for SCRAM-SHA-256; RFC 7677 asks for 4096 at least.
 pub const SCRAM_ROUNDS: u32 = 4096;
 /// Password length that is looked at; longer ones are refused, not truncated.

@@ -7,6 +7,7 @@ use std::path::Path;
 use store::{FileDevice, Store};
 
 use crate::identity::Identity;
+use crate::memory;
 use crate::options::Options;
 use crate::run::StartError;
 
@@ -34,9 +35,13 @@ pub fn open_path(path: &Path, settings: store::Options) -> store::Result<Store> 
     }
 }
 
-/// A machine of our own has little memory; a directory means a Linux process, which has more.
+/// A machine of our own has little memory, the smallest one least; a directory means a Linux process, which has more.
 fn settings(options: &Options) -> store::Options {
-    let cache_bytes = if options.device.is_some() { 1 << 20 } else { 8 << 20 };
+    let cache_bytes = match &options.device {
+        None => 8 << 20,
+        Some(_) if memory::has(4 << 20) => 1 << 20,
+        Some(_) => 256 << 10,
+    };
     store::Options::new().cache_bytes(cache_bytes)
 }
 

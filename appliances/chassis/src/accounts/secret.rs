@@ -1,11 +1,12 @@
 //! Secrets: random ones, their hashes, and comparing without telling how much was right.
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::limits;
+use crate::memory;
 
 /// `N` random bytes from the system.
 ///
@@ -54,25 +55,45 @@ pub fn equal(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
-/// Hashes a password with argon2id (RFC 9106); the text is a PHC string. Takes some ten milliseconds.
+/// Hashes a password with argon2id (RFC 9106); the text is a PHC string. Takes some ten milliseconds. A machine that has not so much
+/// memory takes half of it and twice the passes, or a quarter and so on: the string says which.
+///
+/// # Panics
+/// When there is not even `HASH_MEMORY_KIB >> HASH_HALVINGS_MAX`.
 pub fn hash(password: &str) -> String {
     let salt = random::<16>();
-    let key = argon2id(password, &salt, limits::HASH_MEMORY_KIB, limits::HASH_PASSES, 1)
-        .expect("our own parameters are within argon2's bounds");
-    phc(&salt, &key)
+    let with = |halvings: u32| {
+        let (memory, passes) = (limits::HASH_MEMORY_KIB >> halvings, limits::HASH_PASSES << halvings);
+        argon2id(password, &salt, memory, passes, 1).ok().map(|key| phc(&salt, &key, memory, passes))
+    };
+    (0..=HASH_HALVINGS_MAX)
+        .find_map(with)
+        .expect("our own parameters are within argon2's bounds, and some memory is there")
 }
 
-fn phc(salt: &[u8], key: &[u8]) -> String {
-    let (memory, passes) = (limits::HASH_MEMORY_KIB, limits::HASH_PASSES);
+fn phc(salt: &[u8], key: &[u8], memory: u32, passes: u32) -> String {
     let (salt, key) = (STANDARD_NO_PAD.encode(salt), STANDARD_NO_PAD.encode(key));
     format!("$argon2id$v=19$m={memory},t={passes},p=1${salt}${key}")
 }
 
-/// Checks a password against a PHC string. False too when the string is none of ours.
-pub fn verify(password: &str, phc: &str) -> bool {
-    let Some(parsed) = Phc::parse(phc) else { return false };
-    let made = argon2id(password, &parsed.salt, parsed.memory_kib, parsed.passes, parsed.lanes);
-    made.is_some_and(|made| equal(&made, &parsed.key))
+/// Why there is no answer of argon2id.
+#[derive(Debug, PartialEq, Eq)]
+enum NoKey {
+    /// Parameters out of its bounds.
+    Parameters,
+    /// The memory that the parameters ask for is not there.
+    Memory,
+}
+
+/// Checks a password against a PHC string. False too when the string is none of ours; `None` when this machine has not the memory
+/// that the string asks for.
+pub fn verify(password: &str, phc: &str) -> Option<bool> {
+    let Some(parsed) = Phc::parse(phc) else { return Some(false) };
+    match argon2id(password, &parsed.salt, parsed.memory_kib, parsed.passes, parsed.lanes) {
+        Ok(made) => Some(equal(&made, &parsed.key)),
+        Err(NoKey::Parameters) => Some(false),
+        Err(NoKey::Memory) => None,
+    }
 }
 
 /// What `verify` costs, for a user who does not exist: an attacker must not see the difference.
@@ -80,12 +101,31 @@ pub fn verify_nobody(password: &str) {
     let _ = argon2id(password, &[0; 16], limits::HASH_MEMORY_KIB, limits::HASH_PASSES, 1);
 }
 
-fn argon2id(password: &str, salt: &[u8], memory_kib: u32, passes: u32, lanes: u32) -> Option<[u8; 32]> {
-    let params = Params::new(memory_kib, passes, lanes, Some(32)).ok()?;
+fn argon2id(
+    password: &str,
+    salt: &[u8],
+    memory_kib: u32,
+    passes: u32,
+    lanes: u32,
+) -> Result<[u8; 32], NoKey> {
+    let params = Params::new(memory_kib, passes, lanes, Some(32)).map_err(|_| NoKey::Parameters)?;
+    let mut blocks = blocks(params.block_count()).ok_or(NoKey::Memory)?;
     let mut key = [0; 32];
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-    argon2.hash_password_into(password.as_bytes(), salt, &mut key).ok()?;
-    Some(key)
+    let made = argon2.hash_password_into_with_memory(password.as_bytes(), salt, &mut key, &mut blocks);
+    made.map_err(|_| NoKey::Parameters)?;
+    Ok(key)
+}
+
+/// argon2id's memory, where what others may need meanwhile is left.
+fn blocks(count: usize) -> Option<Vec<Block>> {
+    let mut blocks = Vec::new();
+    blocks.try_reserve_exact(count).ok()?;
+    if !memory::has(limits::HASH_LEAVES_BYTES) {
+        return None;
+    }
+    blocks.resize(count, Block::default());
+    Some(blocks)
 }
 
 struct Phc {
@@ -119,7 +159,9 @@ impl Phc {
 const ALPHABET: &[u8; 29] = b"abcdefghjkmnpqrstvwxyz2345678";
 const _: () = assert!(ALPHABET.len() == 29);
 const HASH_MEMORY_KIB_MAX: u32 = 64 * 1024;
-const HASH_PASSES_MAX: u32 = 16;
+const HASH_PASSES_MAX: u32 = limits::HASH_PASSES << HASH_HALVINGS_MAX;
+/// How often memory is halved: 256 kB at least.
+const HASH_HALVINGS_MAX: u32 = 4;
 
 #[cfg(test)]
 mod tests {
@@ -129,17 +171,17 @@ mod tests {
     fn a_hash_fits_its_password_only() {
         let phc = hash("correct horse");
         assert!(phc.starts_with("$argon2id$v=19$m="));
-        assert!(verify("correct horse", &phc));
-        assert!(!verify("correct horsf", &phc));
-        assert!(!verify("", &phc));
-        assert!(!verify("x", "$argon2id$v=19$m=4294967295,t=1,p=1$AAAA$AAAA"));
+        assert_eq!(verify("correct horse", &phc), Some(true));
+        assert_eq!(verify("correct horsf", &phc), Some(false));
+        assert_eq!(verify("", &phc), Some(false));
+        assert_eq!(verify("x", "$argon2id$v=19$m=4294967295,t=1,p=1$AAAA$AAAA"), Some(false));
     }
 
     #[test]
     fn reference_vector_of_the_argon2_program() {
         // echo -n password | argon2 somesalt -id -t 2 -m 8 -p 1 -l 32  (test.c of the reference implementation)
         let phc = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
-        assert!(verify("password", phc));
+        assert_eq!(verify("password", phc), Some(true));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use flate2::write::GzEncoder;
 use http::{HeaderMap, HeaderValue, header};
 
 use super::{Body, Response};
+use crate::memory;
 
 /// Whether the client takes gzip.
 pub(crate) fn accepts_gzip(headers: &HeaderMap) -> bool {
@@ -31,7 +32,9 @@ pub(crate) async fn compressed(mut response: Response, accepted: bool) -> Respon
         return response;
     }
     response.headers_mut().append(header::VARY, HeaderValue::from_static("accept-encoding"));
-    let Some(bytes) = response.body().whole().filter(|_| accepted).cloned() else { return response };
+    let Some(bytes) = response.body().whole().filter(|_| accepted && memory::has(WORK_BYTES)).cloned() else {
+        return response;
+    };
     // A large one must not hold up what else this thread serves.
     let packed = if bytes.len() > INLINE_BYTES_MAX {
         tokio::task::spawn_blocking(move || gzip(&bytes, Compression::new(LEVEL))).await.ok()
@@ -75,6 +78,8 @@ fn is_text(kind: &str) -> bool {
         || kind == "image/svg+xml"
 }
 
+/// What deflating takes while it works (380 kB), and as much for the others.
+const WORK_BYTES: usize = 768 << 10;
 /// Below this a packet carries it anyway.
 const BYTES_MIN: usize = 1024;
 /// Compressed where it stands: about a millisecond.
