@@ -26,6 +26,8 @@ pub use offline::{Refused, refused_branch};
 pub use propfind::zone_of_text;
 pub use subject::{Access, At, Subject, mount_name};
 
+use std::pin::Pin;
+
 use bytes::Bytes;
 
 use crate::household::{Caller, Household};
@@ -198,8 +200,17 @@ impl Response {
 }
 
 impl Service {
-    /// Answers a request of somebody who has logged in.
-    pub async fn answer(&self, caller: &Caller, request: &Request) -> Response {
+    /// Answers a request of somebody who has logged in. Boxed: an async function is compiled anew into every crate that awaits
+    /// it, and this one is the whole server.
+    pub fn answer<'a>(
+        &'a self,
+        caller: &'a Caller,
+        request: &'a Request,
+    ) -> Pin<Box<dyn Future<Output = Response> + Send + 'a>> {
+        Box::pin(self.answered(caller, request))
+    }
+
+    async fn answered(&self, caller: &Caller, request: &Request) -> Response {
         let answered = match self.household.prepare(&caller.account).await {
             Ok(()) => self.dispatch(caller, request).await,
             Err(error) => Err(error.into()),
