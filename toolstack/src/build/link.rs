@@ -6,6 +6,7 @@
 //! scripts would be linked with them too; and a target directory of their own, or each build would throw the other's
 //! work away.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -30,6 +31,9 @@ pub fn build(source: &Path, part: &Part<'_>, target: Target) -> Result<PathBuf, 
         fs::write(&archive, EMPTY_ARCHIVE).map_err(|error| Trouble::io("write", &archive, error))?;
     }
     let unwinder = if target == Target::Unix { PathBuf::new() } else { unwinder(&empty)? };
+    if target != Target::Unix {
+        small_ring(source, &empty)?;
+    }
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(source).args([
         "rustc",
@@ -49,13 +53,7 @@ pub fn build(source: &Path, part: &Part<'_>, target: Target) -> Result<PathBuf, 
     cargo.arg("--").args(link_arguments(source, &empty, &unwinder, target));
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(source, target).join("\u{1f}"));
     cargo.env_remove("RUSTFLAGS").env("SOURCE_DATE_EPOCH", "0");
-    cargo.env(
-        "CFLAGS",
-        remaps(source)
-            .map(|(from, to)| format!("-ffile-prefix-map={from}={to}"))
-            .collect::<Vec<_>>()
-            .join(" "),
-    );
+    cargo.env("CFLAGS", c_flags(source, target).join(" "));
     let status = cargo.status().map_err(|error| {
         Trouble::new(format!("cannot run cargo: {error}")).advise("install Rust: https://rustup.rs")
     })?;
@@ -78,6 +76,18 @@ fn flags(source: &Path, target: Target) -> Vec<String> {
     flags
 }
 
+/// What the C compiler is told about ring. OPENSSL_SMALL takes formally verified C with tables of 5 kB in the place of assembly
+/// with tables of 176 kB, which nothing compresses; a signature by P-256 costs a tenth of a millisecond more
+/// (docs/decisions/0304).
+fn c_flags(source: &Path, target: Target) -> Vec<String> {
+    let mut flags: Vec<String> =
+        remaps(source).map(|(from, to)| format!("-ffile-prefix-map={from}={to}")).collect();
+    if target != Target::Unix {
+        flags.push("-DOPENSSL_SMALL".to_string());
+    }
+    flags
+}
+
 /// What rustc is told about the program alone.
 fn link_arguments(source: &Path, empty: &Path, unwinder: &Path, target: Target) -> Vec<String> {
     // A build id would be a hash of paths that have been taken out elsewhere.
@@ -90,6 +100,9 @@ fn link_arguments(source: &Path, empty: &Path, unwinder: &Path, target: Target) 
     );
     words.extend([format!("-Lnative={}", empty.display()), format!("-Clink-arg=-L{}", empty.display())]);
     words.push(format!("-Clink-arg={}", unwinder.display()));
+    words.push(format!("-Clink-arg={}", empty.join(SMALL_RING).display()));
+    // Functions of the same code become one. The linker leaves alone those with clean-ups of their own for a panic.
+    words.push("-Clink-arg=-Wl,--icf=all".to_string());
     if target == Target::Xen {
         words.push(format!("-Clink-arg=-Wl,-T,{}", source.join("kernel/link/xen.ld").display()));
     }
@@ -108,6 +121,37 @@ fn unwinder(directory: &Path) -> Result<PathBuf, Trouble> {
     tool("objcopy", &["--redefine-sym", "_Unwind_Backtrace=gcc_unwind_backtrace"], &original, &renamed)?;
     Ok(renamed)
 }
+
+/// ring's Rust half calls functions on x86-64 that its small C half does not have; others of the same arguments and results
+/// stand in for them: constant time where any would do, and one that asks nothing of the processor. A program without ring
+/// leaves them out.
+fn small_ring(source: &Path, directory: &Path) -> Result<(), Trouble> {
+    let lock = source.join("Cargo.lock");
+    let text = fs::read_to_string(&lock).map_err(|error| Trouble::io("read", &lock, error))?;
+    let archive = directory.join(SMALL_RING);
+    let Some((_, rest)) = text.split_once("name = \"ring\"\nversion = \"") else {
+        return fs::write(&archive, EMPTY_ARCHIVE).map_err(|error| Trouble::io("write", &archive, error));
+    };
+    let version = rest.split('"').next().unwrap_or_default().replace('.', "_");
+    let (code, object) = (directory.join("ring.s"), directory.join("ring.o"));
+    let mut text = ".section .note.GNU-stack,\"\",@progbits\n.text\n".to_string();
+    for (asked, there) in RING_STAND_INS {
+        let [asked, there] = [asked, there].map(|name| format!("ring_core_{version}__{name}"));
+        let _ = writeln!(text, ".globl {asked}\n{asked}:\n    jmp {there}");
+    }
+    fs::write(&code, text).map_err(|error| Trouble::io("write", &code, error))?;
+    tool("gcc", &["-c", "-o"], &object, &code)?;
+    let _ = fs::remove_file(&archive);
+    tool("ar", &["rcsD"], &archive, &object)
+}
+
+/// What is called, and what stands in for it.
+const RING_STAND_INS: [(&str, &str); 2] = [
+    ("p256_point_mul_base_vartime", "p256_point_mul_base"),
+    ("x25519_scalar_mult_adx", "x25519_scalar_mult_generic_masked"),
+];
+/// The archive with what ring's small half lacks.
+const SMALL_RING: &str = "libring_small.a";
 
 /// Directories of this machine, and what they are called in images.
 fn remaps(source: &Path) -> impl Iterator<Item = (String, &'static str)> {

@@ -5,16 +5,15 @@
 //! paths are taken out, nothing notes a time, and the compiler gets one order of work.
 
 mod link;
+mod pack;
 mod report;
 pub mod symbolize;
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::ValueEnum;
-use flate2::{Compression, GzBuilder};
 
 use crate::trouble::Trouble;
 
@@ -38,9 +37,6 @@ const APPLIANCES: [Part<'static>; 4] = [
     // `nymote build signpost-dns`.
     Part { name: "signpost", package: "signpost-dns", features: &["suite"] },
 ];
-
-/// Programs up to this length are compressed by zopfli: 4 % smaller, some seconds a megabyte.
-const SQUEEZED_BYTES_MAX: usize = 1440 << 10;
 
 /// What carries an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -145,22 +141,15 @@ fn finish(built: &Path, service: &str, target: Target, output: &Path) -> Result<
     if target != Target::Xen {
         return Ok(Image { image: elf.clone(), elf, debug });
     }
-    let image = output.join(format!("{base}.gz"));
     let program = fs::read(&elf).map_err(|error| Trouble::io("read", &elf, error))?;
-    let write = || pack(&program, fs::File::create(&image)?)?.sync_all();
-    write().map_err(|error| Trouble::io("write", &image, error))?;
-    Ok(Image { elf, image, debug })
-}
-
-/// Compresses a program as small as a reader of gzip allows. Neither way notes a name or a time: the same bytes each time.
-fn pack(program: &[u8], into: fs::File) -> std::io::Result<fs::File> {
-    if program.len() > SQUEEZED_BYTES_MAX {
-        let mut gzip = GzBuilder::new().mtime(0).write(into, Compression::best());
-        gzip.write_all(program)?;
-        return gzip.finish();
+    let packed = pack::pack(&program).map_err(|error| Trouble::io("pack", &elf, error))?;
+    let image = output.join(format!("{base}.{}", packed.extension));
+    fs::write(&image, packed.bytes).map_err(|error| Trouble::io("write", &image, error))?;
+    // One that an earlier build packed the other way would be taken for this one.
+    for other in pack::EXTENSIONS.iter().filter(|other| **other != packed.extension) {
+        let _ = fs::remove_file(output.join(format!("{base}.{other}")));
     }
-    zopfli::compress(zopfli::Options::default(), zopfli::Format::Gzip, program, &into)?;
-    Ok(into)
+    Ok(Image { elf, image, debug })
 }
 
 fn tool(name: &str, words: &[&str], from: &Path, to: &Path) -> Result<(), Trouble> {
