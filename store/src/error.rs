@@ -75,14 +75,14 @@ pub enum Error {
         /// The limit.
         max_bytes: u64,
     },
-    /// Bytes on the device are not what was written. `fsck` says more and can repair.
-    #[error("the store is damaged: {what}; run fsck")]
+    /// Bytes on the device are not what was written. A store that does not open for it is mended by [`crate::Store::repair`].
+    #[error("the store is damaged: {what}; copy it, then mend it with `nymote store fsck --repair`")]
     Corrupt {
         /// What was found where.
         what: String,
     },
     /// An object that another one names is not there.
-    #[error("object {0} is missing; run fsck")]
+    #[error("object {0} is missing; `nymote store fsck` says what else is")]
     Missing(ObjectId),
     /// Bytes from outside are not a Git object, a store, or otherwise not what they should be.
     #[error("malformed: {0}")]

@@ -453,6 +453,9 @@ fn read_author(text: &str) -> Result<Author, Failure> {
     let (name, rest) = text
         .split_once('<')
         .ok_or_else(|| Failure::new("--author wants a name and an address: \"Ada <ada@example.org>\""))?;
+    if name.trim().is_empty() {
+        return Err(Failure::new("--author wants a name before the address: \"Ada <ada@example.org>\""));
+    }
     Ok(Author::new(name.trim(), rest.trim_end_matches('>').trim()))
 }
 

@@ -24,7 +24,7 @@ pub const BIRTH_OFFSET: u64 = 8192;
 pub const SUPERBLOCK_BYTES: usize = 128;
 
 const RECORD_MAGIC: [u8; 4] = *b"nyR1";
-const SUPERBLOCK_MAGIC: [u8; 16] = *b"nymote store 1\n\0";
+pub const SUPERBLOCK_MAGIC: [u8; 16] = *b"nymote store 1\n\0";
 
 /// The record is followed by others of the same transaction: its entries count only together with theirs.
 pub const FLAG_MORE: u32 = 1;

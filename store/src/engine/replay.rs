@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::checkpoint::Checkpoint;
 use super::format::{
-    FLAG_BEGIN, FLAG_COPIES, FLAG_JUMP, FLAG_MORE, FLAG_SESSION, HEADER_BYTES, Header, LogPosition,
-    SUPERBLOCK_BYTES, SUPERBLOCK_OFFSETS, Superblock, sector_up,
+    BIRTH_OFFSET, FLAG_BEGIN, FLAG_COPIES, FLAG_JUMP, FLAG_MORE, FLAG_SESSION, HEADER_BYTES, Header, LogPosition,
+    SUPERBLOCK_BYTES, SUPERBLOCK_MAGIC, SUPERBLOCK_OFFSETS, Superblock, sector_up,
 };
 use super::log::decode_edits;
 use super::run::Run;
@@ -82,7 +82,24 @@ fn superblocks(device: &dyn Device) -> Result<Vec<Superblock>> {
         }
     }
     found.sort_by_key(|superblock| superblock.generation);
+    if found.is_empty() && !holds_a_store(device, len)? {
+        return Err(Error::Malformed("this is no store: it has no superblock where a store has three".into()));
+    }
     if found.is_empty() { Err(error) } else { Ok(found) }
+}
+
+/// Whether anything says that this was a store once.
+fn holds_a_store(device: &dyn Device, len: u64) -> Result<bool> {
+    for offset in SUPERBLOCK_OFFSETS.into_iter().chain([BIRTH_OFFSET]) {
+        let mut magic = [0; SUPERBLOCK_MAGIC.len()];
+        if offset + magic.len() as u64 <= len {
+            device.read(offset, &mut magic)?;
+            if magic == SUPERBLOCK_MAGIC {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 pub fn read_checkpoint(device: &dyn Device, superblock: &Superblock) -> Result<Checkpoint> {

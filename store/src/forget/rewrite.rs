@@ -57,7 +57,8 @@ impl Store {
     }
 
     /// Removes a path from every commit of every branch and tag, empties all derived tables (they are to be derived
-    /// again), notes that it happened, and collects. Whoever has cloned the store still has it.
+    /// again), notes that it happened, and collects. Whoever has cloned the store still has it. A path that no commit
+    /// has makes no commit again, and no note.
     pub fn purge(&self, path: impl AsRef<[u8]>, author: Author) -> Result<Forgotten> {
         let path = TreePath::new(path)?;
         if path.is_root() {
@@ -434,7 +435,9 @@ impl Rewritten {
                 group.edit(key, new.map(|commit| commit.0.0.to_vec()));
             }
         }
-        if let (Some(path), Some(author)) = (&plan.purge, &plan.record) {
+        // A path that no commit had leaves nothing to be noted.
+        let did_something = self.forgotten.commits + self.forgotten.rewritten > 0;
+        if let (true, Some(path), Some(author)) = (did_something, &plan.purge, &plan.record) {
             note_purge(group, path, author, &self.forgotten)?;
         }
         Ok(self.forgotten)

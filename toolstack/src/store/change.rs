@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::json;
 use store::merge::Resolution;
-use store::{Author, FileDevice, Merged, Mode, Options, Store};
+use store::{Author, FileDevice, Merged, Mode, Options, Store, Transaction};
 
 use super::look::find;
 use super::show::{Ink, Show, plain};
@@ -43,7 +43,10 @@ pub fn put(
     message: Option<String>,
     author: Author,
 ) -> Result<i32, Failure> {
-    let mut change = store.branch(branch)?.begin()?;
+    let mut change = begin(store, branch)?;
+    if path.ends_with('/') || change.entry(path)?.is_some_and(|entry| entry.is_directory()) {
+        return Err(Failure(format!("{path} names a directory; name a file, or `nymote store rm` it first")));
+    }
     match source.filter(|source| source.as_os_str() != "-") {
         Some(source) => {
             let failed = |error: &dyn std::fmt::Display| Failure(format!("{}: {error}", source.display()));
@@ -69,6 +72,15 @@ pub fn put(
     Ok(0)
 }
 
+/// A change of a branch that is there; the one that a clone checks out begins with its first commit.
+fn begin(store: &Store, name: &str) -> Result<Transaction, Failure> {
+    let branch = store.branch(name)?;
+    if branch.head().is_none() && name != "main" && name != store.default_branch()? {
+        return Err(Failure(format!("there is no branch {name}; `nymote store branch FILE {name}` makes it")));
+    }
+    Ok(branch.begin()?)
+}
+
 /// A larger file goes through in pieces.
 const LARGE_BYTES: u64 = 8 << 20;
 
@@ -80,7 +92,7 @@ pub fn rm(
     message: Option<String>,
     author: Author,
 ) -> Result<i32, Failure> {
-    let mut change = store.branch(branch)?.begin()?;
+    let mut change = begin(store, branch)?;
     if !change.remove(path)? {
         return Err(Failure(format!("there is no {path} on {branch}")));
     }
@@ -109,6 +121,9 @@ pub fn branch(
             }
         }
         Some(name) if delete => {
+            if name == store.default_branch()? {
+                return Err(Failure(format!("{name} is what a clone checks out; it cannot be deleted")));
+            }
             store.delete_branch(name)?;
             show.line(json!({ "deleted": name }), format!("{name} is no branch any more"));
         }

@@ -53,12 +53,14 @@ pub fn log(show: &Show, store: &Store, path: &str, branch: &str, count: usize) -
     let start = store.resolve(branch)?;
     let history = store.branch(branch).ok().filter(|branch| branch.head() == Some(start));
     let mut graph = Graph::new();
+    let mut is_empty = true;
     let commits: Box<dyn Iterator<Item = store::Result<(CommitId, store::Commit)>>> = match history {
         Some(branch) => Box::new(branch.history(path)?),
         None => return Err(Failure(format!("{branch} is no branch; log shows the history of a branch"))),
     };
     for found in commits.take(count) {
         let (id, commit) = found?;
+        is_empty = false;
         let value = json!({
             "commit": id.0.to_string(),
             "parents": commit.parents.iter().map(|parent| parent.0.to_string()).collect::<Vec<_>>(),
@@ -78,6 +80,9 @@ pub fn log(show: &Show, store: &Store, path: &str, branch: &str, count: usize) -
         );
         show.line(value, head);
         behind.into_iter().for_each(|lanes| show.note(lanes));
+    }
+    if is_empty {
+        show.note(format!("no commit of {branch} changed {path}"));
     }
     Ok(0)
 }

@@ -45,7 +45,11 @@ pub fn purge(show: &Show, store: &Store, path: &str, author: Author, yes: bool) 
         "{path} is removed from every commit of every branch and tag; there is no way back; ids change"
     );
     agreed(show, yes, &what)?;
-    report(show, store.purge(path, author)?, "purged");
+    let forgotten = store.purge(path, author)?;
+    if forgotten.commits + forgotten.rewritten == 0 {
+        return Err(Failure(format!("no commit of any branch or tag has {path}; nothing was forgotten")));
+    }
+    report(show, forgotten, "purged");
     show.note("whoever has cloned the store still has it: they must clone anew");
     Ok(0)
 }
