@@ -9,10 +9,10 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use git_wire::{Kind, ObjectId};
 
+use crate::cache::Cache;
 use crate::committer::Queue;
 use crate::engine::{Engine, ObjectEntry, Take, keys};
 use crate::forget::Marks;
-use crate::lru::Lru;
 use crate::object::{Commit, CommitId, Mode, RawEntry, decode_tree};
 use crate::options::Options;
 use crate::watch::Bell;
@@ -23,6 +23,9 @@ pub(crate) const IN_MEMORY_BYTES_MAX: u64 = 64 << 20;
 /// Longest chain of deltas that is followed: more than any that is made, where a push's chain is put onto one of ours.
 pub(crate) const DELTA_DEPTH_MAX: u8 = 250;
 
+/// Keys that are read at a time when a stretch of the index is gone through.
+const PAGE_KEYS: usize = 1024;
+
 /// What a ref names, and the number of its last move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RefState {
@@ -31,7 +34,7 @@ pub(crate) struct RefState {
 }
 
 /// Contents of objects, as long as there is room for them.
-pub(crate) type Contents = Lru<ObjectId, (Kind, Bytes)>;
+pub(crate) type Contents = Cache<ObjectId, (Kind, Bytes)>;
 
 /// What a collection is deleting: everything below a number but what it spares.
 pub(crate) struct Doomed {
@@ -72,7 +75,7 @@ impl Core {
     pub fn new(engine: Engine, options: Options) -> Result<Core> {
         let core = Core {
             engine,
-            cache: Lru::new(options.cache_bytes / 2),
+            cache: Cache::new(options.cache_bytes / 2),
             options,
             refs: RwLock::default(),
             queue: Queue::default(),
@@ -118,7 +121,7 @@ impl Core {
         let end = keys::after_prefix(prefix);
         let mut from = prefix.to_vec();
         loop {
-            let page = self.engine.scan(&from, &end, 256)?;
+            let page = self.engine.scan(&from, &end, PAGE_KEYS)?;
             let Some((last, _)) = page.last() else { return Ok(()) };
             from.clone_from(last);
             from.push(0);

@@ -26,13 +26,13 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use block::Places;
 pub(crate) use codec::{Take, put_number};
 pub(crate) use copies::Moved;
-pub(crate) use entry::{Delta, ObjectEntry, Part};
+pub(crate) use entry::{Delta, ObjectEntry, Part, kind_from, kind_number};
 use format::{BIRTH_OFFSET, LogPosition, SUPERBLOCK_OFFSETS, Superblock};
 use log::Tail;
 use table::Tables;
 
+use crate::cache::Cache;
 use crate::device::Device;
-use crate::lru::Lru;
 use crate::{Error, Result};
 
 /// Smallest segment: the largest record that a test wants, and two superblocks.
@@ -79,8 +79,8 @@ pub(crate) struct Engine {
     tables: RwLock<Tables>,
     failure: RwLock<Option<String>>,
     /// Blocks of pairs, and of places: those are few and asked for at every look-up, so a scan must not drive them out.
-    blocks: Lru<(u64, u32), Arc<[u8]>>,
-    places: Lru<(u64, u32), Arc<Places>>,
+    blocks: Cache<(u64, u32), Arc<[u8]>>,
+    places: Cache<(u64, u32), Arc<Places>>,
     /// From which segment of the log on nothing may be collected, and how many ask for that.
     holds: Mutex<BTreeMap<(u64, u64), usize>>,
     /// Held by the one that merges runs.
@@ -157,8 +157,8 @@ impl Engine {
             tail: Mutex::new(tail),
             tables: RwLock::new(tables),
             failure: RwLock::new(None),
-            blocks: Lru::new(cache_bytes / 2),
-            places: Lru::new(cache_bytes / 2),
+            blocks: Cache::new(cache_bytes / 2),
+            places: Cache::new(cache_bytes / 2),
             holds: Mutex::default(),
             merging: Mutex::default(),
             wants_merging: AtomicBool::new(false),
@@ -187,12 +187,11 @@ impl Engine {
         Ok(bytes)
     }
 
-    /// Bytes from a place on, as many as the segment has; unchecked.
-    pub fn read_ahead(&self, offset: u64, len: u64) -> Result<Vec<u8>> {
+    /// Reads bytes from a place on, as many as the segment has; unchecked.
+    pub fn read_ahead(&self, offset: u64, len: u64, into: &mut Vec<u8>) -> Result<()> {
         let end = (offset / self.segment_bytes + 1) * self.segment_bytes;
-        let mut bytes = vec![0; len.min(end - offset) as usize];
-        self.device.read(offset, &mut bytes)?;
-        Ok(bytes)
+        into.resize(len.min(end - offset) as usize, 0);
+        Ok(self.device.read(offset, into)?)
     }
 
     /// Writes a transaction and flushes. When it returns `Ok`, all of it is durable and seen by readers.

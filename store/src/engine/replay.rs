@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::checkpoint::Checkpoint;
 use super::format::{
-    BIRTH_OFFSET, FLAG_BEGIN, FLAG_COPIES, FLAG_JUMP, FLAG_MORE, FLAG_SESSION, HEADER_BYTES, Header, LogPosition,
-    SUPERBLOCK_BYTES, SUPERBLOCK_MAGIC, SUPERBLOCK_OFFSETS, Superblock, sector_up,
+    BIRTH_OFFSET, FLAG_BEGIN, FLAG_COPIES, FLAG_JUMP, FLAG_MORE, FLAG_SESSION, HEADER_BYTES, Header,
+    LogPosition, SUPERBLOCK_BYTES, SUPERBLOCK_MAGIC, SUPERBLOCK_OFFSETS, Superblock, sector_up,
 };
 use super::log::decode_edits;
 use super::run::Run;
@@ -83,7 +83,9 @@ fn superblocks(device: &dyn Device) -> Result<Vec<Superblock>> {
     }
     found.sort_by_key(|superblock| superblock.generation);
     if found.is_empty() && !holds_a_store(device, len)? {
-        return Err(Error::Malformed("this is no store: it has no superblock where a store has three".into()));
+        return Err(Error::Malformed(
+            "this is no store: it has no superblock where a store has three".into(),
+        ));
     }
     if found.is_empty() { Err(error) } else { Ok(found) }
 }

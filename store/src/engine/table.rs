@@ -68,15 +68,17 @@ pub fn scan(engine: &Engine, from: &[u8], to: &[u8], limit: usize) -> Result<Vec
                 return Ok(found);
             }
             let last_page = end.as_ref() == Some(&key);
+            if last_page {
+                from.clone_from(&key);
+                from.push(0);
+            }
             if let Some(value) = value {
-                found.push((key.clone(), value));
+                found.push((key, value));
                 if found.len() == limit {
                     return Ok(found);
                 }
             }
             if last_page {
-                from = key;
-                from.push(0);
                 break;
             }
         }
@@ -105,6 +107,9 @@ impl Merged {
 
     #[allow(clippy::type_complexity)]
     pub fn next(&mut self, engine: &Engine) -> Result<Option<(Vec<u8>, Option<Vec<u8>>)>> {
+        if let ([cursor], None) = (&mut self.cursors[..], self.recent.peek()) {
+            return cursor.take(engine);
+        }
         let in_recent = self.recent.peek().map(|(key, _)| key.as_slice());
         let heads = self.cursors.iter().map(|cursor| cursor.peek());
         let Some(least) = std::iter::once(in_recent).chain(heads).flatten().min().map(<[u8]>::to_vec) else {

@@ -91,7 +91,7 @@ pub(super) fn collect(core: &Arc<Core>, how: Thoroughness) -> Result<Collected> 
     let _one_at_a_time =
         core.collecting.try_lock().map_err(|_| Error::Exists { what: "a running collection".into() })?;
     drop_notes(core, if how == Thoroughness::Purge { -1 } else { NOTES_DAYS })?;
-    reach::forget(core)?;
+    reach::forget_reach(core)?;
     if how == Thoroughness::Purge {
         core.engine.wipe_free(true)?;
     }

@@ -81,6 +81,7 @@ pub(super) struct Reached {
     pub paths: Paths,
     /// Roots that were walked from.
     walked: HashSet<ObjectId>,
+    seen: Seen,
 }
 
 /// What a segment holds of what is reached.
@@ -152,12 +153,14 @@ impl Reached {
     fn walk_from(&mut self, core: &Core, root: ObjectId) -> Result<()> {
         // A cache of its own: one walk must not drive out what readers use.
         let bases = Contents::new(WALK_CACHE_BYTES);
-        let mut walk = Walk { core, bases: &bases, open: vec![(root, 0)] };
+        let mut seen = std::mem::take(&mut self.seen);
+        let mut walk = Walk { core, bases: &bases, open: vec![(root, 0)], seen: &mut seen };
         while let Some((_, entry, path)) = walk.next(&mut self.marks)? {
             core.engine.refuse_when_closing()?;
             self.paths.note(entry.number, path);
             self.count(core, &entry);
         }
+        self.seen = seen;
         Ok(())
     }
 
@@ -182,13 +185,44 @@ pub(super) struct Walk<'a> {
     pub core: &'a Core,
     pub bases: &'a Contents,
     pub open: Vec<(ObjectId, u32)>,
+    pub seen: &'a mut Seen,
+}
+
+/// Ids of objects that are marked, as many as fit. Each version of a directory names again nearly all that the one before
+/// named; most of that is known here, without a look at the index.
+#[derive(Default)]
+pub(super) struct Seen(Vec<ObjectId>);
+
+/// Five megabytes.
+const SEEN_MAX: usize = 1 << 18;
+
+impl Seen {
+    /// Whether an object was seen before.
+    fn has(&self, id: &ObjectId) -> bool {
+        !id.is_zero() && self.0.get(Seen::slot(id)) == Some(id)
+    }
+
+    fn add(&mut self, id: ObjectId) {
+        if self.0.is_empty() {
+            self.0 = vec![ObjectId::ZERO; SEEN_MAX];
+        }
+        self.0[Seen::slot(&id)] = id;
+    }
+
+    fn slot(id: &ObjectId) -> usize {
+        u32::from_le_bytes([id.0[0], id.0[1], id.0[2], id.0[3]]) as usize % SEEN_MAX
+    }
 }
 
 impl Walk<'_> {
     /// The next object that was not marked, with a hash of the path at which it was found.
     pub fn next(&mut self, marks: &mut Marks) -> Result<Option<(ObjectId, ObjectEntry, u32)>> {
         while let Some((id, path)) = self.open.pop() {
+            if self.seen.has(&id) {
+                continue;
+            }
             let entry = self.core.object_entry(&id)?.ok_or(Error::Missing(id))?;
+            self.seen.add(id);
             if marks.add(entry.number) {
                 self.links(&id, &entry, path)?;
                 return Ok(Some((id, entry, path)));
@@ -211,7 +245,7 @@ impl Walk<'_> {
                 self.bases.put(*id, (Kind::Tree, content.clone()), content.len());
                 for one in TreeEntries(&content) {
                     let (mode, name, id) = one?;
-                    if mode != Mode::Submodule {
+                    if mode != Mode::Submodule && !self.seen.has(&id) {
                         self.open.push((id, path_below(path, name)));
                     }
                 }
