@@ -1,29 +1,17 @@
 //! One suite for every kind of device: in memory, a file, and a block device where this machine lets us make one.
 
+mod content;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use content::{ada, noise};
 use store::merge::Resolution;
-use store::{Author, Device, Error, FileDevice, MemoryDevice, Options, Result, Retention, Store};
-
-fn ada() -> Author {
-    Author::new("Ada", "ada@example.org")
-}
+use store::{Device, Error, FileDevice, MemoryDevice, Options, Result, Retention, Store};
 
 fn options() -> Options {
     Options::new().segment_bytes(64 << 10)
-}
-
-fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut byte = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 32) as u8
-    };
-    (0..len).map(|_| byte()).collect()
 }
 
 /// The whole suite, on a device that can be opened again and again.

@@ -1,28 +1,16 @@
 //! Collection, retention and purge, while others read and write.
 
+mod content;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
-use store::{Author, CommitId, Device, MemoryDevice, Options, Result, Retention, Store};
-
-fn ada() -> Author {
-    Author::new("Ada", "ada@example.org")
-}
+use content::{ada, noise};
+use store::{CommitId, Device, MemoryDevice, Options, Result, Retention, Store};
 
 fn small() -> Options {
     Options::new().segment_bytes(32 << 10)
-}
-
-fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut byte = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 32) as u8
-    };
-    (0..len).map(|_| byte()).collect()
 }
 
 fn put(store: &Store, branch: &str, path: &str, content: Vec<u8>) -> Result<CommitId> {

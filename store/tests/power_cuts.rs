@@ -3,38 +3,21 @@
 //!
 //! `NYMOTE_LONG=1` takes many more points.
 
+mod content;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use content::{ada, is_long, noise};
 use store::device::{Fault, Operation, PowerCuts, Trace};
 use store::merge::{LineSet, Rule};
-use store::{Author, CommitId, Device, Error, MemoryDevice, Options, Result, Store};
+use store::{CommitId, Device, Error, MemoryDevice, Options, Result, Store};
 
 fn options() -> Options {
     let options = Options::new()
         .segment_bytes(32 << 10)
         .clock(|| std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000));
     options.merge(Rule::below("flags").unwrap(), LineSet)
-}
-
-fn is_long() -> bool {
-    std::env::var("NYMOTE_LONG").is_ok_and(|long| long == "1")
-}
-
-fn ada() -> Author {
-    Author::new("Ada", "ada@example.org")
-}
-
-/// Bytes that deflate badly, so that records span sectors.
-fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut byte = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 32) as u8
-    };
-    (0..len).map(|_| byte()).collect()
 }
 
 /// One commit of the workload: files come, change and go, a table is kept, some are larger than a segment's record.
@@ -225,20 +208,43 @@ fn everything(image: Vec<u8>) -> Option<BTreeMap<Vec<u8>, Vec<u8>>> {
     Some(found)
 }
 
-#[test]
-fn every_flipped_byte_is_noticed_or_harmless() {
+/// The image of a store of some rounds, in the middle of which it was collected.
+fn image_of(rounds: u64, collected: bool) -> Vec<u8> {
     let memory = Arc::new(MemoryDevice::new());
     let store = Store::create(memory.clone(), options()).unwrap();
-    let rounds = if is_long() { 40 } else { 10 };
     for round in 0..rounds {
         step(&store, round).unwrap();
-        if round == rounds / 2 {
+        if collected && round == rounds / 2 {
             // Copies, runs and notes of a collection are flipped, too.
             store.gc().unwrap();
         }
     }
     drop(store);
-    let image = memory.image();
+    memory.image()
+}
+
+/// Flips one byte of an image; says whether that was noticed. What is not noticed must be harmless.
+fn flip(image: &[u8], right: &BTreeMap<Vec<u8>, Vec<u8>>, at: usize) -> bool {
+    let mut damaged = image.to_vec();
+    damaged[at] ^= 1 << (at % 8) | if at.is_multiple_of(3) { 0x41 } else { 0 };
+    let found = everything(damaged);
+    found.inspect(|found| assert_eq!(found, right, "byte {at} was flipped and nobody noticed")).is_none()
+}
+
+#[test]
+fn every_single_byte_of_a_small_image_flipped_is_noticed_or_harmless() {
+    for collected in [false, true] {
+        let image = image_of(3, collected);
+        let right = everything(image.clone()).expect("an undamaged image");
+        let noticed = (0..image.len()).filter(|at| flip(&image, &right, *at)).count();
+        println!("all of {} bytes flipped, {noticed} noticed, the others harmless", image.len());
+        assert!(noticed > 1_000);
+    }
+}
+
+#[test]
+fn flipped_bytes_of_a_larger_image_are_noticed_or_harmless() {
+    let image = image_of(if is_long() { 40 } else { 10 }, true);
     let right = everything(image.clone()).expect("an undamaged image");
     // Which bytes matter at all is told by what is read; a sample of the others is tried too.
     let trace = Arc::new(Trace::new(MemoryDevice::from_image(image.clone())));
@@ -249,19 +255,14 @@ fn every_flipped_byte_is_noticed_or_harmless() {
             read[offset as usize..offset as usize + len].fill(true);
         }
     }
-    // Long stretches of noise are alike: of payload bytes every 29th is tried, of all others each one.
+    // Long stretches of noise are alike: of payload bytes every 29th is tried, of all others each one; in the long form
+    // all of them.
     let (mut tried, mut noticed) = (0, 0);
-    for at in 0..image.len() {
-        let sampled = if read[at] { at % 512 < 150 || at % 29 == 0 || is_long() } else { at % 4001 == 0 };
-        if !sampled {
-            continue;
-        }
-        let mut damaged = image.clone();
-        damaged[at] ^= 1 << (at % 8) | if at % 3 == 0 { 0x41 } else { 0 };
-        tried += 1;
-        match everything(damaged) {
-            None => noticed += 1,
-            Some(found) => assert_eq!(found, right, "byte {at} was flipped and nobody noticed"),
+    for (at, is_read) in read.into_iter().enumerate() {
+        let sampled = if is_read { at % 512 < 150 || at % 29 == 0 } else { at % 4001 == 0 };
+        if sampled || is_long() {
+            tried += 1;
+            noticed += usize::from(flip(&image, &right, at));
         }
     }
     println!("{tried} of {} bytes flipped, {noticed} noticed, the others harmless", image.len());

@@ -1,26 +1,16 @@
 //! Damage, and what a repair makes of it: what can be read comes back, and of the rest it is said what is hit.
 
+mod content;
+
 use std::sync::Arc;
 
-use store::{Author, Device, MemoryDevice, Options, Result, Store};
-
-fn ada() -> Author {
-    Author::new("Ada", "ada@example.org")
-}
+use content::{ada, is_long, noise};
+use store::wire::walk::{Filter, History, select};
+use store::wire::{Limits, Repository};
+use store::{Device, MemoryDevice, Options, Result, Store};
 
 fn small() -> Options {
     Options::new().segment_bytes(32 << 10)
-}
-
-fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut byte = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 32) as u8
-    };
-    (0..len).map(|_| byte()).collect()
 }
 
 const FILES: u64 = 60;
@@ -130,11 +120,32 @@ fn a_damaged_file_is_put_aside_and_named() -> Result<()> {
 }
 
 #[test]
+fn what_was_lost_and_is_put_again_is_cloned() -> Result<()> {
+    let mut damaged = image(true)?;
+    let wanted = noise(17, 2_000);
+    for at in 0..damaged.len() - 64 {
+        if damaged[at..at + 64] == wanted[900..964] {
+            damaged[at] ^= 0x10;
+        }
+    }
+    let (store, repaired) = Store::repair(MemoryDevice::from_image(damaged), small())?;
+    assert_eq!(repaired.aside.len(), 1);
+    let mut change = store.branch("main")?.begin()?;
+    change.put("d2/17 again", wanted)?;
+    let head = (*change.commit(ada(), "again")?).0;
+    let view = store.view().unwrap();
+    let history = History::new(&*view, Default::default());
+    let walked = select(&*view, &history, &[head], &[], Filter::default(), &Limits::default()).unwrap();
+    assert_eq!(view.closure(&[head], &[]).unwrap().unwrap().count, walked.len() as u64);
+    Ok(())
+}
+
+#[test]
 fn wherever_a_sector_is_lost_the_rest_comes_back() -> Result<()> {
     for collected in [false, true] {
         let whole = image(collected)?;
         let (mut tried, mut lost) = (0, 0);
-        let step = if std::env::var("NYMOTE_LONG").is_ok_and(|long| long == "1") { 512 } else { 512 * 7 };
+        let step = if is_long() { 512 } else { 512 * 7 };
         for at in (0..whole.len()).step_by(step) {
             if whole[at..at + 512].iter().all(|byte| *byte == 0) {
                 continue;

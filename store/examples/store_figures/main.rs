@@ -3,6 +3,7 @@
 
 mod git;
 mod mail;
+mod peer;
 mod rows;
 
 use std::path::Path;
@@ -15,6 +16,10 @@ fn main() {
     let number = |word: &str| word.parse().unwrap_or_else(|_| panic!("{word} is no number"));
     let done = match words[..] {
         ["commits", path, writers, count] => rows::commits(Path::new(path), number(writers), number(count)),
+        ["redb", path, writers, count, puts @ ("content" | "objects")] => {
+            let puts = if puts == "content" { peer::Puts::Content } else { peer::Puts::Objects };
+            peer::redb(Path::new(path), number(writers), number(count), puts)
+        }
         ["fill", path, messages, size] => {
             rows::fill(Path::new(path), number(messages), number(size) as usize)
         }

@@ -49,7 +49,7 @@ impl Device for Counted {
 /// Durable commits of one 4 kB file each, by so many writers on one branch.
 pub fn commits(path: &Path, writers: u64, count: u64) -> Result<()> {
     let store = create(path)?;
-    let begun = Instant::now();
+    let (begun, before) = (Instant::now(), written_bytes());
     std::thread::scope(|scope| {
         for writer in 0..writers {
             let main = store.branch("main").expect("a branch");
@@ -65,8 +65,18 @@ pub fn commits(path: &Path, writers: u64, count: u64) -> Result<()> {
     });
     let seconds = begun.elapsed().as_secs_f64();
     assert_eq!(store.branch("main")?.history("")?.count() as u64, count / writers * writers);
-    println!("{{\"per_s\": {:.1}}}", count as f64 / seconds);
+    let bytes = (written_bytes() - before) / count;
+    drop(store);
+    let size = std::fs::metadata(path)?.len() / count;
+    println!("{{\"per_s\": {:.1}, \"bytes\": {bytes}, \"size\": {size}}}", count as f64 / seconds);
     Ok(())
+}
+
+/// Bytes that this process has handed to the system to be written.
+pub fn written_bytes() -> u64 {
+    let about = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
+    let found = about.lines().find_map(|line| line.strip_prefix("wchar: ")?.parse().ok());
+    found.unwrap_or(0)
 }
 
 /// A mailbox of so many messages, in a few large commits.
@@ -213,7 +223,7 @@ pub fn serve(path: &Path) -> Result<()> {
     let view = store.view().map_err(|error| fail(error.to_string()))?;
     let wanted: Vec<_> =
         view.refs(&[]).map_err(|error| fail(error.to_string()))?.iter().map(|one| one.id).collect();
-    if let Some(closure) = view.closure(&wanted).map_err(|error| fail(error.to_string()))? {
+    if let Some(closure) = view.closure(&wanted, &[]).map_err(|error| fail(error.to_string()))? {
         let (count, walked) = (closure.count, begun.elapsed().as_secs_f64());
         let mut sender = ClosureSender::new(closure, &Limits::default(), std::io::sink())
             .map_err(|error| fail(error.to_string()))?;

@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 
-mod common;
+mod histories;
 
-use common::{build, closure, history};
 use git_wire::memory::MemoryRepository;
 use git_wire::walk::{Filter, History, reached_commits, select, unreachable};
 use git_wire::{Limits, ObjectId, Objects, Repository};
+use histories::{build, closure, history};
 use proptest::prelude::*;
 
 proptest! {
