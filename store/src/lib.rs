@@ -25,6 +25,7 @@
 //! - After a failed write or flush the store answers [`Error::ReadOnly`] and stays as it was.
 
 mod branch;
+mod cache;
 mod closure;
 mod committer;
 mod core;
@@ -40,7 +41,6 @@ mod fsck;
 mod history;
 mod index;
 mod large;
-mod lru;
 pub mod merge;
 mod object;
 mod options;

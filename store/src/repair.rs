@@ -7,7 +7,7 @@ use git_wire::{Kind, ObjectId};
 
 use crate::core::Core;
 use crate::engine::{Engine, Take, keys};
-use crate::forget::Marks;
+use crate::forget::{Marks, forget_reach};
 use crate::object::{CommitId, Mode, TreeEntries};
 use crate::refs::HEADS;
 use crate::{Device, Options, Problem, Result, Store, TreePath};
@@ -51,6 +51,8 @@ impl Store {
         let (engine, notes) = Engine::salvage(Box::new(device), options.cache_bytes / 2)?;
         engine.mend()?;
         let store = Store::on(engine, options)?;
+        // What is lost and comes back has another number then.
+        forget_reach(store.core())?;
         let mut repaired = Repaired { notes, ..Repaired::default() };
         for _ in 0..ROUNDS_MAX {
             if !put_aside(&store, &mut repaired)? {

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use git_wire::walk::Selection;
 use git_wire::{
     Closure, Head, Header, Kind, LargeObject, Object, ObjectId, Objects, Quarantine, Received, Ref,
     RefUpdate, Repository, RepositoryError, Stored, View, Zlib,
@@ -16,7 +17,7 @@ use crate::closure::ClosureReader;
 use crate::committer::Group;
 use crate::core::{Contents, Core, Hold, Pin, RefState};
 use crate::engine::{Batch, Delta, NewObject, ObjectEntry, Part, Stream, keys};
-use crate::forget::closure;
+use crate::forget::{Marks, closure, note_walk};
 use crate::large::StreamReader;
 use crate::object::Tag;
 use crate::refs::{self, HEADS};
@@ -26,6 +27,8 @@ use crate::{Error, Result, Store, zlib};
 const BUFFER_BYTES: usize = 256 << 10;
 /// A pushed delta is kept as one up to this depth; deeper ones are deflated anew.
 const PUSHED_DEPTH_MAX: u8 = 50;
+/// Contents that a walk keeps for the deltas of the next ones; more than this saves nothing.
+const BASES_BYTES_MAX: usize = 8 << 20;
 /// What is appended to a large object at a time.
 const PIECE_BYTES: usize = 128 << 10;
 
@@ -71,7 +74,7 @@ impl StoreView {
         // Pinned under the lock of the refs, so that no collection comes in between.
         let refs = core.refs.read().unwrap_or_else(|poisoned| poisoned.into_inner());
         let pins = refs.values().filter_map(|state| core.pin(Some(state.id))).collect();
-        let bases = Contents::new(core.options.cache_bytes);
+        let bases = Contents::new(core.options.cache_bytes.min(BASES_BYTES_MAX));
         StoreView { store: store.clone(), refs: refs.clone(), bases, _pins: pins }
     }
 }
@@ -116,11 +119,21 @@ impl View for StoreView {
         Ok(found)
     }
 
-    fn closure(&self, wanted: &[ObjectId]) -> std::result::Result<Option<Closure>, RepositoryError> {
+    fn closure(
+        &self,
+        wanted: &[ObjectId],
+        following: &[Ref],
+    ) -> std::result::Result<Option<Closure>, RepositoryError> {
         let core = self.store.core();
-        let Some(marks) = closure(core, wanted)? else { return Ok(None) };
-        let count = marks.count();
-        Ok(Some(Closure { count, objects: Box::new(ClosureReader::new(core.clone(), marks)?) }))
+        let Some(mut reach) = closure(core, self, wanted)? else { return Ok(None) };
+        for (tag, names) in following.iter().filter_map(|one| Some((one.id, one.peeled?))) {
+            if core.object_entry(&names)?.is_some_and(|entry| reach.has(&names, &entry)) {
+                reach.found.insert(tag);
+            }
+        }
+        self.bases.clear();
+        let (reader, count) = ClosureReader::new(core.clone(), reach)?;
+        Ok(Some(Closure { count, objects: Box::new(reader) }))
     }
 
     fn head(&self) -> std::result::Result<Option<Head>, RepositoryError> {
@@ -194,6 +207,8 @@ struct Push {
     waiting: HashMap<ObjectId, usize>,
     /// Objects that another unpublished push has brought too: ours are entered when we are published.
     doubles: BTreeMap<ObjectId, ObjectEntry>,
+    /// A commit that a ref is going to name, and what it reaches.
+    reached: Option<(ObjectId, Selection)>,
     /// Keeps collections off what was written since.
     _hold: Hold,
 }
@@ -210,6 +225,7 @@ impl Push {
             buffered_bytes: 0,
             waiting: HashMap::new(),
             doubles: BTreeMap::new(),
+            reached: None,
             _hold: hold,
         })
     }
@@ -354,6 +370,10 @@ impl Quarantine for Push {
         Ok(Box::new(Large { push: self, piece: Vec::with_capacity(PIECE_BYTES), parts: Vec::new() }))
     }
 
+    fn will_reach(&mut self, head: ObjectId, reached: Selection) {
+        self.reached = Some((head, reached));
+    }
+
     fn publish(
         mut self: Box<Self>,
         updates: &[RefUpdate],
@@ -362,6 +382,7 @@ impl Quarantine for Push {
         self.flush()?;
         let (number, updates) = (self.number, updates.to_vec());
         let doubles = std::mem::take(&mut self.doubles);
+        let sweeps = self.core().sweeps();
         let answers = self.core().write(move |group| {
             let answers: Vec<_> = updates.iter().map(|update| check(group, number, update)).collect();
             if answers.iter().all(|answer| answer.is_err())
@@ -373,7 +394,11 @@ impl Quarantine for Push {
                 return Ok(answers.into_iter().map(refused).collect());
             }
             for (id, entry) in doubles {
-                group.edit(keys::object(&id), Some(entry.encode()));
+                // What others see already keeps its number: notes of what is reached go by it.
+                let there = group.staging.core.object_entry(&id)?;
+                if there.is_none() {
+                    group.edit(keys::object(&id), Some(entry.encode()));
+                }
             }
             group.publish_quarantine(number);
             for (update, answer) in updates.iter().zip(&answers) {
@@ -384,6 +409,11 @@ impl Quarantine for Push {
             }
             Ok(answers)
         })?;
+        if let Some((head, found)) = &self.reached
+            && answers.iter().all(|answer| answer.is_ok())
+        {
+            note_walk(self.core(), head, &[], &Marks::default(), found, sweeps)?;
+        }
         Ok(answers)
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use store::wire::http::{Access, Reply, respond};
 use store::wire::serve::RefChange;
+use store::wire::walk::Selection;
 use store::wire::{
     Closure, Head, Header, LargeObject, Limits, Object, ObjectId, Objects, Quarantine, Received, Ref,
     RefUpdate, Repository, RepositoryError, Stored, View,
@@ -173,8 +174,8 @@ impl View for OneBranch<'_> {
         Ok(Some(Head { target: MAIN.to_vec() }))
     }
 
-    fn closure(&self, wanted: &[ObjectId]) -> Result<Option<Closure>, RepositoryError> {
-        self.below.closure(wanted)
+    fn closure(&self, wanted: &[ObjectId], following: &[Ref]) -> Result<Option<Closure>, RepositoryError> {
+        self.below.closure(wanted, following)
     }
 }
 
@@ -204,6 +205,10 @@ impl Quarantine for Landing<'_> {
 
     fn begin_large(&mut self) -> Result<Box<dyn LargeObject + '_>, RepositoryError> {
         self.below.begin_large()
+    }
+
+    fn will_reach(&mut self, head: ObjectId, reached: Selection) {
+        self.below.will_reach(head, reached);
     }
 
     fn publish(

@@ -11,5 +11,5 @@ mod similar;
 
 pub use collect::{Collected, Statistics};
 pub(crate) use marks::Marks;
-pub(crate) use reach::closure;
+pub(crate) use reach::{closure, forget_reach, note_walk};
 pub use rewrite::{Forgotten, Retention};

@@ -1,27 +1,31 @@
 //! What branches reach, written down: a collection has walked everything anyway, so it notes for each branch the numbers
-//! of all objects behind its head, one bit each. A clone then walks only what has come since, and reads the rest in
-//! the order in which it lies on the device.
+//! of all objects behind its head, one bit each, and so does a clone that had to walk far. A clone then walks only what
+//! has come since, and reads everything in the order in which it lies on the device.
 
 use std::collections::HashSet;
 
-use git_wire::{Kind, ObjectId};
+use git_wire::walk::{Filter, History, Selection, WalkError, select};
+use git_wire::{Kind, Limits, ObjectId, Objects, RepositoryError};
 
-use super::marks::{Marks, WALK_CACHE_BYTES, Walk};
+use super::marks::{Marks, Seen, WALK_CACHE_BYTES, Walk};
+use crate::closure::Reach;
 use crate::core::{Contents, Core};
-use crate::engine::{Edits, keys};
-use crate::object::Commit;
+use crate::engine::{Batch, Edits, ObjectEntry, keys};
+use crate::object::{Commit, Tag};
 use crate::refs::HEADS;
-use crate::{Result, zlib};
+use crate::{Error, Result, zlib};
 
 /// Branches for which it is noted; a walk each.
 const BRANCHES_MAX: usize = 8;
 /// Commits that are looked at for one whose reach is known, before everything is walked.
 const LOOKED_AT_MAX: usize = 10_000;
+/// A walk that found so many objects is noted.
+const NOTED_FROM: usize = 20_000;
 /// Bytes of a chunk of marks.
 const CHUNK_BYTES: u64 = 8 << 10;
 
-/// Drops what was noted, so that nothing old is believed while objects go.
-pub(super) fn forget(core: &Core) -> Result<()> {
+/// Drops what was noted, so that nothing old is believed when objects go, or come back under other numbers.
+pub(crate) fn forget_reach(core: &Core) -> Result<()> {
     let mut old = Vec::new();
     core.each(b"b", |key, _| {
         old.push(key.to_vec());
@@ -40,7 +44,8 @@ pub(super) fn note(core: &Core) -> Result<()> {
     let bases = Contents::new(WALK_CACHE_BYTES);
     for head in heads {
         let mut marks = Marks::default();
-        let mut walk = Walk { core, bases: &bases, open: vec![(head, 0)] };
+        let mut seen = Seen::default();
+        let mut walk = Walk { core, bases: &bases, open: vec![(head, 0)], seen: &mut seen };
         while walk.next(&mut marks)?.is_some() {
             core.engine.refuse_when_closing()?;
         }
@@ -51,41 +56,138 @@ pub(super) fn note(core: &Core) -> Result<()> {
     Ok(())
 }
 
-/// The numbers of everything that some objects reach, if most of it was noted.
-pub(crate) fn closure(core: &Core, wanted: &[ObjectId]) -> Result<Option<Marks>> {
+/// Everything that some commits, and tags of commits, reach; `None` when anything else is wanted. What was noted is
+/// taken, what came since is walked; a long walk is noted, so that the next clone has it.
+pub(crate) fn closure(
+    core: &Core,
+    objects: &dyn Objects,
+    wanted: &[ObjectId],
+) -> std::result::Result<Option<Reach>, RepositoryError> {
+    let sweeps = core.sweeps();
+    let Some((head, others)) = heads(core, wanted)? else { return Ok(None) };
+    let noted = noted(core)?;
+    let mut known = known_commits(core, &[head], &noted)?;
+    let mut marks = Marks::default();
+    if !read_notes(core, &known, &mut marks)? {
+        return Ok(None);
+    }
+    let mut found = walk(objects, &[head], &known)?;
+    if let Some(all) = note_walk(core, &head, &known, &marks, &found, sweeps)? {
+        (marks, found) = (all, Selection::default());
+    }
+    if !others.is_empty() {
+        let more = known_commits(core, &others, &noted)?;
+        if !read_notes(core, &more, &mut marks)? {
+            return Ok(None);
+        }
+        known.extend(more);
+        known.push(head);
+        for id in walk(objects, &others, &known)?.iter() {
+            found.insert(id);
+        }
+    }
+    Ok(Some(Reach { marks, found }))
+}
+
+/// The first commit that is wanted, and everything else; `None` unless all are commits or tags of commits.
+fn heads(core: &Core, wanted: &[ObjectId]) -> Result<Option<(ObjectId, Vec<ObjectId>)>> {
+    let (mut head, mut others) = (None, Vec::new());
+    for id in wanted {
+        let mut at = *id;
+        while core.object_entry(&at)?.is_some_and(|entry| entry.kind == Kind::Tag) {
+            at = Tag::parse(&core.typed(&at, Kind::Tag)?)?.target;
+        }
+        if core.object_entry(&at)?.is_none_or(|entry| entry.kind != Kind::Commit) {
+            return Ok(None);
+        }
+        if head.is_none() && at == *id { head = Some(at) } else { others.push(*id) }
+    }
+    Ok(head.map(|head| (head, others)))
+}
+
+/// The commits whose reach is noted.
+fn noted(core: &Core) -> Result<HashSet<ObjectId>> {
     let mut noted = HashSet::new();
     core.each(b"b", |key, _| {
         noted.extend(ObjectId::from_bytes(&key[1..21.min(key.len())]));
         Ok(())
     })?;
-    if noted.is_empty() {
-        return Ok(None);
-    }
-    let bases = Contents::new(WALK_CACHE_BYTES);
-    let mut marks = Marks::default();
-    let known = known_commits(core, wanted, &noted)?;
-    if known.is_empty() {
-        return Ok(None);
-    }
-    for id in &known {
-        let mut fits = true;
+    Ok(noted)
+}
+
+fn read_notes(core: &Core, known: &[ObjectId], marks: &mut Marks) -> Result<bool> {
+    let mut fits = true;
+    for id in known {
         core.each(&keys::reach_of(id), |key, value| {
             let at = u64::from_be_bytes(crate::engine::Take(&key[21..]).array()?);
             fits &= marks.add_chunk(at, &zlib::inflate(value, CHUNK_BYTES)?);
             Ok(())
         })?;
-        if !fits {
-            return Ok(None);
-        }
     }
-    let mut walk = Walk { core, bases: &bases, open: wanted.iter().map(|id| (*id, 0)).collect() };
-    while walk.next(&mut marks)?.is_some() {}
-    Ok(Some(marks))
+    Ok(fits)
+}
+
+/// What is reached from some objects, and not from commits that are known.
+fn walk(
+    objects: &dyn Objects,
+    wanted: &[ObjectId],
+    known: &[ObjectId],
+) -> std::result::Result<Selection, RepositoryError> {
+    let history = History::new(objects, HashSet::new());
+    let limits = Limits::default();
+    let found = select(objects, &history, wanted, known, Filter::default(), &limits);
+    found.map_err(|error| match error {
+        WalkError::Repository(error) => error,
+        other => RepositoryError::Failed(other.to_string()),
+    })
+}
+
+/// Writes down what a long walk has found, unflushed: what a commit reaches, beyond what is noted of the known ones.
+/// Those notes are dropped, it takes their place. Nothing is noted while a collection is at work, when one was since the
+/// walk began, or when the device has no room. Gives what was noted.
+pub(crate) fn note_walk(
+    core: &Core,
+    head: &ObjectId,
+    known: &[ObjectId],
+    marks: &Marks,
+    found: &Selection,
+    sweeps: u64,
+) -> Result<Option<Marks>> {
+    if found.len() < NOTED_FROM {
+        return Ok(None);
+    }
+    let Ok(_alone) = core.collecting.try_lock() else { return Ok(None) };
+    if core.sweeps() != sweeps || noted(core)?.len() > known.len() + BRANCHES_MAX {
+        return Ok(None);
+    }
+    let mut marks = marks.clone();
+    let mut edits = Edits::new();
+    core.each(b"o", |key, value| {
+        if ObjectId::from_bytes(&key[1..]).is_some_and(|id| found.contains(&id)) {
+            marks.add(ObjectEntry::decode(value)?.number);
+        }
+        Ok(())
+    })?;
+    for id in known {
+        core.each(&keys::reach_of(id), |key, _| {
+            edits.push((key.to_vec(), None));
+            Ok(())
+        })?;
+    }
+    let chunks = marks.chunks();
+    edits.extend(chunks.map(|(at, bytes)| (keys::reach(head, at), Some(zlib::deflate(&bytes)))));
+    match core.engine.write_unflushed(Batch { edits, ..Batch::default() }) {
+        Err(Error::Full { .. } | Error::ReadOnly { .. }) => Ok(None),
+        done => done.map(|()| Some(marks)),
+    }
 }
 
 /// The nearest commits behind the wanted ones whose reach was noted.
 fn known_commits(core: &Core, wanted: &[ObjectId], noted: &HashSet<ObjectId>) -> Result<Vec<ObjectId>> {
     let mut found = Vec::new();
+    if noted.is_empty() {
+        return Ok(found);
+    }
     let mut open = wanted.to_vec();
     let mut seen: HashSet<ObjectId> = wanted.iter().copied().collect();
     while let Some(id) = open.pop() {

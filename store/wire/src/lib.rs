@@ -17,6 +17,6 @@ pub use id::{CollisionAttack, IdHasher, NotAnId, ObjectId};
 pub use limits::Limits;
 pub use object::{Kind, NotAKind};
 pub use repository::{
-    Closure, Head, Header, LargeObject, Object, Objects, Quarantine, Received, Ref, RefUpdate, Repository,
-    RepositoryError, Stored, View, Zlib,
+    Closure, ClosureBase, ClosureObject, ClosureObjects, Head, Header, LargeObject, Object, Objects,
+    Quarantine, Received, Ref, RefUpdate, Repository, RepositoryError, Stored, View, Zlib,
 };

@@ -110,46 +110,57 @@ pub struct SideBand<'a> {
     out: &'a mut dyn Write,
     /// Payload of one packet without the band's byte; 0 when the peer wants the bare stream.
     size: usize,
-    waiting: Vec<u8>,
+    /// The next packet of data: room for its head, then what waits.
     packet: Vec<u8>,
 }
+
+/// Length and band.
+const BAND_HEAD_BYTES: usize = 5;
 
 impl<'a> SideBand<'a> {
     /// Bands of 65,515 bytes (side-band-64k, version 2).
     pub fn large(out: &'a mut dyn Write) -> SideBand<'a> {
-        SideBand { out, size: PAYLOAD_BYTES_MAX - 1, waiting: Vec::new(), packet: Vec::new() }
+        SideBand { out, size: PAYLOAD_BYTES_MAX - 1, packet: Vec::new() }
     }
 
     /// Bands of 995 bytes (side-band).
     pub fn small(out: &'a mut dyn Write) -> SideBand<'a> {
-        SideBand { out, size: 995, waiting: Vec::new(), packet: Vec::new() }
+        SideBand { out, size: 995, packet: Vec::new() }
     }
 
     /// No bands: data goes out bare, progress and errors go nowhere.
     pub fn none(out: &'a mut dyn Write) -> SideBand<'a> {
-        SideBand { out, size: 0, waiting: Vec::new(), packet: Vec::new() }
+        SideBand { out, size: 0, packet: Vec::new() }
     }
 
     /// Says something to the person at the other end.
     pub fn progress(&mut self, text: &str) -> io::Result<()> {
-        self.band(2, text.as_bytes())
+        self.say(2, text.as_bytes())
     }
 
     /// Says why it ends here.
     pub fn fatal(&mut self, text: &str) -> io::Result<()> {
         self.flush()?;
-        self.band(3, format!("{text}\n").as_bytes())
+        self.say(3, format!("{text}\n").as_bytes())
     }
 
-    fn band(&mut self, band: u8, payload: &[u8]) -> io::Result<()> {
-        for part in payload.chunks(self.size.max(1)).filter(|_| self.size > 0) {
+    fn say(&mut self, band: u8, text: &[u8]) -> io::Result<()> {
+        for part in text.chunks(self.size.max(1)).filter(|_| self.size > 0) {
             // One write a packet, since each may become a chunk of HTTP.
-            self.packet.clear();
-            write!(self.packet, "{:04x}", part.len() + 5)?;
-            self.packet.push(band);
-            self.packet.extend_from_slice(part);
+            let mut packet = band_head(band, part.len()).to_vec();
+            packet.extend_from_slice(part);
+            self.out.write_all(&packet)?;
+        }
+        Ok(())
+    }
+
+    fn send(&mut self) -> io::Result<()> {
+        if self.packet.len() > BAND_HEAD_BYTES {
+            let head = band_head(1, self.packet.len() - BAND_HEAD_BYTES);
+            self.packet[..BAND_HEAD_BYTES].copy_from_slice(&head);
             self.out.write_all(&self.packet)?;
         }
+        self.packet.clear();
         Ok(())
     }
 }
@@ -159,22 +170,31 @@ impl Write for SideBand<'_> {
         if self.size == 0 {
             return self.out.write(data);
         }
-        self.waiting.extend_from_slice(data);
-        if self.waiting.len() >= self.size {
-            let full = self.waiting.len() / self.size * self.size;
-            let waiting = std::mem::take(&mut self.waiting);
-            self.band(1, &waiting[..full])?;
-            self.waiting = waiting;
-            self.waiting.drain(..full);
+        self.packet.resize(self.packet.len().max(BAND_HEAD_BYTES), 0);
+        let mut rest = data;
+        while !rest.is_empty() {
+            let room = BAND_HEAD_BYTES + self.size - self.packet.len();
+            let (now, later) = rest.split_at(room.min(rest.len()));
+            self.packet.extend_from_slice(now);
+            rest = later;
+            if now.len() == room {
+                self.send()?;
+                self.packet.resize(BAND_HEAD_BYTES, 0);
+            }
         }
         Ok(data.len())
     }
 
     /// Sends what waits; the stream below is flushed by its owner.
     fn flush(&mut self) -> io::Result<()> {
-        let waiting = std::mem::take(&mut self.waiting);
-        self.band(1, &waiting)
+        self.send()
     }
+}
+
+fn band_head(band: u8, payload: usize) -> [u8; BAND_HEAD_BYTES] {
+    let length = payload + BAND_HEAD_BYTES;
+    let digit = |shift: usize| b"0123456789abcdef"[length >> shift & 0xf];
+    [digit(12), digit(8), digit(4), digit(0), band]
 }
 
 /// Takes the data band out of packets, up to a flush. Progress goes to a callback, a fatal message becomes an error.

@@ -11,6 +11,7 @@
 
 use std::io::Read;
 
+use crate::walk::Selection;
 use crate::{Kind, ObjectId};
 
 /// Why a repository could not answer.
@@ -87,15 +88,17 @@ pub struct Stored {
     /// Set when the stream is a Git delta against this object.
     pub base: Option<ObjectId>,
     /// The zlib stream, to its end.
-    pub zlib: Zlib,
+    pub zlib: Zlib<'static>,
 }
 
 /// A zlib stream: in memory, or read as it is used.
-pub enum Zlib {
+pub enum Zlib<'a> {
     /// All of it.
     Bytes(Vec<u8>),
+    /// All of it, where it lies.
+    Slice(&'a [u8]),
     /// To the reader's end.
-    Pieces(Box<dyn Read + Send>),
+    Pieces(Box<dyn Read + Send + 'a>),
 }
 
 /// Reads objects by id. Implementations answer from one unchanging state.
@@ -119,20 +122,49 @@ pub trait View: Objects + Send {
     /// What HEAD stands for.
     fn head(&self) -> Result<Option<Head>, RepositoryError>;
 
-    /// Everything that some commits reach, where the repository knows that without a walk; `None` where it does not.
-    fn closure(&self, wanted: &[ObjectId]) -> Result<Option<Closure>, RepositoryError> {
-        let _ = wanted;
+    /// Everything that some commits reach, and those of `following` (annotated tags) that name something of it. `None`
+    /// where the repository leaves the walk to its caller.
+    fn closure(&self, wanted: &[ObjectId], following: &[Ref]) -> Result<Option<Closure>, RepositoryError> {
+        let _ = (wanted, following);
         Ok(None)
     }
 }
 
-/// Everything that some objects reach, themselves among it, each once and in an order that suits the repository. Every
-/// base of a delta is among it too.
+/// Everything that some objects reach, themselves among it, each once and in an order that suits the repository.
 pub struct Closure {
     /// How many objects.
     pub count: u64,
     /// The objects, as they are stored.
-    pub objects: Box<dyn Iterator<Item = Result<(ObjectId, Stored), RepositoryError>> + Send>,
+    pub objects: Box<dyn ClosureObjects>,
+}
+
+/// Gives the objects of a closure one after the other.
+pub trait ClosureObjects: Send {
+    /// The next one; `None` when there is none left.
+    fn next(&mut self) -> Result<Option<ClosureObject<'_>>, RepositoryError>;
+}
+
+/// An object of a closure, in the form in which it lies in the repository.
+pub struct ClosureObject<'a> {
+    /// Counts objects, so that later ones can name it as their base. At 0 again, those before are named no more.
+    pub place: u32,
+    /// The kind of the object (never of the delta).
+    pub kind: Kind,
+    /// Length of the inflated stream.
+    pub size_bytes: u64,
+    /// Set when the stream is a Git delta.
+    pub base: Option<ClosureBase>,
+    /// The zlib stream, to its end.
+    pub zlib: Zlib<'a>,
+}
+
+/// What a delta of a closure is made against: something that came before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClosureBase {
+    /// The object of this place.
+    Place(u32),
+    /// An object whose place counts no more.
+    Id(ObjectId),
 }
 
 /// One wanted change of a ref.
@@ -173,6 +205,12 @@ pub trait Quarantine: Objects + Send {
 
     /// Begins a large blob whose zlib stream comes in pieces.
     fn begin_large(&mut self) -> Result<Box<dyn LargeObject + '_>, RepositoryError>;
+
+    /// Says what a commit, that a ref will name, reaches: all of it, itself among it. A repository that keeps notes of
+    /// such things has one for nothing.
+    fn will_reach(&mut self, head: ObjectId, reached: Selection) {
+        let _ = (head, reached);
+    }
 
     /// Moves refs, in one transaction with everything that was put; flushed when it returns. Each update compares
     /// `old` with what the ref names at that moment. With `atomic` one refusal refuses all. One answer an update, in

@@ -76,7 +76,9 @@ pub fn put(
 fn begin(store: &Store, name: &str) -> Result<Transaction, Failure> {
     let branch = store.branch(name)?;
     if branch.head().is_none() && name != "main" && name != store.default_branch()? {
-        return Err(Failure(format!("there is no branch {name}; `nymote store branch FILE {name}` makes it")));
+        return Err(Failure(format!(
+            "there is no branch {name}; `nymote store branch FILE {name}` makes it"
+        )));
     }
     Ok(branch.begin()?)
 }

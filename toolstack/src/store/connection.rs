@@ -1,7 +1,7 @@
 //! HTTP/1.1 as far as Git needs it, on blocking sockets: one thread a connection, keep-alive, chunked bodies both ways,
 //! `Expect: 100-continue`, bounded heads and patience.
 
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, IoSlice, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -321,9 +321,16 @@ impl Write for Response<'_> {
             return Ok(data.len());
         }
         if self.chunked {
-            write!(self.output, "{:x}\r\n", data.len())?;
-            self.output.write_all(data)?;
-            self.output.write_all(b"\r\n")?;
+            let head = format!("{:x}\r\n", data.len());
+            if data.len() < UNCOPIED_BYTES_MIN {
+                self.output.write_all(head.as_bytes())?;
+                self.output.write_all(data)?;
+                self.output.write_all(b"\r\n")?;
+                return Ok(data.len());
+            }
+            self.output.flush()?;
+            let mut parts = [head.as_bytes(), data, b"\r\n"].map(IoSlice::new);
+            write_all(*self.output.get_mut(), &mut parts)?;
             Ok(data.len())
         } else {
             self.output.write(data)
@@ -333,6 +340,21 @@ impl Write for Response<'_> {
     fn flush(&mut self) -> io::Result<()> {
         self.output.flush()
     }
+}
+
+/// A chunk of at least so many bytes goes out from where it lies.
+const UNCOPIED_BYTES_MIN: usize = 16 << 10;
+
+fn write_all(stream: &mut TcpStream, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+    while !parts.is_empty() {
+        match stream.write_vectored(parts) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => IoSlice::advance_slices(&mut parts, count),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// The words behind a status; clients go by the number.

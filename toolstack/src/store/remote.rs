@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use git_wire::client::{self, HttpTransport, PushRef};
-use git_wire::{Limits, ObjectId};
+use git_wire::{Limits, ObjectId, Repository};
 use serde_json::json;
 use store::{Author, Store};
 
@@ -166,6 +166,9 @@ pub fn export(show: &Show, store: &Store, directory: &Path) -> Result<i32, Failu
 pub fn import(show: &Show, store: &Store, directory: &Path) -> Result<i32, Failure> {
     let mut bar = show.bar("reading");
     let imported = import_bare(store, directory, &mut bar, &Limits::default())?;
+    // What the branches reach is found out, and noted, now rather than by the first clone.
+    let heads: Vec<ObjectId> = store.branches().into_iter().map(|(_, commit)| commit.0).collect();
+    store.view()?.closure(&heads, &[])?;
     drop(bar);
     let value = json!({ "objects": imported.objects, "refs": imported.refs });
     show.line(value, format!("{} objects, {} refs", imported.objects, imported.refs));

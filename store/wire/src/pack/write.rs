@@ -33,29 +33,31 @@ impl<W: Write> PackWriter<W> {
     }
 
     /// A whole object: its kind, its inflated size and its zlib stream.
-    pub fn whole(&mut self, kind: Kind, size_bytes: u64, zlib: Zlib) -> io::Result<()> {
+    pub fn whole(&mut self, kind: Kind, size_bytes: u64, zlib: Zlib<'_>) -> io::Result<()> {
         self.head(number(kind), size_bytes)?;
         self.copy(zlib)
     }
 
     /// A delta against an object that this pack has, or that the receiver is known to have (thin packs).
-    pub fn ref_delta(&mut self, base: ObjectId, size_bytes: u64, zlib: Zlib) -> io::Result<()> {
+    pub fn ref_delta(&mut self, base: ObjectId, size_bytes: u64, zlib: Zlib<'_>) -> io::Result<()> {
         self.head(REF_DELTA, size_bytes)?;
         self.emit(&base.0)?;
         self.copy(zlib)
     }
 
     /// A delta against the entry that began at `base_offset` of this pack.
-    pub fn ofs_delta(&mut self, base_offset: u64, size_bytes: u64, zlib: Zlib) -> io::Result<()> {
+    pub fn ofs_delta(&mut self, base_offset: u64, size_bytes: u64, zlib: Zlib<'_>) -> io::Result<()> {
         let mut distance = self.written - base_offset;
         self.head(OFS_DELTA, size_bytes)?;
-        let mut digits = vec![(distance & 0x7f) as u8];
+        let mut digits = [0; 10];
+        let mut first = digits.len() - 1;
+        digits[first] = (distance & 0x7f) as u8;
         while distance > 0x7f {
             distance = (distance >> 7) - 1;
-            digits.push(0x80 | (distance & 0x7f) as u8);
+            first -= 1;
+            digits[first] = 0x80 | (distance & 0x7f) as u8;
         }
-        digits.reverse();
-        self.emit(&digits)?;
+        self.emit(&digits[first..])?;
         self.copy(zlib)
     }
 
@@ -87,9 +89,10 @@ impl<W: Write> PackWriter<W> {
         self.emit(&digits[..length])
     }
 
-    fn copy(&mut self, from: Zlib) -> io::Result<()> {
+    fn copy(&mut self, from: Zlib<'_>) -> io::Result<()> {
         let mut from = match from {
             Zlib::Bytes(bytes) => return self.emit(&bytes),
+            Zlib::Slice(bytes) => return self.emit(bytes),
             Zlib::Pieces(pieces) => pieces,
         };
         let mut buffer = std::mem::take(&mut self.buffer);

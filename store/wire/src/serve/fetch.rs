@@ -136,10 +136,12 @@ impl Request {
             || change.is_some()
             || !self.shallow.is_empty()
             || self.filter != Filter::default()
+            || !self.ofs_delta
         {
             return Ok(None);
         }
-        Ok(view.closure(&self.wants)?)
+        let tags = if self.include_tag { view.refs(&[b"refs/tags/".to_vec()])? } else { Vec::new() };
+        Ok(view.closure(&self.wants, &tags)?)
     }
 
     /// The objects of the answer.

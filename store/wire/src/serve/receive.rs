@@ -158,7 +158,7 @@ fn take(
             }
         }
     }
-    let judge = Judge::new(&*view, &*quarantine, &arrived, &push.updates, limits)?;
+    let mut judge = Judge::new(&*view, &*quarantine, &arrived, &push.updates, limits)?;
     let mut verdicts = Vec::new();
     for update in &push.updates {
         let verdict = match judge.fault(update)? {
@@ -167,6 +167,7 @@ fn take(
         };
         verdicts.push(verdict);
     }
+    let first = judge.first.take();
     let mut names = HashSet::new();
     for (update, verdict) in push.updates.iter().zip(&mut verdicts) {
         if !names.insert(&update.name) {
@@ -183,6 +184,10 @@ fn take(
         return Ok((Ok(()), verdicts));
     }
     let updates: Vec<RefUpdate> = accepted.iter().map(|place| push.updates[*place].clone()).collect();
+    if let Some((head, reached)) = first.filter(|(head, _)| updates.iter().any(|update| update.new == *head))
+    {
+        quarantine.will_reach(head, reached);
+    }
     let published = quarantine.publish(&updates, atomic)?;
     for (place, outcome) in accepted.into_iter().zip(published) {
         verdicts[place] = outcome;
@@ -212,6 +217,8 @@ struct Judge<'a> {
     /// New targets that were there before, and that no ref reaches.
     hidden: HashSet<ObjectId>,
     all_walkable: bool,
+    /// The first branch of a repository that had no ref, and everything that it reaches.
+    first: Option<(ObjectId, Selection)>,
 }
 
 impl<'a> Judge<'a> {
@@ -229,11 +236,26 @@ impl<'a> Judge<'a> {
         let old: Vec<ObjectId> = targets.iter().filter(|id| !arrived.contains(id)).copied().collect();
         let hidden = if old.is_empty() { HashSet::new() } else { unreachable(view, &old)? };
         let head = view.head()?;
-        let mut judge = Judge { quarantine, arrived, limits, refs, head, hidden, all_walkable: false };
+        let mut judge =
+            Judge { quarantine, arrived, limits, refs, head, hidden, all_walkable: false, first: None };
         let walkable: Vec<ObjectId> =
             targets.into_iter().filter(|target| !judge.hidden.contains(target)).collect();
+        judge.first = judge.first_branch(updates)?;
         judge.all_walkable = judge.walk(&walkable)?.is_ok();
         Ok(judge)
+    }
+
+    /// Walks the first branch of a repository without refs; the one that HEAD stands for, if that is among them.
+    fn first_branch(&self, updates: &[RefUpdate]) -> Result<Option<(ObjectId, Selection)>, ServeError> {
+        let is_branch = |update: &&RefUpdate| {
+            update.name.starts_with(b"refs/heads/") && self.arrived.contains(&update.new)
+        };
+        let is_head = |update: &&RefUpdate| self.head.as_ref().is_some_and(|head| head.target == update.name);
+        let found = updates.iter().filter(is_branch).find(is_head);
+        let found = found.or_else(|| updates.iter().find(is_branch)).filter(|_| self.refs.is_empty());
+        let Some(update) = found else { return Ok(None) };
+        let walked = self.select(&[update.new], &[], Filter::default())?;
+        Ok(walked.ok().map(|reached| (update.new, reached)))
     }
 
     fn fault(&self, update: &RefUpdate) -> Result<Option<String>, ServeError> {
@@ -269,12 +291,22 @@ impl<'a> Judge<'a> {
 
     /// What is taken must be possible to send: all there, and no deeper than we walk.
     fn walk(&self, targets: &[ObjectId]) -> Result<Result<(), String>, ServeError> {
-        let had: Vec<ObjectId> = self.refs.values().copied().collect();
-        let history = History::new(self.quarantine, HashSet::new());
+        let mut had: Vec<ObjectId> = self.refs.values().copied().collect();
+        had.extend(self.first.as_ref().map(|(id, _)| *id));
         // Blobs have no depth, and that none is missing is known.
         let trees = Filter { blob_bytes_max: Some(0), ..Filter::default() };
-        match select(self.quarantine, &history, targets, &had, trees, self.limits) {
-            Ok(_) => Ok(Ok(())),
+        Ok(self.select(targets, &had, trees)?.map(|_| ()))
+    }
+
+    fn select(
+        &self,
+        targets: &[ObjectId],
+        had: &[ObjectId],
+        filter: Filter,
+    ) -> Result<Result<Selection, String>, ServeError> {
+        let history = History::new(self.quarantine, HashSet::new());
+        match select(self.quarantine, &history, targets, had, filter, self.limits) {
+            Ok(found) => Ok(Ok(found)),
             Err(WalkError::Repository(error)) => Err(error.into()),
             Err(other) => Ok(Err(other.to_string())),
         }
