@@ -173,28 +173,23 @@ async fn carry(post: &Arc<Post>, runner: &Runner, job: &Job) {
             return;
         }
     };
-    let tried = match chosen.is_empty() {
-        true => Vec::new(),
+    let Attempt { tried, farewells, .. } = match chosen.is_empty() {
+        true => Attempt::without_hosts(Vec::new()),
         false => to_domain(post, &entry, &job.domain, &chosen, message.to_vec()).await,
     };
     settle(post, runner, &job.id, chosen.into_iter().zip(tried), &message).await;
+    for farewell in farewells {
+        farewell.say().await;
+    }
 }
 
 /// Tries one domain's recipients.
-async fn to_domain(
-    post: &Post,
-    entry: &Entry,
-    domain: &str,
-    chosen: &[usize],
-    message: Vec<u8>,
-) -> Vec<Tried> {
+async fn to_domain(post: &Post, entry: &Entry, domain: &str, chosen: &[usize], message: Vec<u8>) -> Attempt {
     let settings = post.settings();
     let all = |code: u16, status: &str, why: String| {
         let outcome = Outcome::Refused(Reply::new(code, status, why));
-        chosen
-            .iter()
-            .map(|_| Tried { outcome: outcome.clone(), host: String::new(), dsn_passed_on: false })
-            .collect()
+        let nowhere = Tried { outcome, host: String::new(), dsn_passed_on: false };
+        Attempt::without_hosts(vec![nowhere; chosen.len()])
     };
     let routes = match post.router().routes(domain, &settings, &post.hostname()).await {
         Ok(routes) => routes,
@@ -218,9 +213,9 @@ async fn to_domain(
         ret: entry.ret(),
         envid: entry.envid.clone(),
     };
-    let Attempt { tried, tls } = send(&routes, &outgoing, &post.hostname()).await;
-    tracing::info!(id = entry.id, tls, domain, "tried");
-    tried
+    let attempt = send(&routes, &outgoing, &post.hostname()).await;
+    tracing::info!(id = entry.id, tls = attempt.tls, domain, "tried");
+    attempt
 }
 
 /// The text for hosts without 8BITMIME: what was signed here is signed anew, for the signature is of other octets.

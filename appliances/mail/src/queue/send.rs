@@ -37,6 +37,30 @@ pub struct Attempt {
     pub tried: Vec<Tried>,
     /// Whether the last text went over TLS.
     pub tls: bool,
+    /// What is still to be said to hosts that took the message, once that is written.
+    pub farewells: Vec<Farewell>,
+}
+
+impl Attempt {
+    /// One in which no host was spoken to.
+    pub fn without_hosts(tried: Vec<Tried>) -> Attempt {
+        Attempt { tried, tls: false, farewells: Vec::new() }
+    }
+}
+
+/// A connection on which only QUIT is left. It tells the host that its answer was heard, so it waits until the answer is on
+/// our disk: a host that heard QUIT is never sent the message again.
+pub struct Farewell {
+    stream: Box<dyn Stream>,
+    words: Vec<u8>,
+}
+
+impl Farewell {
+    /// Says it, and closes.
+    pub async fn say(mut self) {
+        let _ = timeout(LAST_WORDS_TIME, self.stream.write_all(&self.words)).await;
+        let _ = timeout(LAST_WORDS_TIME, self.stream.shutdown()).await;
+    }
 }
 
 /// Tries the hosts one after another. A recipient that got an answer of its own is not tried at the next.
@@ -44,7 +68,7 @@ pub async fn send(routes: &[Route], outgoing: &Outgoing, hostname: &str) -> Atte
     let nowhere = Outcome::Broken { why: "there is no host to try".into(), after_data: false };
     let nothing = Tried { outcome: nowhere, host: String::new(), dsn_passed_on: false };
     let mut tried = vec![nothing; outgoing.recipients.len()];
-    let mut tls = false;
+    let (mut tls, mut farewells) = (false, Vec::new());
     let mut places: Vec<(&Route, SocketAddr)> = Vec::new();
     for route in routes {
         places.extend(route.addresses.iter().map(|address| (route, *address)));
@@ -60,12 +84,18 @@ pub async fn send(routes: &[Route], outgoing: &Outgoing, hostname: &str) -> Atte
         let session = at_address(route, address, &part, hostname).await;
         tracing::debug!(host = route.host, %address, outcomes = ?session.outcomes, "a host was tried");
         tls = session.tls;
+        let took = session.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Delivered(_)));
+        match session.farewell {
+            Some(farewell) if took => farewells.push(farewell),
+            Some(farewell) => farewell.say().await,
+            None => {}
+        }
         for (i, outcome) in open.into_iter().zip(session.outcomes) {
             let dsn_passed_on = session.dsn && outgoing.recipients[i].notify.is_some();
             tried[i] = Tried { outcome, host: route.host.clone(), dsn_passed_on };
         }
     }
-    Attempt { tried, tls }
+    Attempt { tried, tls, farewells }
 }
 
 fn next_host_may(outcome: &Outcome) -> bool {
@@ -77,6 +107,7 @@ struct Done {
     outcomes: Vec<Outcome>,
     tls: bool,
     dsn: bool,
+    farewell: Option<Farewell>,
 }
 
 async fn at_address(route: &Route, address: SocketAddr, outgoing: &Outgoing, hostname: &str) -> Done {
@@ -96,7 +127,7 @@ async fn at_address(route: &Route, address: SocketAddr, outgoing: &Outgoing, hos
 
 fn broken(outgoing: &Outgoing, why: &str) -> Done {
     let outcome = Outcome::Broken { why: why.to_owned(), after_data: false };
-    Done { outcomes: vec![outcome; outgoing.recipients.len()], tls: false, dsn: false }
+    Done { outcomes: vec![outcome; outgoing.recipients.len()], tls: false, dsn: false, farewell: None }
 }
 
 enum Broken {
@@ -129,25 +160,27 @@ async fn session(
     let end = Instant::now() + SESSION_TIME + Duration::from_millis(outgoing.message.len() as u64);
     let mut out = Vec::new();
     let mut buffer = [0u8; 4096];
-    let why = loop {
+    let (why, words) = loop {
         match client.step() {
             ClientStep::NeedInput => {
                 out.extend(client.take_output());
                 let time = if client.awaits_final() { FINAL_TIME } else { REPLY_TIME };
                 match timeout_at(end.min(Instant::now() + time), turn(&mut stream, &out, &mut buffer)).await {
                     Ok(Ok(Moved::Wrote(n))) => drop(out.drain(..n)),
-                    Ok(Ok(Moved::Read(0))) => break "the host closed the connection".to_owned(),
+                    Ok(Ok(Moved::Read(0))) => break ("the host closed the connection".to_owned(), None),
                     Ok(Ok(Moved::Read(n))) => client.receive(&buffer[..n]),
-                    Ok(Err(error)) if out.is_empty() => break format!("the connection broke: {error}"),
+                    Ok(Err(error)) if out.is_empty() => {
+                        break (format!("the connection broke: {error}"), None);
+                    }
                     // It takes no more; what it said before may still be read.
                     Ok(Err(error)) => match timeout(LAST_WORDS_TIME, stream.read(&mut buffer)).await {
                         Ok(Ok(n)) if n > 0 => {
                             out.clear();
                             client.receive(&buffer[..n]);
                         }
-                        _ => break format!("the connection broke: {error}"),
+                        _ => break (format!("the connection broke: {error}"), None),
                     },
-                    Err(_) => break "the host does not answer any more".to_owned(),
+                    Err(_) => break ("the host does not answer any more".to_owned(), None),
                 }
             }
             ClientStep::StartTls => {
@@ -156,18 +189,13 @@ async fn session(
                 stream = handshake(stream, route).await.map_err(Broken::Tls)?;
                 client.tls_started();
             }
-            ClientStep::Done => {
-                // Where the text was cut short no command can follow it.
-                if out.is_empty() {
-                    let _ = timeout(LAST_WORDS_TIME, stream.write_all(&client.take_output())).await;
-                    let _ = timeout(LAST_WORDS_TIME, stream.shutdown()).await;
-                }
-                break String::new();
-            }
+            // Where the text was cut short no command can follow it.
+            ClientStep::Done => break (String::new(), out.is_empty().then(|| client.take_output())),
         }
     };
     let (tls, dsn) = (client.is_tls(), client.passes_dsn_on());
-    Ok(Done { outcomes: client.outcomes(&why), tls, dsn })
+    let farewell = words.map(|words| Farewell { stream, words });
+    Ok(Done { outcomes: client.outcomes(&why), tls, dsn, farewell })
 }
 
 /// One step of a conversation.
