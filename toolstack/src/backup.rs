@@ -110,7 +110,9 @@ pub fn restore(args: RestoreArgs) -> Result<(), Trouble> {
     };
     let beside = dir.with_extension("restoring");
     let _ = fs::remove_dir_all(&beside);
-    let unpacked = unpack(source, &beside).and_then(|()| Household::open(&beside).map(drop));
+    let unpacked = unpack(source, &beside)
+        .and_then(|()| mark_older(&beside))
+        .and_then(|()| Household::open(&beside).map(drop));
     if let Err(trouble) = unpacked {
         let _ = fs::remove_dir_all(&beside);
         return Err(trouble.advise(format!(
@@ -146,6 +148,18 @@ fn unpack(source: impl Read, into: &Path) -> Result<(), Trouble> {
         io::copy(&mut entry, &mut file)
             .and_then(|_| file.sync_all())
             .map_err(|error| Trouble::io("write", &path, error))?;
+    }
+    Ok(())
+}
+
+/// Says beside each store that it is an older copy: mail's clients may have seen what came after it.
+fn mark_older(household: &Path) -> Result<(), Trouble> {
+    let entries = fs::read_dir(household).map_err(|error| Trouble::io("read", household, error))?;
+    for directory in entries.filter_map(|entry| entry.ok().map(|entry| entry.path())) {
+        if directory.join("store").is_file() {
+            let mark = directory.join("restored");
+            File::create(&mark).map_err(|error| Trouble::io("write", &mark, error))?;
+        }
     }
     Ok(())
 }

@@ -129,6 +129,19 @@ impl Draft<'_> {
         Ok(())
     }
 
+    /// Gives every mailbox another UIDVALIDITY: what clients know of its UIDs no longer holds.
+    pub fn renew_uids(&mut self) -> Result<(), MailboxError> {
+        let names: Vec<String> = self.state.folders.keys().cloned().collect();
+        for name in names {
+            self.bring_table_up(&name)?;
+            let uid_validity = self.next_uid_validity()?;
+            self.folder_mut(&name)?.about.uid_validity = uid_validity;
+            self.dirty.entry(name).or_default();
+        }
+        self.what.push("UIDs begin anew: the store is an older copy".into());
+        Ok(())
+    }
+
     fn next_uid_validity(&mut self) -> Result<u32, MailboxError> {
         let next = (self.now_s as u32).max(self.state.uid_validity_last + 1);
         self.state.uid_validity_last = next;
