@@ -24,6 +24,7 @@
 //! - Readers never wait for the writer, and a [`Snapshot`] never changes.
 //! - After a failed write or flush the store answers [`Error::ReadOnly`] and stays as it was.
 
+mod blob;
 mod branch;
 mod cache;
 mod closure;
@@ -55,6 +56,7 @@ mod transaction;
 mod watch;
 mod zlib;
 
+pub use blob::Blob;
 pub use branch::Branch;
 pub use device::{Device, FileDevice, MemoryDevice};
 pub use diff::Change;

@@ -17,7 +17,7 @@ use crate::merge;
 use crate::object::{Commit, CommitId, Mode};
 use crate::snapshot::Snapshot;
 use crate::staging::Staging;
-use crate::{Author, Branch, Durable, Entry, Error, Result, TreePath, delta, zlib};
+use crate::{Author, Blob, Branch, Durable, Entry, Error, Result, TreePath, delta, zlib};
 
 /// A snapshot and a list of edits, to become one commit. Nothing is seen by others before [`Transaction::commit`];
 /// dropping it changes nothing.
@@ -84,6 +84,17 @@ impl Transaction {
             });
         }
         self.edits.set(&path, Some((mode, id)));
+        Ok(id)
+    }
+
+    /// Writes a file whose content is hashed and deflated already.
+    pub fn put_blob(&mut self, path: impl AsRef<[u8]>, blob: Blob) -> Result<ObjectId> {
+        let path = self.writable(path)?;
+        let id = blob.id();
+        if !self.staged.contains_key(&id) && !self.is_there(id)? {
+            self.stage(blob.into_object());
+        }
+        self.edits.set(&path, Some((Mode::File, id)));
         Ok(id)
     }
 

@@ -1,8 +1,9 @@
 //! Accounts: where sessions and deliveries come to read and to change mailboxes.
 
-use super::draft::{Added, Draft, NewMessage};
+use super::draft::{Added, Draft};
 use super::error::MailboxError;
 use super::heads::{self, Head, Heads};
+use super::incoming::{Incoming, NewMessage};
 use super::load::{self, Place};
 use super::name;
 use super::rows::{Row, Rows};
@@ -30,6 +31,16 @@ pub struct Mailboxes {
 pub struct Account {
     shared: Arc<Shared>,
     changes: mpsc::Sender<Change>,
+}
+
+/// A change that the writer has.
+pub struct Begun<T>(oneshot::Receiver<Result<T, MailboxError>>);
+
+impl<T> Begun<T> {
+    /// Resolves when the change is on the device, or was refused.
+    pub async fn end(self) -> Result<T, MailboxError> {
+        self.0.await.unwrap_or(Err(MailboxError::Stopping))
+    }
 }
 
 /// What the writer and everybody else share.
@@ -137,6 +148,14 @@ impl Account {
         &self,
         make: impl FnOnce(&mut Draft<'_>) -> Result<T, MailboxError> + Send + 'static,
     ) -> Result<T, MailboxError> {
+        self.begin(make).await?.end().await
+    }
+
+    /// Hands a change to the writer and does not wait for it: changes are made in the order in which they were begun.
+    pub async fn begin<T: Send + 'static>(
+        &self,
+        make: impl FnOnce(&mut Draft<'_>) -> Result<T, MailboxError> + Send + 'static,
+    ) -> Result<Begun<T>, MailboxError> {
         let (answer, answered) = oneshot::channel();
         let change: Change = Box::new(move |draft| match make(draft) {
             Ok(value) => Some(Box::new(move |outcome: Result<(), MailboxError>| {
@@ -148,7 +167,7 @@ impl Account {
             }
         });
         self.changes.send(change).await.map_err(|_| MailboxError::Stopping)?;
-        answered.await.unwrap_or(Err(MailboxError::Stopping))
+        Ok(Begun(answered))
     }
 
     /// Puts messages into a mailbox. `quota_bytes` of zero is no quota.
@@ -158,7 +177,7 @@ impl Account {
         messages: Vec<NewMessage>,
         quota_bytes: u64,
     ) -> Result<Added, MailboxError> {
-        let mailbox = mailbox.to_owned();
+        let (mailbox, messages) = (mailbox.to_owned(), Incoming::all(messages).await?);
         self.change(move |draft| draft.append(&mailbox, messages, quota_bytes)).await
     }
 

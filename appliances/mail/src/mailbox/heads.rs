@@ -21,18 +21,25 @@ pub struct Head {
 impl Head {
     /// Computes it from a message.
     pub fn of(raw: &[u8]) -> Head {
-        let tree = message::parse(raw);
-        let mut structure = Vec::new();
-        message::write_structure(&mut structure, raw, &tree, true);
-        let whole = &raw[..message::header_end(raw)];
+        let (structure, header) = structure_and_header(raw);
+        Head::from_parts(structure, header)
+    }
+
+    fn from_parts(structure: Vec<u8>, whole: &[u8]) -> Head {
         let mut header = Vec::with_capacity(whole.len().min(2048));
-        for field in message::fields(whole) {
-            if !std::str::from_utf8(field.name).is_ok_and(Head::lacks) {
-                header.extend_from_slice(field.raw);
-            }
-        }
+        kept(whole).for_each(|field| header.extend_from_slice(field));
         header.extend_from_slice(b"\r\n");
         Head { structure, thread: message::thread(whole), header }
+    }
+
+    /// As it is kept, where it is small enough for that. A header of ten megabytes is not copied to find that out.
+    pub(super) fn encoded(raw: &[u8], blob: &ObjectId) -> Option<Vec<u8>> {
+        let (structure, header) = structure_and_header(raw);
+        let mut left = VALUE_MAX.checked_sub(structure.len())?;
+        for field in kept(header) {
+            left = left.checked_sub(field.len())?;
+        }
+        Head::from_parts(structure, header).encode(blob)
     }
 
     /// Whether this field is left out of heads: those that machines write for machines, which are long and which no
@@ -68,10 +75,30 @@ pub(super) fn name(account: &str, id: &str) -> String {
     format!("mail/heads/{account}/{id}")
 }
 
+/// BODYSTRUCTURE, and the header with its blank line.
+fn structure_and_header(raw: &[u8]) -> (Vec<u8>, &[u8]) {
+    let mut structure = Vec::new();
+    message::write_structure(&mut structure, raw, &message::parse(raw), true);
+    (structure, &raw[..message::header_end(raw)])
+}
+
+/// The fields that heads have.
+fn kept(header: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let lacks = |name: &[u8]| std::str::from_utf8(name).is_ok_and(Head::lacks);
+    message::fields(header).filter(move |field| !lacks(field.name)).map(|field| field.raw)
+}
+
 /// Keeps a head, where it is small enough; the others are computed each time they are asked for.
 pub(super) fn put(edits: &mut IndexEdits, row: &Row, head: &Head) {
     if let Some(value) = head.encode(&row.blob) {
         edits.put(row.uid.to_be_bytes(), value);
+    }
+}
+
+/// Keeps a head that [`Head::encoded`] gave.
+pub(super) fn put_encoded(edits: &mut IndexEdits, uid: u32, head: Option<Vec<u8>>) {
+    if let Some(value) = head {
+        edits.put(uid.to_be_bytes(), value);
     }
 }
 

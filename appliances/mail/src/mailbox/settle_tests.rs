@@ -1,5 +1,5 @@
 use super::*;
-use crate::mailbox::{FlagChange, Mailboxes, NewMessage};
+use crate::mailbox::{Draft, FlagChange, Mailboxes, NewMessage};
 use crate::message::first_value;
 use std::sync::Arc;
 use store::MemoryDevice;
@@ -269,4 +269,91 @@ fn merging_flags_is_symmetric_and_takes_one_sided_changes() {
     let merged = Outcome::Merged(b"00000001 5 \\Flagged \\Seen\n00000002 4 x\n".to_vec());
     assert_eq!(merge(base, ours, theirs), merged);
     assert_eq!(merge(base, theirs, ours), merged);
+}
+
+/// Every message of an account as `mailbox/subject`, sorted; and what each mailbox says of itself is true.
+async fn everything(account: &Account) -> Vec<String> {
+    let state = account.state();
+    let mut all = Vec::new();
+    for (name, folder) in &state.folders {
+        let rows = subjects(account, name).await;
+        assert_eq!(folder.about.messages as usize, rows.len(), "{name}");
+        assert!(rows.iter().all(|(uid, ..)| *uid < folder.about.uid_next), "{name}");
+        all.extend(rows.into_iter().map(|(_, subject, _)| format!("{name}/{subject}")));
+    }
+    let ids: std::collections::BTreeSet<_> = state.folders.values().map(|f| &f.about.id).collect();
+    assert_eq!(ids.len(), state.folders.len(), "every mailbox has an id of its own");
+    all.sort();
+    all
+}
+
+async fn did(account: &Account, change: impl FnOnce(&mut Draft<'_>) + Send + 'static) -> CommitId {
+    account
+        .change(|draft| {
+            change(draft);
+            Ok(())
+        })
+        .await
+        .unwrap();
+    account.state().head.unwrap()
+}
+
+#[tokio::test]
+async fn undo_of_a_mailbox_that_was_made() {
+    let (_, a, _) = two().await;
+    let before = everything(&a).await;
+    let made = did(&a, |d| d.create("Work/New", "").unwrap()).await;
+    a.undo(made).await.unwrap();
+    assert!(!a.state().folders.contains_key("Work") && !a.state().folders.contains_key("Work/New"));
+    // What came into it meanwhile stays, and so does the mailbox.
+    let made = did(&a, |d| d.create("Work", "").unwrap()).await;
+    append(&a, "Work", &["came"]).await;
+    a.undo(made).await.unwrap();
+    let mut wanted = before.clone();
+    wanted.push("Work/came".into());
+    assert_eq!(everything(&a).await, wanted);
+    append(&a, "Work", &["later"]).await;
+    wanted.push("Work/later".into());
+    assert_eq!(everything(&a).await, wanted);
+}
+
+#[tokio::test]
+async fn undo_of_a_mailbox_that_was_renamed() {
+    let (_, a, _) = two().await;
+    did(&a, |d| d.create("Work", "").unwrap()).await;
+    append(&a, "Work", &["one", "two"]).await;
+    let (id, validity) =
+        (a.state().folders["Work"].about.id.clone(), a.state().folders["Work"].about.uid_validity);
+    let renamed = did(&a, |d| d.rename("Work", "Job").unwrap()).await;
+    a.undo(renamed).await.unwrap();
+    assert!(!a.state().folders.contains_key("Job"));
+    let about = &a.state().folders["Work"].about;
+    assert_eq!((&about.id, about.uid_validity), (&id, validity));
+    let back: Vec<(u32, String)> = subjects(&a, "Work").await.into_iter().map(|(u, s, _)| (u, s)).collect();
+    assert_eq!(back, [(1, "one".into()), (2, "two".into())]);
+    // With mail that came under the new name: nothing is lost, and no mailbox is without its facts.
+    let renamed = did(&a, |d| d.rename("Work", "Job").unwrap()).await;
+    append(&a, "Job", &["three"]).await;
+    a.undo(renamed).await.unwrap();
+    let all = everything(&a).await;
+    for subject in ["one", "two", "three", "base1"] {
+        assert_eq!(
+            all.iter().filter(|m| m.ends_with(&format!("/{subject}"))).count(),
+            1,
+            "{subject}: {all:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn undo_of_a_mailbox_that_was_deleted() {
+    let (_, a, _) = two().await;
+    did(&a, |d| d.create("Work", "").unwrap()).await;
+    append(&a, "Work", &["one", "two"]).await;
+    let before = everything(&a).await;
+    let deleted = did(&a, |d| d.delete("Work").unwrap()).await;
+    a.undo(deleted).await.unwrap();
+    assert_eq!(everything(&a).await, before);
+    append(&a, "Work", &["three"]).await;
+    assert_eq!(everything(&a).await.len(), before.len() + 1);
 }

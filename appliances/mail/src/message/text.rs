@@ -18,14 +18,24 @@ pub fn decode_body<'a>(raw: &'a [u8], part: &Entity) -> Cow<'a, [u8]> {
 }
 
 impl Entity {
-    /// The text of a text part, in UTF-8.
-    pub fn text(&self, raw: &[u8]) -> String {
+    /// The text of a text part, in UTF-8; not copied where it is that as it stands.
+    pub fn text<'a>(&self, raw: &'a [u8]) -> Cow<'a, str> {
         let bytes = decode_body(raw, self);
-        match self.mime.param("charset") {
-            Some(charset) if !charset.eq_ignore_ascii_case("us-ascii") => to_utf8(charset, &bytes),
-            _ => String::from_utf8_lossy(&bytes).into_owned(),
+        let charset = self.mime.param("charset").filter(|c| !c.eq_ignore_ascii_case("us-ascii"));
+        match (charset, bytes) {
+            // What is valid is the same in UTF-8 and in what is read for want of a charset.
+            (Some(charset), bytes) if !is_utf8(charset) => Cow::Owned(to_utf8(charset, &bytes)),
+            (_, Cow::Borrowed(bytes)) => String::from_utf8_lossy(bytes),
+            (_, Cow::Owned(bytes)) => Cow::Owned(match String::from_utf8(bytes) {
+                Ok(text) => text,
+                Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+            }),
         }
     }
+}
+
+fn is_utf8(charset: &str) -> bool {
+    ["utf-8", "utf8"].iter().any(|name| charset.trim().eq_ignore_ascii_case(name))
 }
 
 /// All text that SEARCH TEXT looks at: decoded header values and decoded text parts, bounded by
@@ -132,6 +142,6 @@ Content-Transfer-Encoding: quoted-printable\r\n\r\n<b>caf</b>=E9 &amp; bar\r\n";
     }
 
     fn parse_text(raw: &[u8]) -> String {
-        mime::parse(raw).text(raw)
+        mime::parse(raw).text(raw).into_owned()
     }
 }

@@ -5,7 +5,7 @@ use super::build::{Author, File, Letter, build, multipart};
 use super::folder::decoded;
 use super::reading::{attached, bytes_of, readable};
 use super::{enter, fault, gone, named, page_at, query};
-use crate::mailbox::{Account, Draft, FlagChange, MailboxError, NewMessage};
+use crate::mailbox::{Account, Draft, FlagChange, Incoming, MailboxError, NewMessage};
 use crate::message::{Entry, addresses, first_value, header_end, message_ids, parse};
 use crate::service::{Post, PostError, send_own};
 use crate::smtp::Mailbox;
@@ -286,11 +286,12 @@ async fn keep_draft(account: &Account, letter: &Letter, raw: Vec<u8>) -> Result<
         flags: vec!["\\Draft".into(), "\\Seen".into()],
         date: (clock::now_ms() / 1000) as i64,
     };
+    let messages = Incoming::all(vec![message]).await.map_err(fault)?;
     let change = move |d: &mut Draft<'_>| -> Result<u32, MailboxError> {
         if !d.state().folders.contains_key(&drafts) {
             d.create(&drafts, "\\Drafts")?;
         }
-        let added = d.append(&drafts, vec![message], 0)?;
+        let added = d.append(&drafts, messages, 0)?;
         if !old.is_empty() {
             d.expunge(&drafts, &old)?;
         }

@@ -3,22 +3,12 @@
 use super::{Draft, file_name};
 use crate::mailbox::error::MailboxError;
 use crate::mailbox::flags::Flags;
-use crate::mailbox::heads::{self, Head, Heads};
+use crate::mailbox::heads::{self, Heads};
+use crate::mailbox::incoming::Incoming;
 use crate::mailbox::layout::About;
 use crate::mailbox::rows::Row;
 use crate::mailbox::{name, table};
 use store::{Entry, Mode, TreePath};
-
-/// A message to be put into a mailbox.
-#[derive(Debug, Clone)]
-pub struct NewMessage {
-    /// Its bytes, which are kept as they are.
-    pub raw: Vec<u8>,
-    /// Flags and keywords as IMAP names them.
-    pub flags: Vec<String>,
-    /// INTERNALDATE in seconds since 1970.
-    pub date: i64,
-}
 
 /// Where messages went: what APPENDUID and COPYUID tell (RFC 4315).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,7 +37,7 @@ pub enum FlagChange {
 pub struct StoreOutcome {
     /// UIDs that had been changed after UNCHANGEDSINCE and were left alone (RFC 7162 3.1.3).
     pub modified: Vec<u32>,
-    /// The mod-sequence of the change.
+    /// The mod-sequence of the change; zero where nothing changed.
     pub modseq: u64,
 }
 
@@ -56,11 +46,11 @@ impl Draft<'_> {
     pub fn append(
         &mut self,
         mailbox: &str,
-        messages: Vec<NewMessage>,
+        messages: Vec<Incoming>,
         quota_bytes: u64,
     ) -> Result<Added, MailboxError> {
         let about = self.folder(mailbox)?.about.clone();
-        let bytes: u64 = messages.iter().map(|m| m.raw.len() as u64).sum();
+        let bytes: u64 = messages.iter().map(|m| m.blob.size_bytes()).sum();
         if quota_bytes > 0 && self.state.bytes() + bytes > quota_bytes {
             return Err(MailboxError::OverQuota { quota_bytes });
         }
@@ -79,15 +69,12 @@ impl Draft<'_> {
         let heads_table = heads::name(self.account, &about.id);
         let mut added = Vec::with_capacity(messages.len());
         for ((message, flags), uid) in messages.into_iter().zip(all_flags).zip(first..) {
-            let (size, head) = (message.raw.len() as u32, Head::of(&message.raw));
-            // Its name holds its blob's id, which is known once the blob is made.
-            let blob = self.tx.put(INCOMING, message.raw)?;
+            let (size, blob) = (message.blob.size_bytes() as u32, message.blob.id());
             let row = Row { uid, size, date: message.date, came: modseq, modseq, flags, blob };
-            heads::put(self.tx.index(&heads_table), &row, &head);
-            self.put_row(&directory, &row)?;
+            heads::put_encoded(self.tx.index(&heads_table), uid, message.head);
+            self.tx.put_blob(format!("{directory}/{}", file_name(&row).path()), message.blob)?;
             added.push(row);
         }
-        self.tx.remove(INCOMING)?;
         let uids: Vec<u32> = added.iter().map(|row| row.uid).collect();
         self.what.push(format!("{mailbox}: {} came", count(uids.len())));
         let uid_validity = about.uid_validity;
@@ -125,7 +112,7 @@ impl Draft<'_> {
             }
         }
         if touched.is_empty() {
-            outcome.modseq = modseq - 1;
+            outcome.modseq = 0;
             return Ok(outcome);
         }
         self.set_keywords(keywords)?;
@@ -218,9 +205,6 @@ impl Draft<'_> {
         Ok(self.tx.put_entry(path, &entry)?)
     }
 }
-
-/// Where a message's blob is made before its name is known.
-const INCOMING: &str = "incoming";
 
 fn apply(change: &FlagChange, old: Flags, flags: Flags) -> Flags {
     match change {

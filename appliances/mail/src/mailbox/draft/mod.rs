@@ -6,7 +6,7 @@
 mod folders;
 mod messages;
 
-pub use messages::{Added, FlagChange, NewMessage, StoreOutcome};
+pub use messages::{Added, FlagChange, StoreOutcome};
 
 use super::error::MailboxError;
 use super::flags::{Flags, Keywords};

@@ -71,14 +71,21 @@ impl Signature {
     /// The signature of a message: of every text that SEARCH looks at, in lower case.
     pub fn of(raw: &[u8]) -> Signature {
         let mut wide = vec![0u64; Width::Wide.bits() / 64];
-        let mut add = |text: &str| {
-            trigrams(text.as_bytes()).for_each(|p| wide[usize::from(p) / 64] |= 1 << (p % 64));
+        let mut set = |place: u16| wide[usize::from(place) / 64] |= 1 << (place % 64);
+        let mut add = |text: &str| match text.is_ascii() {
+            // Without a copy in lower case: a text may have megabytes.
+            true => lower_trigrams(text.as_bytes()).for_each(&mut set),
+            false => trigrams(text.to_lowercase().as_bytes()).for_each(&mut set),
         };
         for field in message::fields(&raw[..message::header_end(raw)]) {
-            add(&String::from_utf8_lossy(field.name).to_lowercase());
-            add(&message::decode_words(&message::unfold(field.value)).to_lowercase());
+            add(&String::from_utf8_lossy(field.name));
+            let value = message::unfold(field.value);
+            match memchr::memmem::find(&value, b"=?") {
+                Some(_) => add(&message::decode_words(&value)),
+                None => add(&String::from_utf8_lossy(&value)),
+            }
         }
-        message::each_text(raw, |text| add(&text.to_lowercase()));
+        message::each_text(raw, &mut add);
         let set: u32 = wide.iter().map(|word| word.count_ones()).sum();
         if set > NARROW_SET_MAX {
             return Signature { width: Width::Wide, bits: wide };
@@ -107,10 +114,17 @@ impl Signature {
 }
 
 fn trigrams(text: &[u8]) -> impl Iterator<Item = u16> {
-    text.windows(3).map(|three| {
-        let number = u32::from(three[0]) | u32::from(three[1]) << 8 | u32::from(three[2]) << 16;
-        (number.wrapping_mul(0x9e37_79b1) >> 17) as u16
-    })
+    text.windows(3).map(|three| place([three[0], three[1], three[2]]))
+}
+
+/// Of ASCII, in lower case.
+fn lower_trigrams(text: &[u8]) -> impl Iterator<Item = u16> {
+    text.windows(3).map(|three| place([three[0], three[1], three[2]].map(|b| b.to_ascii_lowercase())))
+}
+
+fn place(three: [u8; 3]) -> u16 {
+    let number = u32::from(three[0]) | u32::from(three[1]) << 8 | u32::from(three[2]) << 16;
+    (number.wrapping_mul(0x9e37_79b1) >> 17) as u16
 }
 
 /// Bits of the wide signature up to which a message is given the narrow one.
