@@ -90,7 +90,11 @@ impl Connection {
                 message_bytes_max: limits::IMAP_COMMAND_BEFORE_LOGIN_MAX,
             },
         };
-        match self.framer.next(bounds) {
+        let frame = self.framer.next(bounds);
+        if !matches!(frame, Frame::Command(_)) && session.settle().await? == Next::Close {
+            return Ok(Next::Close);
+        }
+        match frame {
             Frame::Command(frame) => session.command(frame).await,
             Frame::Continue => {
                 session.output().line("+ OK");

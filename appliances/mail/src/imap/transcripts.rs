@@ -544,3 +544,40 @@ async fn a_client_that_does_nothing_but_talk_is_let_go() {
     }
     client.until("* BYE").await;
 }
+
+#[tokio::test]
+async fn stores_that_come_together_are_answered_one_by_one_and_share_commits() {
+    let house = House::new().await;
+    let mut client = house.login().await;
+    for n in 1..=3 {
+        client.append("INBOX", &mail(n)).await;
+    }
+    client.ok("SELECT INBOX").await;
+    let account = house.context.mailboxes.account("ada").await.unwrap();
+    let before = account.state().folders["INBOX"].about.modseq;
+    let mut commands = String::new();
+    for n in 0..40 {
+        commands +=
+            &format!("s{n} STORE {} {}FLAGS (\\Flagged)\r\n", n % 3 + 1, if n % 2 == 0 { "+" } else { "-" });
+    }
+    commands += "x1 STORE 1 +FLAGS (\\Nonsense)\r\nx2 STORE 2 +FLAGS.SILENT ($Last)\r\nx3 FETCH 2 FLAGS\r\n";
+    client.send(&commands).await;
+    for n in 0..40 {
+        let answer = client.until(&format!("s{n} ")).await;
+        assert!(
+            answer.contains(&format!("* {} FETCH (FLAGS (", n % 3 + 1)) && answer.contains(" OK "),
+            "{answer}"
+        );
+    }
+    assert!(client.until("x1 ").await.contains("x1 BAD"));
+    let silent = client.until("x2 ").await;
+    assert!(!silent.contains("FETCH"), "{silent}");
+    let shown = client.until("x3 ").await;
+    assert!(shown.contains("$Last") && !shown.contains("\\Flagged"), "{shown}");
+    assert_eq!(account.state().folders["INBOX"].about.modseq, before + 40, "each that changes something");
+    // Another's change in between is told, though ours were silent.
+    let mut other = house.login().await;
+    other.ok("SELECT INBOX").await;
+    other.ok("STORE 3 +FLAGS (\\Answered)").await;
+    assert!(client.ok("STORE 1 +FLAGS.SILENT (\\Seen)").await.contains("* 3 FETCH (FLAGS (\\Answered"));
+}

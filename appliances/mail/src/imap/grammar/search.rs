@@ -174,7 +174,7 @@ impl Cursor<'_> {
         if let Some(key) = simple_key(&word) {
             return Ok(key);
         }
-        self.space()?;
+        self.expect(b' ', "an unknown search key, or one whose value is missing")?;
         match word.as_str() {
             "NOT" => Ok(Key::Not(Box::new(self.key(depth)?))),
             "OR" => {

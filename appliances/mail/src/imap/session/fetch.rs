@@ -100,20 +100,20 @@ impl Session {
         let uids = unseen.clone();
         let seen = FlagChange::Add(vec!["\\Seen".to_owned()]);
         let outcome = account.change(move |draft| draft.store_flags(&mailbox, &uids, &seen, None)).await?;
-        self.know(&unseen, outcome.modseq);
+        self.know(&unseen, &[outcome.modseq]);
         if !items.contains(&FetchItem::Flags) {
             items.push(FetchItem::Flags);
         }
         Ok(())
     }
 
-    /// Takes over our own change of these messages, so that it is not told as another's.
-    pub(super) fn know(&mut self, uids: &[u32], modseq: u64) {
+    /// Takes over our own changes of these messages, which have these mod-sequences, so that they are not told as another's.
+    pub(super) fn know(&mut self, uids: &[u32], own: &[u64]) {
         let Ok(account) = self.account() else { return };
         let Ok(selected) = self.selected() else { return };
         let state = account.state();
         let Ok(new) = account.rows_at(&state, &selected.name) else { return };
-        let ours = |row: &Row| new.find(row.uid).map(|(_, new)| *new).filter(|new| new.modseq == modseq);
+        let ours = |row: &Row| new.find(row.uid).map(|(_, new)| *new).filter(|new| own.contains(&new.modseq));
         selected.rows = selected.rows.changed(uids, |row| Some(ours(row).unwrap_or(*row)));
         if selected.rows.differences(&new).is_empty() {
             selected.rows = new;

@@ -1,24 +1,54 @@
 //! STORE, COPY, MOVE, EXPUNGE (RFC 3501 6.4.6, 6.4.7, 6.4.3; RFC 4315; RFC 6851; RFC 7162 3.1.3).
 
-use super::{Answer, Done, Session, refused};
+use super::{Answer, Done, Next, Session, refused};
 use crate::imap::grammar::{FlagsAction, Set, SetOrSaved, Store};
-use crate::mailbox::{Added, FlagChange, Flags, MailboxError};
+use crate::mailbox::{Added, Begun, FlagChange, Flags, MailboxError, StoreOutcome};
+use std::io;
+
+/// A STORE that the account's writer has, and that is not on the disk yet.
+pub(super) struct Stored {
+    tag: String,
+    uid: bool,
+    silent: bool,
+    uids: Vec<u32>,
+    outcome: Begun<StoreOutcome>,
+}
 
 impl Session {
-    pub(super) async fn store(&mut self, store: Store) -> Answer {
+    /// Begins a STORE. What else the client has sent may begin too before any of it is answered, so that STOREs that come
+    /// together share a flush.
+    pub(super) async fn store(&mut self, tag: String, store: Store) -> io::Result<Next> {
+        let by_number = !store.uid;
+        let begun = match self.load() {
+            Ok(()) => self.begin_store(&tag, store).await?,
+            Err(error) => Err(refused(&error)),
+        };
+        match begun {
+            Ok(stored) => self.stored.push(stored),
+            Err(done) => {
+                if self.settle().await? == Next::Close {
+                    return Ok(Next::Close);
+                }
+                return self.answer(&tag, done, !by_number).await;
+            }
+        }
+        if self.stored.len() < STORES_AT_ONCE { Ok(Next::Go) } else { self.settle().await }
+    }
+
+    async fn begin_store(&mut self, tag: &str, store: Store) -> io::Result<Result<Stored, Done>> {
         if store.unchanged_since.is_some() {
             self.enabled.condstore = true;
         }
         let uids = self.uids_of(store.uid, &store.set)?;
         let selected = self.selected()?;
         if selected.read_only {
-            return Ok(Done::No("[READ-ONLY] the mailbox was opened by EXAMINE".into()));
+            return Ok(Err(Done::No("[READ-ONLY] the mailbox was opened by EXAMINE".into())));
         }
         let mailbox = selected.name.clone();
         let flags: Vec<String> =
             store.flags.into_iter().filter(|f| !f.eq_ignore_ascii_case("\\Recent")).collect();
-        if let Some(unknown) = flags.iter().find(|f| f.starts_with('\\') && !is_system(f)) {
-            return Ok(Done::Bad(format!("{unknown} is no flag")));
+        if let Some(unknown) = flags.iter().find(|flag| is_unknown(flag)) {
+            return Ok(Err(Done::Bad(format!("{unknown} is no flag"))));
         }
         let change = match store.action {
             FlagsAction::Replace => FlagChange::Replace(flags),
@@ -27,18 +57,46 @@ impl Session {
         };
         let (asked, since) = (uids.clone(), store.unchanged_since);
         let account = self.account()?;
-        let done = account.change(move |draft| draft.store_flags(&mailbox, &asked, &change, since)).await;
-        let outcome = match done {
-            Ok(outcome) => outcome,
-            Err(error) => return Ok(refused(&error)),
-        };
-        self.know(&uids, outcome.modseq);
+        let begun = account.begin(move |draft| draft.store_flags(&mailbox, &asked, &change, since)).await;
+        let stored =
+            |outcome| Stored { tag: tag.into(), uid: store.uid, silent: store.silent, uids, outcome };
+        Ok(begun.map(stored).map_err(|error| refused(&error)))
+    }
+
+    /// Answers the STOREs that were begun, in order, once each is on the disk.
+    pub async fn settle(&mut self) -> io::Result<Next> {
+        let mut ended = Vec::with_capacity(self.stored.len());
+        for Stored { tag, uid, silent, uids, outcome } in std::mem::take(&mut self.stored) {
+            ended.push((tag, uid, silent, uids, outcome.end().await));
+        }
+        let own: Vec<u64> = ended.iter().filter_map(|e| e.4.as_ref().ok()).map(|o| o.modseq).collect();
+        for (tag, uid, silent, uids, outcome) in ended {
+            let done = match outcome {
+                Ok(outcome) => self.tell_outcome(uid, silent, &uids, &outcome, &own).await?,
+                Err(error) => refused(&error),
+            };
+            if self.answer(&tag, done, uid).await? == Next::Close {
+                return Ok(Next::Close);
+            }
+        }
+        Ok(Next::Go)
+    }
+
+    async fn tell_outcome(
+        &mut self,
+        uid: bool,
+        silent: bool,
+        uids: &[u32],
+        outcome: &StoreOutcome,
+        own: &[u64],
+    ) -> Answer {
+        self.know(uids, own);
         self.tell_keywords();
-        self.tell_stored(&uids, &outcome.modified, store.silent, store.uid).await?;
+        self.tell_stored(uids, &outcome.modified, silent, uid).await?;
         if outcome.modified.is_empty() {
             return Ok(Done::Ok("done".into()));
         }
-        let modified = self.numbers(store.uid, &outcome.modified)?;
+        let modified = self.numbers(uid, &outcome.modified)?;
         Ok(Done::Ok(format!("[MODIFIED {modified}] some had changed meanwhile and were left alone")))
     }
 
@@ -149,8 +207,10 @@ impl Session {
     }
 }
 
-fn is_system(flag: &str) -> bool {
-    crate::mailbox::SYSTEM.iter().any(|system| system.eq_ignore_ascii_case(flag))
+/// A flag with a backslash that IMAP does not have. \Recent is passed over where it is given.
+pub(super) fn is_unknown(flag: &str) -> bool {
+    let known = |known: &&str| known.eq_ignore_ascii_case(flag);
+    flag.starts_with('\\') && !crate::mailbox::SYSTEM.iter().chain(&["\\Recent"]).any(known)
 }
 
 /// `COPYUID validity from to` (RFC 4315 3).
@@ -158,6 +218,9 @@ fn copy_uid(added: &Added) -> String {
     let set = |uids: &[u32]| written(&Set::from_sorted(uids.iter().copied()));
     format!("COPYUID {} {} {}", added.uid_validity, set(&added.from), set(&added.to))
 }
+
+/// STOREs that are begun before any of them is answered.
+const STORES_AT_ONCE: usize = 64;
 
 pub(super) fn written(set: &Set) -> String {
     let mut out = Vec::new();

@@ -1,6 +1,6 @@
 //! Mailboxes made, renamed and deleted, messages put into them, quotas (RFC 3501 6.3, RFC 3502, 6154, 7889, 9208).
 
-use super::flags::{no_such_target, written};
+use super::flags::{is_unknown, no_such_target, written};
 use super::{Answer, Done, Session, refused};
 use crate::imap::grammar::{Appended, Set, StatusItem};
 use crate::limits;
@@ -114,9 +114,14 @@ impl Session {
             // A literal of nothing cancels the APPEND (RFC 3502 6.3.11).
             return Ok(Done::No("an empty message is none; nothing was appended".into()));
         }
+        if let Some(unknown) =
+            messages.iter().flat_map(|message| &message.flags).find(|flag| is_unknown(flag))
+        {
+            return Ok(Done::Bad(format!("{unknown} is no flag")));
+        }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
         let one = |appended: Appended<'_>| NewMessage {
-            raw: appended.message.to_vec(),
+            raw: crate::message::with_crlf(appended.message.to_vec()),
             flags: appended.flags,
             date: appended.date.map_or(now, |(seconds, _)| seconds),
         };

@@ -73,6 +73,8 @@ pub struct Session {
     idling: Option<String>,
     /// Tag of the command under way.
     tag: String,
+    /// STOREs under way.
+    stored: Vec<flags::Stored>,
     failures: u32,
 }
 
@@ -96,6 +98,7 @@ impl Session {
             exchange: None,
             idling: None,
             tag: String::new(),
+            stored: Vec::new(),
             failures: 0,
         }
     }
@@ -206,7 +209,17 @@ impl Session {
     /// Does one command.
     pub async fn command(&mut self, frame: Vec<u8>) -> io::Result<Next> {
         let utf8 = self.output.utf8;
-        match parse(&frame, utf8) {
+        let parsed = parse(&frame, utf8);
+        if let Ok(Command { tag, body: Body::Store(store) }) = parsed {
+            return match self.selected.is_some() {
+                true => self.store(tag, store).await,
+                false => self.answer(&tag, Done::Bad("select a mailbox first".into()), false).await,
+            };
+        }
+        if self.settle().await? == Next::Close {
+            return Ok(Next::Close);
+        }
+        match parsed {
             Ok(Command { tag, body }) => self.act(tag, body).await,
             Err(refused) => {
                 match refused.tag {
@@ -241,7 +254,6 @@ impl Session {
         // EXPUNGE may not be told while a command with sequence numbers is under way (RFC 3501 7.4.1).
         let by_number = match &body {
             Body::Fetch(fetch) => !fetch.uid,
-            Body::Store(store) => !store.uid,
             Body::Search(search) => !search.uid,
             _ => false,
         };
@@ -270,6 +282,7 @@ impl Session {
                 return Ok(Next::Close);
             }
             Body::StartTls if self.secure => Done::Bad("TLS is there already".into()),
+            Body::StartTls if self.user.is_some() => Done::Bad("STARTTLS comes before the login".into()),
             Body::StartTls => {
                 self.output.line(format_args!("{tag} OK begin TLS"));
                 self.output.send().await?;
@@ -346,7 +359,6 @@ impl Session {
             Body::Expunge(uids) => self.expunge(uids).await,
             Body::Search(search) => self.search(search).await,
             Body::Fetch(fetch) => self.fetch(fetch).await,
-            Body::Store(store) => self.store(store).await,
             Body::Copy { uid, set, mailbox } => self.copy(uid, set, &mailbox).await,
             Body::Move { uid, set, mailbox } => self.move_to(uid, set, &mailbox).await,
             _ => Ok(Done::Bad("not now".into())),
