@@ -74,6 +74,14 @@ class Appliance:
         self.stop()
         shutil.rmtree(self.dir, ignore_errors=True)
 
+    def end(self):
+        """Removes it; with KEEP it stays, and its place is printed."""
+        if os.environ.get("KEEP"):
+            self.stop()
+            print(self.dir)
+        else:
+            self.remove()
+
 
 def binary():
     """The program: named by NYMOTE_MAIL, else built here."""
@@ -117,6 +125,16 @@ class Checks:
             good, why = False, f"{type(error).__name__}: {error}"
         print(f"ok   {name}" if good else f"FAIL {name}: {why}", flush=True)
         self.bad += not good
+
+    def parts(self, parts, *given):
+        """Runs parts one after another, or those that the command line names. One that breaks has failed; the others go on."""
+        for part in parts:
+            if sys.argv[1:] and part.__name__ not in sys.argv[1:]:
+                continue
+            try:
+                part(*given)
+            except Exception as error:  # noqa: BLE001 - the other parts go on
+                self(f"{part.__name__} runs to its end", lambda error=error: (_ for _ in ()).throw(error))
 
     def end(self):
         sys.exit(1 if self.bad else 0)

@@ -54,21 +54,6 @@ def mail_in(box):
 
 def bad_input(box):
     address = box.address("smtp")
-    for end in (b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r\n.\r", b"\r.\r\n", b"\r\n\x00.\r\n"):
-        def smuggle(end=end):
-            w = Wire(address)
-            w.ask("EHLO c.test", "MAIL FROM:<x@far.test>", "RCPT TO:<anna@home.test>", "DATA")
-            evil = b"MAIL FROM:<evil@far.test>\r\nRCPT TO:<anna@home.test>\r\nDATA\r\nSubject: smuggled\r\n\r\nx\r\n.\r\n"
-            first = w.say(b"Subject: outer\r\n\r\nx" + end + evil)
-            w.s.settimeout(0.5)
-            try:
-                second = w.hear()
-            except TimeoutError:
-                second = "none"
-            return second == "none" and (first.startswith("550") or b"\x00" in end and first.startswith("250"))
-        check(f"smuggling by {end!r} makes no second message", smuggle)
-    check("nothing smuggled is in the mailbox", lambda: not with_subject(box, "smuggled"))
-
     def injection():
         s = socket.create_connection(address, timeout=20)
         s.recv(1000)
@@ -292,17 +277,9 @@ def main():
     box = Appliance()
     try:
         route(box)
-        for part in (mail_in, bad_input, submitted, mail_out, web, git, killed):
-            try:
-                part(box)
-            except Exception as error:  # noqa: BLE001 - the other parts go on
-                check(f"{part.__name__} runs to its end", lambda error=error: (_ for _ in ()).throw(error))
+        check.parts((mail_in, bad_input, submitted, mail_out, web, git, killed), box)
     finally:
-        if os.environ.get("KEEP"):
-            box.stop()
-            print(box.dir)
-        else:
-            box.remove()
+        box.end()
     check.end()
 
 

@@ -32,8 +32,9 @@ def missing():
 
 
 class Peers:
-    def __init__(self, mail_format="maildir:%h/Maildir"):
-        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="nymote-peers-"))
+    def __init__(self, mail_format="maildir:%h/Maildir", directory=None):
+        self.dir = pathlib.Path(directory or tempfile.mkdtemp(prefix="nymote-peers-"))
+        self.dir.mkdir(exist_ok=True)
         self.dir.chmod(0o755)
         self.format, self.ports = mail_format, {name: free_port() for name in ("smtp", "imap", "imaps", "lmtp")}
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj", f"/CN={DOMAIN}",

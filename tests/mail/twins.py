@@ -195,23 +195,22 @@ def commands():
         household = files / "household"
         household.mkdir()
         (household / "mail").symlink_to(box.dir)
-        run = subprocess.run([program, "mail", "--dir", household, "import-imap", "anna", f"localhost:{port}", "--user", "anna", "--password-file", files / "password", "--trust", files / "ca.pem"],
-                             capture_output=True, text=True, timeout=120)
+        bring = lambda: subprocess.run([program, "mail", "--dir", household, "import-imap", "anna", f"localhost:{port}", "--user", "anna", "--password-file", files / "password", "--trust", files / "ca.pem"],
+                                       capture_output=True, text=True, timeout=120)
+        run = bring()
         there, here = seen(other), seen(box)
         rows = lambda boxes, name: sorted(boxes.get(name, {}).values())
         check("another IMAP server's mailboxes come, with flags", lambda: run.returncode == 0 and all(rows(there, n) == [r for r in rows(here, n) if r[0] != "traced"] for n in there) or (_ for _ in ()).throw(AssertionError(run.stderr[-500:] + str(run.stdout))))
         check("a bar shows how far it is", lambda: "of 69" in run.stderr and "#" in run.stderr)
+        again = bring()
+        check("called again it brings nothing twice", lambda: again.returncode == 0 and seen(box) == here or (_ for _ in ()).throw(AssertionError(again.stderr[-300:] + again.stdout)))
     finally:
         box.remove()
         other.remove()
 
 
 def main():
-    for part in (two_servers, forwarded, commands):
-        try:
-            part()
-        except Exception as error:  # noqa: BLE001 - the other parts go on
-            check(f"{part.__name__} runs to its end", lambda error=error: (_ for _ in ()).throw(error))
+    check.parts((two_servers, forwarded, commands))
     check.end()
 
 

@@ -8,8 +8,10 @@ use base64::engine::general_purpose::STANDARD;
 use chassis::control::{Call, CommandError, Outcome};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::HashSet;
 use std::future::Future;
 use std::sync::Arc;
+use store::{Kind, ObjectId};
 
 /// Messages that an import puts into one commit.
 const IMPORT_BATCH: usize = 100;
@@ -181,14 +183,24 @@ async fn import(post: Arc<Post>, mut call: Call) -> Outcome {
         account.change(move |draft| draft.create(&name, "")).await.map_err(CommandError::from_error)?;
     }
     let quota = post.settings().quota_bytes;
-    let (mut batch, mut bytes, mut done) = (Vec::new(), 0, 0usize);
+    // What an earlier import brought is not brought again; the same message twice in this one is.
+    let rows = account.rows(&args.mailbox).await.map_err(CommandError::from_error)?;
+    let there: HashSet<ObjectId> = rows.iter().map(|row| row.blob).collect();
+    let (mut batch, mut bytes, mut done, mut known) = (Vec::new(), 0, 0usize, 0usize);
     loop {
         let input = call.input().await;
         let ended = input.is_none();
         if let Some(value) = input {
             let one: One = serde_json::from_value(value).map_err(CommandError::from_error)?;
             let raw = STANDARD.decode(&one.raw).map_err(CommandError::from_error)?;
-            let raw = with_crlf(raw);
+            let raw = crate::message::with_crlf(raw);
+            if there.contains(&ObjectId::of(Kind::Blob, &raw).map_err(CommandError::from_error)?) {
+                known += 1;
+                if known % IMPORT_BATCH == 0 {
+                    call.progress(json!({"imported": done, "known": known})).await?;
+                }
+                continue;
+            }
             let date = one.date.or_else(|| dated(&raw)).unwrap_or((chassis::clock::now_ms() / 1000) as i64);
             bytes += raw.len();
             batch.push(NewMessage { raw, flags: one.flags, date });
@@ -198,10 +210,10 @@ async fn import(post: Arc<Post>, mut call: Call) -> Outcome {
             let messages = std::mem::take(&mut batch);
             account.append(&args.mailbox, messages, quota).await.map_err(CommandError::from_error)?;
             bytes = 0;
-            call.progress(json!({"imported": done})).await?;
+            call.progress(json!({"imported": done, "known": known})).await?;
         }
         if ended {
-            return Ok(json!({"imported": done, "mailbox": args.mailbox}));
+            return Ok(json!({"imported": done, "known": known, "mailbox": args.mailbox}));
         }
     }
 }
@@ -209,24 +221,6 @@ async fn import(post: Arc<Post>, mut call: Call) -> Outcome {
 fn dated(raw: &[u8]) -> Option<i64> {
     let value = crate::message::first_value(raw, "Date")?;
     crate::message::parse_rfc5322(value.as_bytes()).map(|(at, _)| at)
-}
-
-/// Files of Maildir and mbox end lines with LF; mail does with CRLF.
-fn with_crlf(raw: Vec<u8>) -> Vec<u8> {
-    if memchr::memchr(b'\r', &raw).is_some() {
-        return raw;
-    }
-    let mut out = Vec::with_capacity(raw.len() + raw.len() / 40);
-    for line in raw.split_inclusive(|b| *b == b'\n') {
-        match line.strip_suffix(b"\n") {
-            Some(text) => {
-                out.extend_from_slice(text);
-                out.extend_from_slice(b"\r\n");
-            }
-            None => out.extend_from_slice(line),
-        }
-    }
-    out
 }
 
 /// Gives every message of an account, one by one, as progress.

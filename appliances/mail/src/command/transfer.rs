@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use chassis::command::Reach;
 use chassis::control::CommandError;
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::PathBuf;
 use tokio::sync::mpsc;
 
@@ -87,7 +87,7 @@ pub async fn import_imap(reach: &Reach, m: &ArgMatches, as_json: bool) -> Result
     let user = text("user");
     let own = reach.ask("mail.special", json!({ "user": user })).await?;
     let below = text("below");
-    let (mut done, mut boxes) = (0, Vec::new());
+    let (mut done, mut known, mut boxes) = (0, 0, Vec::new());
     for mailbox in mailboxes {
         // Sent mail there is sent mail here, whatever both call it.
         let special = own[&mailbox.special_use]
@@ -107,13 +107,13 @@ pub async fn import_imap(reach: &Reach, m: &ArgMatches, as_json: bool) -> Result
             (session, read)
         });
         let args = json!({"user": user, "mailbox": to});
-        let before = done;
-        let imported = reach
-            .call("mail.import", args, input, |p| bar(before + p["imported"].as_u64().unwrap_or(0), total))
-            .await;
+        let before = done + known;
+        let imported = reach.call("mail.import", args, input, |p| bar(before + seen(&p), total)).await;
         let (back, read) = reading.await.map_err(CommandError::from_error)?;
         session = back;
-        done += imported?["imported"].as_u64().unwrap_or(0);
+        let imported = imported?;
+        done += number(&imported, "imported");
+        known += number(&imported, "known");
         read.map_err(|error| {
             CommandError(format!("{}; {done} messages were imported before", failed(error).0))
         })?;
@@ -121,8 +121,8 @@ pub async fn import_imap(reach: &Reach, m: &ArgMatches, as_json: bool) -> Result
     }
     eprintln!();
     let count = boxes.len();
-    shown(json!({"imported": done, "mailboxes": boxes}), as_json, |v| {
-        format!("{} messages are in {count} mailboxes.\n", v["imported"])
+    shown(json!({"imported": done, "known": known, "mailboxes": boxes}), as_json, |v| {
+        format!("{}, into {count} mailboxes.\n", told(v))
     })
 }
 
@@ -148,15 +148,30 @@ pub async fn import(
         Ok::<(), std::io::Error>(())
     });
     let args = json!({"user": user, "mailbox": mailbox});
-    let done = reach
-        .call("mail.import", args, input, |p| bar(p["imported"].as_u64().unwrap_or(0), total as u64))
-        .await;
+    let done = reach.call("mail.import", args, input, |p| bar(seen(&p), total as u64)).await;
     eprintln!();
     match reading.join() {
         Ok(Err(error)) => {
             Err(CommandError(format!("{}: {error}; what was read before is imported", path.display())))
         }
-        _ => shown(done?, as_json, |v| format!("{} messages are in {mailbox}.\n", v["imported"])),
+        _ => shown(done?, as_json, |v| format!("{}, into {mailbox}.\n", told(v))),
+    }
+}
+
+fn number(value: &Value, name: &str) -> u64 {
+    value[name].as_u64().unwrap_or(0)
+}
+
+/// Messages that an import is done with.
+fn seen(value: &Value) -> u64 {
+    number(value, "imported") + number(value, "known")
+}
+
+fn told(value: &Value) -> String {
+    let imported = number(value, "imported");
+    match number(value, "known") {
+        0 => format!("{imported} messages were imported"),
+        known => format!("{imported} messages were imported, {known} were there already"),
     }
 }
 

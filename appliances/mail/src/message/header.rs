@@ -77,6 +77,29 @@ pub fn header_end(message: &[u8]) -> usize {
     }
 }
 
+/// Where a header stops without a blank line: at a line that is neither a field nor goes on with one. What stands there was
+/// meant to be read. A first line `From …`, as an mbox has it, is passed over.
+pub fn header_break(message: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    while at < message.len() {
+        let rest = &message[at..];
+        let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |nl| nl + 1);
+        let line = strip_line_end(&rest[..end]);
+        let name = memchr::memchr(b':', line).map(|colon| trim_end(&line[..colon]));
+        let is_name = |name: &[u8]| !name.is_empty() && name.iter().all(|b| *b > b' ' && *b != 127);
+        let goes_on = at > 0 && matches!(line.first(), Some(b' ' | b'\t'));
+        let is_mbox = at == 0 && (line.starts_with(b"From ") || line.starts_with(b">From "));
+        if line.is_empty() {
+            return None;
+        }
+        if !goes_on && !is_mbox && !name.is_some_and(is_name) {
+            return Some(at);
+        }
+        at += end;
+    }
+    None
+}
+
 /// The value of the first field called `name`, unfolded and trimmed.
 pub fn first_value(header: &[u8], name: &str) -> Option<String> {
     fields(header).find(|f| f.is(name)).map(|f| String::from_utf8_lossy(&unfold(f.value)).into_owned())
@@ -84,21 +107,25 @@ pub fn first_value(header: &[u8], name: &str) -> Option<String> {
 
 /// A value without its line ends and without surrounding white space (RFC 5322 2.2.3).
 pub fn unfold(value: &[u8]) -> Vec<u8> {
-    let out: Vec<u8> = value.iter().copied().filter(|b| *b != b'\r' && *b != b'\n').collect();
-    let start = out.iter().position(|b| *b != b' ' && *b != b'\t').unwrap_or(out.len());
-    let end = out.iter().rposition(|b| *b != b' ' && *b != b'\t').map_or(start, |i| i + 1);
-    out[start..end].to_vec()
+    let mut out = Vec::with_capacity(value.len());
+    let mut rest = value.trim_ascii();
+    while let Some(end) = memchr::memchr2(b'\r', b'\n', rest) {
+        out.extend_from_slice(&rest[..end]);
+        rest = &rest[end + 1..];
+    }
+    out.extend_from_slice(rest);
+    out
 }
 
 /// The message ids in a References, In-Reply-To or Message-ID value, angle brackets kept, at most `max` of them.
 pub fn message_ids(value: &[u8], max: usize) -> Vec<String> {
-    let flat = unfold(value);
     let mut ids = Vec::new();
-    let mut rest = &flat[..];
+    let mut rest = value;
     while ids.len() < max {
         let Some(open) = memchr::memchr(b'<', rest) else { break };
         let Some(close) = memchr::memchr(b'>', &rest[open..]) else { break };
-        ids.push(String::from_utf8_lossy(&rest[open..=open + close]).replace(' ', ""));
+        let id = unfold(&rest[open..=open + close]);
+        ids.push(String::from_utf8_lossy(&id).replace(' ', ""));
         rest = &rest[open + close + 1..];
     }
     ids
@@ -133,6 +160,18 @@ mod tests {
         assert_eq!(header_end(b"A: b"), 4);
         assert_eq!(header_end(b"\r\nx"), 2);
         assert_eq!(fields(b"A: b").next().unwrap().value, b" b");
+    }
+
+    #[test]
+    fn text_that_follows_a_header_without_a_blank_line() {
+        let breaks = |text: &str| header_break(text.as_bytes()).map(|at| text[at..].to_owned());
+        assert_eq!(breaks("hello\r\nyou\r\n").as_deref(), Some("hello\r\nyou\r\n"));
+        assert_eq!(breaks("A: b\r\n c\r\nDear Ann: hi\r\n\r\nx").as_deref(), Some("Dear Ann: hi\r\n\r\nx"));
+        assert_eq!(breaks(" x\r\n").as_deref(), Some(" x\r\n"));
+        for whole in ["", "A: b\r\n", "A : b\r\n\r\nhello\r\n", "\r\nhello\r\n", "From x Mon\r\nA: b\r\n\r\n"]
+        {
+            assert_eq!(breaks(whole), None, "{whole:?}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::envelope::{write_envelope, write_nstring, write_string};
 use super::header::{fields, unfold};
 use super::mime::{Entity, parameters};
 use crate::limits;
+use std::borrow::Cow;
 
 /// Writes the structure of `entity`; `extended` is BODYSTRUCTURE, else BODY.
 pub fn write_structure(out: &mut Vec<u8>, raw: &[u8], entity: &Entity, extended: bool) {
@@ -37,7 +38,12 @@ fn write_leaf(out: &mut Vec<u8>, raw: &[u8], entity: &Entity, extended: bool) {
     out.push(b' ');
     write_string(out, subtype.as_bytes());
     out.push(b' ');
-    write_params(out, &entity.mime.params);
+    let mut params = Cow::Borrowed(&entity.mime.params);
+    if kind.eq_ignore_ascii_case("text") && entity.mime.param("charset").is_none() {
+        // What it is taken for (RFC 2045 5.2).
+        params.to_mut().push(("charset".into(), "us-ascii".into()));
+    }
+    write_params(out, &params);
     out.push(b' ');
     write_nstring(out, fields.id.as_deref());
     out.push(b' ');

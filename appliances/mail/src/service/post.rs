@@ -196,25 +196,32 @@ impl Post {
         self.chassis.options().dir.as_deref()
     }
 
-    /// Puts a message into an account; resolves after the flush. A detail names a mailbox when there is one of that
-    /// name; `mailbox` is where it goes otherwise.
+    /// Puts a message into a mailbox of an account, into INBOX where that is gone; resolves after the flush.
     pub async fn deliver(
         &self,
         user: &str,
-        detail: Option<&str>,
         mailbox: &str,
         raw: Vec<u8>,
         flags: &[&str],
     ) -> Result<(), MailboxError> {
         let account = self.mailboxes.account(user).await?;
-        let state = account.state();
-        let named = detail.and_then(|d| state.folders.keys().find(|k| k.eq_ignore_ascii_case(d))).cloned();
-        let wanted = named.unwrap_or_else(|| mailbox.to_owned());
-        let mailbox = if state.folders.contains_key(&wanted) { wanted } else { "INBOX".to_owned() };
+        let mailbox = if account.state().folders.contains_key(mailbox) { mailbox } else { "INBOX" };
         let flags = flags.iter().map(|f| (*f).to_owned()).collect();
         let message = NewMessage { raw, flags, date: (now_ms() / 1000) as i64 };
-        account.append(&mailbox, vec![message], self.settings().quota_bytes).await?;
+        account.append(mailbox, vec![message], self.settings().quota_bytes).await?;
         Ok(())
+    }
+
+    /// The mailbox for an address with this detail: one of that name, where there is one, else `otherwise`.
+    async fn mailbox_for(
+        &self,
+        user: &str,
+        detail: Option<&str>,
+        otherwise: &str,
+    ) -> Result<String, MailboxError> {
+        let state = self.mailboxes.account(user).await?.state();
+        let named = detail.and_then(|d| state.folders.keys().find(|name| name.eq_ignore_ascii_case(d)));
+        Ok(named.map_or(otherwise, String::as_str).to_owned())
     }
 
     /// Takes a message to where it goes: local recipients get it, others are queued; resolves after the flush. Gives the
@@ -227,13 +234,19 @@ impl Post {
         let mailbox = if parcel.junk { "Junk" } else { "INBOX" };
         let mut text = std::mem::take(&mut parcel.raw);
         text.splice(0..0, return_path.into_bytes());
-        let mut left = local.len();
+        // However many addresses of the message lead to a mailbox, it gets one.
+        let mut mailboxes = BTreeSet::new();
         for (user, detail) in local {
+            let mailbox = self.mailbox_for(&user, detail.as_deref(), mailbox).await?;
+            mailboxes.insert((user, mailbox));
+        }
+        let mut left = mailboxes.len();
+        for (user, mailbox) in mailboxes {
             left -= 1;
             // The last one gets the text itself: most messages are never copied.
             let copy = if left == 0 { std::mem::take(&mut text) } else { text.clone() };
-            self.deliver(&user, detail.as_deref(), mailbox, copy, &[]).await?;
-            self.trace.note(&[&message_id], format!("in the mailbox of {user}"));
+            self.deliver(&user, &mailbox, copy, &[]).await?;
+            self.trace.note(&[&message_id], format!("in {mailbox} of {user}"));
         }
         Ok(id)
     }

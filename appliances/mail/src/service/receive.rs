@@ -3,7 +3,7 @@
 use super::post::{Parcel, Post};
 use crate::auth::Source;
 use crate::limits;
-use crate::message::{fields, format_rfc5322, header_end};
+use crate::message::{fields, format_rfc5322, header_break, header_end};
 use crate::queue::Waiting;
 use crate::smtp::{Envelope, Mailbox, Reply};
 use crate::trace::message_id;
@@ -60,8 +60,9 @@ pub async fn message(
     post: &Post,
     came: &Came<'_>,
     envelope: &Envelope,
-    raw: Vec<u8>,
+    mut raw: Vec<u8>,
 ) -> Result<String, Reply> {
+    end_header(&mut raw);
     if received_count(&raw) > limits::RECEIVED_MAX {
         return Err(Reply::new(554, "5.4.6", "the message has been through too many hosts: a loop"));
     }
@@ -140,6 +141,14 @@ pub fn received(came: &Came<'_>, envelope: &Envelope, hostname: &str, id: &str) 
     format!(
         "Received: from {helo} ({ip})\r\n\tby {hostname} (nymote) with {protocol}{tls} id {id}{for_whom};\r\n\t{date}\r\n"
     )
+}
+
+/// Text that follows the header without a blank line, or is all there is, becomes the body: behind the fields that we put
+/// before it nobody would see it.
+pub fn end_header(raw: &mut Vec<u8>) {
+    if let Some(at) = header_break(raw) {
+        raw.splice(at..at, *b"\r\n");
+    }
 }
 
 fn received_count(raw: &[u8]) -> usize {

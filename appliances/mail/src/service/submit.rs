@@ -1,7 +1,7 @@
 //! Mail from our users (RFC 6409): sender checked, header completed, signed, copied to Sent.
 
 use super::post::{Parcel, Post};
-use super::receive::{Came, received};
+use super::receive::{Came, end_header, received};
 use crate::message::{Entry, addresses, fields, format_rfc5322, header_end};
 use crate::queue::Waiting;
 use crate::smtp::{Envelope, Mailbox, Reply};
@@ -24,8 +24,9 @@ pub async fn message(
     user: &str,
     came: &Came<'_>,
     envelope: &Envelope,
-    raw: Vec<u8>,
+    mut raw: Vec<u8>,
 ) -> Result<String, Reply> {
+    end_header(&mut raw);
     let address = post.chassis.accounts().find(user).map(|a| a.address.clone()).unwrap_or_default();
     header_from(post, user, &raw)?;
     let id = chassis::accounts::new_token::<9>();
@@ -70,7 +71,7 @@ async fn send(
         let sent =
             post.mailboxes.account(user).await?.state().special("\\Sent").map(|(name, _)| name.clone());
         if let Some(sent) = sent {
-            post.deliver(user, None, &sent, own, &["\\Seen"]).await?;
+            post.deliver(user, &sent, own, &["\\Seen"]).await?;
         }
     }
     Ok(())

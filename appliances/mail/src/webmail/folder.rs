@@ -3,7 +3,8 @@
 use super::act::said;
 use super::reading::{attached, snippet};
 use super::{enter, fault, page_at, query};
-use crate::mailbox::{Account, Flags, Row};
+use crate::mailbox::texts::{Filter, Needle};
+use crate::mailbox::{Account, Flags, MailboxError, Row};
 use crate::message::{Entry, addresses, decode_words, first_value, message_ids, parse, searchable_text};
 use crate::service::Post;
 use askama::Template;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 const LOOKED_AT: usize = 2_000;
 /// Conversations on a page.
 const ON_PAGE: usize = 50;
-/// Messages that a search reads.
+/// Messages that a search reads, of those that the index lets through.
 const SEARCHED: usize = 20_000;
 /// A message up to this size is read for the line below its subject.
 const SNIPPET_OF_MAX: u32 = 512 << 10;
@@ -82,15 +83,15 @@ async fn list(post: Arc<Post>, request: Request) -> Answer {
     let search = form.text("q").to_owned();
     let page: usize = form.text("page").parse().unwrap_or(0);
     let rows = account.rows(&folder).await.map_err(fault)?;
-    let (looked, wanted) = (rows.clone(), search.clone());
-    let reading = account.clone();
-    let found = tokio::task::spawn_blocking(move || match wanted.trim() {
-        "" => {
-            looked.iter().copied().collect::<Vec<Row>>().into_iter().rev().take(LOOKED_AT).collect::<Vec<_>>()
+    let (reading, searched, wanted) = (account.clone(), folder.clone(), search.clone());
+    let found = tokio::task::spawn_blocking(move || {
+        let newest_first = rows.iter().copied().collect::<Vec<Row>>().into_iter().rev();
+        match wanted.trim() {
+            "" => Ok(newest_first.take(LOOKED_AT).collect()),
+            words => matching(&reading, &searched, newest_first, words),
         }
-        words => matching(&reading, looked.iter().copied().collect(), words),
     });
-    let found = found.await.map_err(Fault::internal)?;
+    let found = found.await.map_err(Fault::internal)?.map_err(fault)?;
     let is = |use_: &str| account.state().special(use_).is_some_and(|(name, _)| *name == folder);
     let (drafts, junk, sent) = (is("\\Drafts"), is("\\Junk"), is("\\Sent"));
     let all = conversations(&account, &folder, &found, drafts || sent);
@@ -173,15 +174,36 @@ fn folder_links(account: &Account, here: &str) -> Vec<FolderLink> {
     links
 }
 
-/// Messages whose header or text has all words, the newest first.
-fn matching(account: &Account, rows: Vec<Row>, words: &str) -> Vec<Row> {
+/// Messages whose header or text has all words, the newest first. The index of IMAP's SEARCH says which need not be read.
+fn matching(
+    account: &Account,
+    folder: &str,
+    newest_first: impl Iterator<Item = Row>,
+    words: &str,
+) -> Result<Vec<Row>, MailboxError> {
     let words: Vec<String> = words.split_whitespace().map(str::to_lowercase).collect();
-    let has = |row: &&Row| {
-        let Ok(Some(raw)) = account.read(row) else { return false };
-        let text = searchable_text(&raw, true).to_lowercase();
-        words.iter().all(|w| text.contains(w))
+    let needles: Vec<Filter> = words.iter().filter_map(|w| Needle::of(w)).map(Filter::Text).collect();
+    let candidates = match needles.is_empty() {
+        true => None,
+        false => {
+            while account.index_texts(&account.state(), folder)? {}
+            let id = account.state().folder(folder)?.about.id.clone();
+            Some(account.candidates(&id, &Filter::All(needles))?)
+        }
     };
-    rows.iter().rev().take(SEARCHED).filter(has).take(LOOKED_AT).copied().collect()
+    let worth = newest_first.filter(|row| candidates.as_ref().is_none_or(|c| c.has(row.uid)));
+    let mut found = Vec::new();
+    for row in worth.take(SEARCHED) {
+        let Some(raw) = account.read(&row)? else { continue };
+        let text = searchable_text(&raw, true).to_lowercase();
+        if words.iter().all(|w| text.contains(w)) {
+            found.push(row);
+        }
+        if found.len() == LOOKED_AT {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 /// Groups messages by the first message that they refer to (RFC 5256's REFERENCES, by roots alone).

@@ -1,7 +1,8 @@
 //! The text of a message, by DATA or BDAT (RFC 3030).
 
 use super::{Session, State, Step};
-use crate::smtp::data::{DataDecoder, LineEnds};
+use crate::message::LineEnds;
+use crate::smtp::data::DataDecoder;
 use crate::smtp::reply::Reply;
 
 /// A message that comes by BDAT.
