@@ -46,6 +46,12 @@ def mail_in(box):
     s = smtplib.SMTP(host, port, timeout=20)
     s.sendmail("x@far.test", ["anna+shop@home.test"], b"Subject: plus\r\n\r\nx\r\n")
     check("a plus-address finds the folder of that name", lambda: len(with_subject(box, "plus", mailbox="shop")) == 1)
+    s.sendmail("x@far.test", ["anna@home.test", "ANNA@home.test", "anna+a@home.test", "anna+shop@home.test", "family@home.test"], b"Subject: many ways\r\n\r\nx\r\n")
+    check("however many addresses lead to a mailbox, it gets one", lambda: [len(with_subject(box, "many ways", *where)) for where in (("anna",), ("anna", "shop"), ("ben",))] == [1, 1, 1])
+    for text in (b"no header at all\nsecond line\r\n", b"Subject: bare\nDear Anna,\nno blank line\r\n"):
+        s.sendmail("x@far.test", ["anna+shop@home.test"], text)
+    bodies = lambda: [raw.split(b"\r\n\r\n", 1)[1] for raw in messages(box, "anna", "shop")[-2:]]
+    check("text without a blank line before it is the body", lambda: bodies() == [b"no header at all\r\nsecond line\r\n", b"Dear Anna,\r\nno blank line\r\n"])
     w = Wire((host, port))
     check("nobody, relaying, and bad addresses are refused", lambda: w.ask(
         "EHLO c.test", "MAIL FROM:<x@far.test>", "RCPT TO:<nobody@home.test>", "RCPT TO:<a@else.test>", "RCPT TO:<>", "RCPT TO:<postmaster>")
