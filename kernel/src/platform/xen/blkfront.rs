@@ -19,6 +19,7 @@ use super::grant::GrantedPages;
 use super::handshake::{Phase, State};
 use super::shared::{Mapped, Shared};
 use super::xenbus::{FrontEnd, Node};
+use super::xenstore::Answer;
 use super::{event, hypercall, log, memory};
 use crate::platform::{Completion, Disk, DiskError, Operation, PAGE_BYTES, Request, SubmitError};
 
@@ -90,10 +91,10 @@ pub struct Blkfront {
 }
 
 impl Blkfront {
-    /// The disk at `path`.
-    pub fn open(path: String, token: String) -> Option<Self> {
+    /// The disk at `path`, with the answers to reading its nodes.
+    pub fn new(path: String, token: String, answers: &[Answer]) -> Option<Self> {
         let handle: u16 = path.rsplit('/').next()?.parse::<u64>().ok()?.try_into().unwrap_or(0);
-        let Some((node, _)) = Node::open(path, token, &[], &OFFERED) else {
+        let Some((node, _)) = Node::new(path, token, answers, (Phase::Offered, &OFFERED)) else {
             log(format_args!("disk {handle}: xenstore names no backend for it"));
             return None;
         };
@@ -121,11 +122,6 @@ impl Blkfront {
         if self.node.phase != Phase::Connected {
             log(format_args!("{}: its backend did not connect; going on without it", self.name));
         }
-    }
-
-    /// Its node in xenstore.
-    pub fn watched(&self) -> &Node {
-        &self.node
     }
 
     /// Ends the disk for good, with one line: everything in flight fails.

@@ -51,7 +51,7 @@ impl Platform for Xen {
     }
 
     fn dispatch() {
-        if event::take() {
+        if event::take() | xenstore::take_unseen() {
             devices::notice();
         }
         devices::remark_absent();
@@ -59,15 +59,16 @@ impl Platform for Xen {
 
     fn start_devices() {
         xenstore::start();
-        let lists = [Ask::List("device/vif"), Ask::List("device/vbd"), Ask::List(SETTINGS)];
-        let asks: Vec<Ask<'_>> = lists.into_iter().chain(control::START).collect();
+        let first = devices::first_card_paths();
+        let asks = [Ask::List("device/vif"), Ask::List("device/vbd"), Ask::List(SETTINGS), control::START];
+        let asks: Vec<Ask<'_>> = asks.into_iter().chain(first.iter().map(|path| Ask::Read(path))).collect();
         let answers = xenstore::ask(&asks);
-        let (lists, started) = answers.split_at(lists.len());
-        let numbers =
-            |list| xenstore::names(list).iter().filter_map(|name| name.parse().ok()).collect::<Vec<u64>>();
-        control::started(started);
-        KNOWN_SETTINGS.with(|known| *known = xenstore::names(&lists[2]));
-        devices::start(numbers(&lists[0]), numbers(&lists[1]));
+        let numbers = |list| -> Vec<u64> {
+            xenstore::names(list).iter().filter_map(|name| name.parse().ok()).collect()
+        };
+        KNOWN_SETTINGS.with(|known| *known = xenstore::names(&answers[2]));
+        devices::start(numbers(&answers[0]), numbers(&answers[1]), &answers[4..]);
+        control::started(&answers[3]);
     }
 
     fn cards() -> Vec<Box<dyn NetworkCard>> {

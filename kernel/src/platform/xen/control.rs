@@ -11,18 +11,16 @@ pub const TOKEN: &str = "control";
 
 static REQUEST: Global<Option<Shutdown>> = Global::new(None);
 
-/// What is said and asked at boot: which requests we understand, and to hear of them.
-pub const START: [Ask<'static>; 3] = [
-    Ask::Write("control/feature-poweroff", "1"),
-    Ask::Write("control/feature-reboot", "1"),
-    Ask::Watch(NODE, TOKEN),
-];
+/// What is asked at boot: to hear of requests.
+pub const START: Ask<'static> = Ask::Watch(NODE, TOKEN);
 
-/// Looks at the answers to [`START`].
-pub fn started(answers: &[Answer]) {
-    if answers.last().is_none_or(Result::is_err) {
+/// Looks at the answer to [`START`], and says which requests we understand.
+pub fn started(answer: &Answer) {
+    if answer.is_err() {
         log(format_args!("xenstore lets nobody watch {NODE}: `xl shutdown` will not be heard"));
     }
+    // What is refused is named; nothing else follows from it.
+    let _ = xenstore::post(&[("control/feature-poweroff", "1"), ("control/feature-reboot", "1")]);
 }
 
 /// The watch fired: reads the request, and says by an empty value that it was taken.
@@ -37,7 +35,7 @@ pub fn notice() {
             None
         }
     };
-    let _ = xenstore::write(NODE, "");
+    let _ = xenstore::post(&[(NODE, "")]);
     if request.is_some() {
         REQUEST.with(|last| *last = request);
     }

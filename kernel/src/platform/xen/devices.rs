@@ -10,9 +10,10 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::blkfront::{Blkfront, BlockDisk};
 use super::handshake::Phase;
-use super::netfront::{NetCard, Netfront};
+use super::netfront::{self, NetCard, Netfront};
 use super::xenbus::{self, FrontEnd};
-use super::{clock, control, event, log, xenstore};
+use super::xenstore::{self, Answer, Ask};
+use super::{clock, control, event, log};
 use crate::global::Global;
 use crate::platform::{Disk, NetworkCard};
 
@@ -20,6 +21,11 @@ use crate::platform::{Disk, NetworkCard};
 const CONNECT_NS: u64 = 10_000_000_000;
 /// Devices of a kind; the guest's event channels are counted for this.
 const DEVICES_MAX: usize = 8;
+
+/// The node of the card that nearly every machine has.
+const FIRST_CARD: &str = "device/vif/0";
+/// Answers to what is asked of a disk ([`xenbus::paths`]).
+const DISK_ANSWERS: usize = 2;
 
 #[derive(Default)]
 struct Devices {
@@ -31,26 +37,44 @@ struct Devices {
 static ABSENT_AT: AtomicU64 = AtomicU64::new(0);
 static DEVICES: Global<Option<Devices>> = Global::new(None);
 
-/// Connects the devices whose nodes are `cards` and `disks`. Waits for disks, which the program may open at once; a
-/// card's backend has only to say what it offers: the stack fills its rings while the backend connects.
-pub fn start(cards: Vec<u64>, disks: Vec<u64>) {
-    let cards = nodes("device/vif", cards).into_iter().enumerate();
-    let cards =
-        cards.filter_map(|(index, node)| Netfront::open(node, format!("vif{index}"), index)).collect();
-    let disks = nodes("device/vbd", disks).into_iter().enumerate();
-    let disks = disks.filter_map(|(index, node)| Blkfront::open(node, format!("vbd{index}"))).collect();
+/// The nodes of the card that nearly every machine has: they are asked for before anybody knows that it is there, which
+/// spares a question and its answer at boot.
+pub fn first_card_paths() -> Vec<String> {
+    xenbus::paths(FIRST_CARD, &netfront::OWN)
+}
+
+/// Connects the devices whose nodes are `cards` and `disks`; `first_card` are the answers to [`first_card_paths`]. Waits
+/// for disks, which the program may open at once; a card's backend has only to say what it offers: the stack fills its
+/// rings while the backend connects.
+pub fn start(cards: Vec<u64>, disks: Vec<u64>, first_card: &[Answer]) {
+    let (cards, disks) = (nodes("device/vif", cards), nodes("device/vbd", disks));
+    let known = |path: &String| path == FIRST_CARD;
+    let of_cards = cards.iter().filter(|path| !known(path)).flat_map(|path| xenbus::paths(path, &netfront::OWN));
+    let asked: Vec<String> = of_cards.chain(disks.iter().flat_map(|path| xenbus::paths(path, &[]))).collect();
+    let answers = xenstore::ask(&asked.iter().map(|path| Ask::Read(path)).collect::<Vec<_>>());
+    let mut rest = answers.as_slice();
+    let mut take = |count: usize| {
+        let (these, others) = rest.split_at(count);
+        rest = others;
+        these
+    };
+    let cards = cards.into_iter().enumerate().filter_map(|(index, path)| {
+        let answers = if known(&path) { first_card } else { take(first_card.len()) };
+        Netfront::new(path, format!("vif{index}"), index, answers)
+    });
+    let cards: Vec<Netfront> = cards.collect();
+    let disks = disks.into_iter().enumerate();
+    let disks =
+        disks.filter_map(|(index, path)| Blkfront::new(path, format!("vbd{index}"), take(DISK_ANSWERS)));
+    let disks = disks.collect();
     DEVICES.with(|devices| *devices = Some(wrapped(cards, disks)));
-    // The first look is for free: the backends are there before the machine runs, as a rule.
-    with_all(
-        |card| look(card, |card| card.watched().watch()),
-        |disk| look(disk, |disk| disk.watched().watch()),
-    );
+    with_all(|card| card.borrow_mut().node().look(), |disk| disk.borrow_mut().node().look());
     let end = clock::monotonic_ns() + CONNECT_NS;
     let settled =
         || all_are(&[Phase::Offered, Phase::Connected, Phase::Off], &[Phase::Connected, Phase::Off]);
-    while !settled() && clock::monotonic_ns() < end {
+    loop {
         notice();
-        if settled() {
+        if settled() || clock::monotonic_ns() >= end {
             break;
         }
         event::wait(Some(end));
@@ -59,12 +83,6 @@ pub fn start(cards: Vec<u64>, disks: Vec<u64>) {
     ABSENT_AT.store(end, Ordering::Relaxed);
     with_all(|_| (), |disk| disk.borrow().name_if_absent());
     remark_absent();
-}
-
-/// Looks at a device's backend, then has its later changes told.
-fn look<F: FrontEnd>(front: &RefCell<F>, watch: fn(&F)) {
-    xenbus::look(&mut *front.borrow_mut());
-    watch(&front.borrow());
 }
 
 /// When a card that is still not connected is to be named; `None` when there is nothing to name.
@@ -87,25 +105,23 @@ pub fn remark_absent() {
     }
 }
 
-/// Looks at what xenstore has to say.
+/// Looks at what xenstore has to say: watches that fired, answers to looks.
 pub fn notice() {
     while let Some(event) = xenstore::next_event() {
         if event.token == control::TOKEN {
             control::notice();
             continue;
         }
-        with_all(
-            |card| {
-                if card.borrow().watched().token == event.token {
-                    xenbus::look(&mut *card.borrow_mut());
-                }
-            },
-            |disk| {
-                if disk.borrow().watched().token == event.token {
-                    xenbus::look(&mut *disk.borrow_mut());
-                }
-            },
-        );
+        with_all(|card| heed(card, &event.token), |disk| heed(disk, &event.token));
+    }
+    with_all(|card| xenbus::follow(&mut *card.borrow_mut()), |disk| xenbus::follow(&mut *disk.borrow_mut()));
+}
+
+/// Has a device look at its backend if the watch of this name is its own.
+fn heed<F: FrontEnd>(front: &RefCell<F>, token: &str) {
+    let mut front = front.borrow_mut();
+    if front.node().token == token {
+        front.node().event();
     }
 }
 

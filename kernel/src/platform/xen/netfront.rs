@@ -17,6 +17,7 @@ use super::handshake::{Phase, State};
 use super::netif::{FRAME_BYTES_MAX, Finish, Receive, Received, Transmit};
 use super::shared::{Mapped, Shared};
 use super::xenbus::{FrontEnd, Node};
+use super::xenstore::Answer;
 use super::{event, hypercall, log, memory};
 use crate::platform::{Frame, NetworkCard, Offload, PAGE_BYTES, Send};
 
@@ -25,9 +26,13 @@ const PAGES_MIN: usize = 32;
 const PAGES_MAX: usize = 256;
 /// Frame buffers that are kept for the next frames.
 const SPARE_BUFFERS_MAX: usize = 4;
-/// A super-frame that leaves us: 15 pages and their slots always fit.
-const SEGMENTATION_BYTES: usize = 15 * PAGE_BYTES;
+/// IPv4 and TCP headers without options, and the most that follows the Ethernet header: a transmit slot's length has 16
+/// bits, and the pages of such a frame fit any backend ([`super::netif::PACKET_SLOTS_MAX`]).
+const HEADERS_BYTES: usize = 40;
+const SUPER_FRAME_BYTES_MAX: usize = u16::MAX as usize - 14;
 
+/// The card's own nodes of which [`Netfront::new`] wants the values.
+pub const OWN: [&str; 2] = ["mac", "mtu"];
 /// The backend's nodes that say what it does for us.
 const OFFERED: [&str; 5] = [
     "feature-sg",
@@ -67,9 +72,9 @@ pub struct Netfront {
 }
 
 impl Netfront {
-    /// The card at `path`.
-    pub fn open(path: String, token: String, number: usize) -> Option<Self> {
-        let Some((node, own)) = Node::open(path, token, &["mac", "mtu"], &OFFERED) else {
+    /// The card at `path`, with the answers to reading its nodes.
+    pub fn new(path: String, token: String, number: usize, answers: &[Answer]) -> Option<Self> {
+        let Some((node, own)) = Node::new(path, token, answers, (Phase::Waiting, &OFFERED)) else {
             log(format_args!("eth{number}: xenstore names no backend for it"));
             return None;
         };
@@ -108,11 +113,6 @@ impl Netfront {
         }
     }
 
-    /// Its node in xenstore.
-    pub fn watched(&self) -> &Node {
-        &self.node
-    }
-
     /// Ends the card for good, with one line.
     fn fail(&mut self, fault: Fault) {
         log(format_args!("eth{}: its backend broke the protocol: {fault}; the card is off", self.number));
@@ -149,7 +149,10 @@ impl Netfront {
     /// Notes what the backend does for us.
     fn take_offload(&mut self) {
         let gathers = self.node.offers("feature-sg");
-        let segments = |offered: bool| if offered && gathers { SEGMENTATION_BYTES } else { 0 };
+        // As many whole segments as fit: no short one goes out in the middle of a stream.
+        let segment = self.mtu - HEADERS_BYTES;
+        let longest = HEADERS_BYTES + (SUPER_FRAME_BYTES_MAX - HEADERS_BYTES) / segment * segment;
+        let segments = |offered: bool| if offered && gathers { longest } else { 0 };
         let offload = Offload {
             transmit_checksum_v4: !self.node.offers("feature-no-csum-offload"),
             transmit_checksum_v6: self.node.offers("feature-ipv6-csum-offload"),

@@ -1,11 +1,13 @@
 //! Our end of a device, as nodes in xenstore, and how it is led through the handshake.
+//!
+//! Nothing here waits: a look at the backend is begun when a watch says so, and followed when its answers are there.
 
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::handshake::{Phase, State, Step, step};
-use super::xenstore::{self, Ask};
+use super::xenstore::{self, Answer, Ask, Pending};
 
 /// Our end of a device.
 #[derive(Debug)]
@@ -20,9 +22,25 @@ pub struct Node {
     pub token: String,
     /// Where we stand.
     pub phase: Phase,
-    /// Which of the backend's nodes are of interest, and what they held when they were last read.
-    names: &'static [&'static str],
+    /// Which of the backend's nodes are of interest in which phase, and what they held when they were last read.
+    names: (Phase, &'static [&'static str]),
     offered: Vec<Option<u64>>,
+    look: Option<Look>,
+    /// Something changed since it was begun.
+    again: bool,
+    watched: bool,
+    /// The watch's first event, which tells nothing new, is still to come.
+    first_event: bool,
+}
+
+/// A look that is under way.
+#[derive(Debug)]
+struct Look {
+    pending: Pending,
+    /// It asked to be told of changes first.
+    watches: bool,
+    /// It asked for what the backend offers.
+    names: bool,
 }
 
 /// A front end: what the handshake asks it to do.
@@ -37,15 +55,16 @@ pub trait FrontEnd {
     fn forget(&mut self);
 }
 
-/// The backend's state may have changed: looks, and does what follows.
-pub fn look(front: &mut impl FrontEnd) {
-    let state = front.node().refresh();
+/// A look is under way: if its answers are here, does what follows from them.
+pub fn follow(front: &mut impl FrontEnd) {
+    let Some(state) = front.node().finish() else { return };
     match step(front.node().phase, state) {
         Step::Stay => (),
         Step::Offer => front.offer(),
         Step::OfferAgain => {
             front.forget();
-            front.offer();
+            // What the new backend offers is read first.
+            front.node().look();
         }
         Step::Connect => front.connect(),
         Step::Leave => {
@@ -57,48 +76,89 @@ pub fn look(front: &mut impl FrontEnd) {
             front.node().set_state(State::Initialising);
         }
     }
+    if core::mem::take(&mut front.node().again) {
+        front.node().look();
+    }
+}
+
+/// The paths of a device's nodes that [`Node::new`] wants the values of: those that every device has, then `own`.
+pub fn paths(path: &str, own: &[&str]) -> Vec<String> {
+    ["backend", "backend-id"].iter().chain(own).map(|name| format!("{path}/{name}")).collect()
 }
 
 impl Node {
-    /// The device at `path`, with the values of its own nodes `own`; `None` when its backend cannot be found. `names` are
-    /// the backend's nodes that [`Self::offered`] will know.
-    pub fn open(
+    /// The device at `path`, with the answers to reading [`paths`]; `None` when its backend cannot be found. `names` are
+    /// the backend's nodes that [`Self::offered`] will know, and the phase in which they are read. The second value has
+    /// the device's own nodes.
+    pub fn new(
         path: String,
         token: String,
-        own: &[&str],
-        names: &'static [&'static str],
+        answers: &[Answer],
+        names: (Phase, &'static [&'static str]),
     ) -> Option<(Self, Vec<Option<String>>)> {
-        let paths: Vec<String> =
-            ["backend", "backend-id"].iter().chain(own).map(|name| format!("{path}/{name}")).collect();
-        let asks: Vec<Ask<'_>> = paths.iter().map(|path| Ask::Read(path)).collect();
-        let mut answers = xenstore::ask(&asks).into_iter().map(|answer| xenstore::value(&answer));
-        let backend = answers.next()??;
-        let domain = answers.next()??.trim().parse().ok()?;
-        let node = Node { path, backend, domain, token, phase: Phase::Waiting, names, offered: Vec::new() };
-        Some((node, answers.collect()))
+        let mut values = answers.iter().map(xenstore::value);
+        let backend = values.next()??;
+        let domain = values.next()??.trim().parse().ok()?;
+        let node = Node {
+            path,
+            backend,
+            domain,
+            token,
+            phase: Phase::Waiting,
+            names,
+            offered: Vec::new(),
+            look: None,
+            again: false,
+            watched: false,
+            first_event: false,
+        };
+        Some((node, values.collect()))
     }
 
-    /// Has changes of the backend's state told from now on; the first word comes at once.
-    pub fn watch(&self) {
-        // A refusal is seen at boot: the device does not connect, and is named.
-        xenstore::ask(&[Ask::Watch(&format!("{}/state", self.backend), &self.token)]);
+    /// The watch fired: begins to look, unless this is its first event, which comes without a change.
+    pub fn event(&mut self) {
+        if !core::mem::take(&mut self.first_event) {
+            self.look();
+        }
     }
 
-    /// Reads the backend's state and what it offers.
-    fn refresh(&mut self) -> State {
-        let names = ["state"].iter().chain(self.names);
-        let paths: Vec<String> = names.map(|name| format!("{}/{name}", self.backend)).collect();
-        let asks: Vec<Ask<'_>> = paths.iter().map(|path| Ask::Read(path)).collect();
-        let number = |answer| xenstore::value(&answer)?.trim().parse().ok();
-        let mut numbers = xenstore::ask(&asks).into_iter().map(number);
+    /// Begins to read the backend's state, and what it offers if that is of interest now. The first time it has changes
+    /// of the state told from now on, and does so before it reads, so that none is missed.
+    pub fn look(&mut self) {
+        if self.look.is_some() {
+            self.again = true;
+            return;
+        }
+        let state = format!("{}/state", self.backend);
+        let names = self.names.0 == self.phase;
+        let watches = !core::mem::replace(&mut self.watched, true);
+        let paths = self.names.1.iter().filter(|_| names).map(|name| format!("{}/{name}", self.backend));
+        let paths: Vec<String> = paths.collect();
+        // A refused watch is seen at boot: the device does not connect, and is named.
+        let watch = Ask::Watch(&state, &self.token);
+        let reads = paths.iter().map(|path| Ask::Read(path));
+        let asks: Vec<Ask<'_>> =
+            Some(watch).filter(|_| watches).into_iter().chain([Ask::Read(&state)]).chain(reads).collect();
+        self.first_event |= watches;
+        self.look = Some(Look { pending: xenstore::begin(&asks), watches, names });
+    }
+
+    /// The backend's state, once a look's answers are here.
+    fn finish(&mut self) -> Option<State> {
+        let look = self.look.as_ref()?;
+        let answers = xenstore::finish(&look.pending)?;
+        let mut numbers = answers.iter().skip(usize::from(look.watches)).map(xenstore::number);
         let state = numbers.next().flatten();
-        self.offered = numbers.collect();
-        state.map_or(State::Unknown, State::from_number)
+        if look.names {
+            self.offered = numbers.collect();
+        }
+        self.look = None;
+        Some(state.map_or(State::Unknown, State::from_number))
     }
 
     /// A number among the backend's nodes, as it was at the last look.
     pub fn offered(&self, name: &str) -> Option<u64> {
-        let at = self.names.iter().position(|known| *known == name)?;
+        let at = self.names.1.iter().position(|known| *known == name)?;
         *self.offered.get(at)?
     }
 
@@ -107,15 +167,15 @@ impl Node {
         self.offered(feature) == Some(1)
     }
 
-    /// Writes nodes of our end, then our state; false when xenstore does not take them.
+    /// Writes nodes of our end, then our state; false when there is no way to.
     #[must_use]
     pub fn tell(&self, nodes: &[(&str, String)], state: State) -> bool {
         let state = ("state", (state as u64).to_string());
         let all = nodes.iter().chain([&state]);
         let all: Vec<(String, &str)> =
             all.map(|(name, value)| (format!("{}/{name}", self.path), value.as_str())).collect();
-        let asks: Vec<Ask<'_>> = all.iter().map(|(path, value)| Ask::Write(path, value)).collect();
-        xenstore::ask(&asks).iter().all(Result::is_ok)
+        let all: Vec<(&str, &str)> = all.iter().map(|(path, value)| (path.as_str(), *value)).collect();
+        xenstore::post(&all)
     }
 
     /// Writes our state.

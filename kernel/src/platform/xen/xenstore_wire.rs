@@ -20,8 +20,10 @@ const ANSWER_PRODUCED: usize = 2060;
 const HEADER_BYTES: usize = 16;
 /// Longest payload of a message (`XENSTORE_PAYLOAD_MAX`).
 pub const PAYLOAD_BYTES_MAX: usize = 4096;
-/// Requests that are out at once; boot asks for about twenty.
-const OPEN_MAX: usize = 64;
+/// Requests that are out at once; a machine with sixteen devices asks for some hundred at boot.
+const OPEN_MAX: usize = 256;
+/// Refusals of posted requests that wait to be named; more are dropped.
+const REFUSALS_MAX: usize = 16;
 /// Watch events that wait to be looked at; more are dropped, oldest first. Ours are few.
 const EVENTS_MAX: usize = 64;
 
@@ -64,6 +66,15 @@ pub struct Event {
     pub token: String,
 }
 
+/// A request that waits for its answer.
+#[derive(Debug)]
+struct Open {
+    id: u32,
+    kind: u32,
+    /// Nobody will fetch the answer: what the request was about, for the case that it is refused.
+    posted: Option<String>,
+}
+
 /// The connection.
 #[derive(Debug)]
 pub struct Wire<S> {
@@ -71,8 +82,7 @@ pub struct Wire<S> {
     produced: u32,
     consumed: u32,
     request: u32,
-    /// The requests that wait for their answers: id and kind.
-    open: Vec<(u32, u32)>,
+    open: Vec<Open>,
     /// Answers that nobody has fetched yet.
     answers: Vec<(u32, Answer)>,
     /// What is still to be put into the ring.
@@ -80,6 +90,8 @@ pub struct Wire<S> {
     /// What came of the message that is being received.
     incoming: Vec<u8>,
     events: VecDeque<Event>,
+    /// What posted requests were about, and the word that refused them.
+    refusals: VecDeque<(String, String)>,
     broken: Option<&'static str>,
 }
 
@@ -97,6 +109,7 @@ impl<S: Shared> Wire<S> {
             outgoing: VecDeque::new(),
             incoming: Vec::new(),
             events: VecDeque::new(),
+            refusals: VecDeque::new(),
             broken: None,
         }
     }
@@ -104,6 +117,15 @@ impl<S: Shared> Wire<S> {
     /// Starts a request and gives its id. Its parts are joined as they are; callers put the NULs where the protocol wants
     /// them.
     pub fn start(&mut self, kind: Kind, parts: &[&[u8]]) -> Result<u32, Error> {
+        self.put(kind, parts, None)
+    }
+
+    /// Starts a request whose answer nobody waits for. A refusal is kept with the words `about`.
+    pub fn post(&mut self, kind: Kind, parts: &[&[u8]], about: &str) -> Result<(), Error> {
+        self.put(kind, parts, Some(about.into())).map(drop)
+    }
+
+    fn put(&mut self, kind: Kind, parts: &[&[u8]], posted: Option<String>) -> Result<u32, Error> {
         if let Some(why) = self.broken {
             return Err(Error::Broken(why));
         }
@@ -119,7 +141,7 @@ impl<S: Shared> Wire<S> {
             self.outgoing.extend(word.to_le_bytes());
         }
         parts.iter().for_each(|part| self.outgoing.extend(part.iter()));
-        self.open.push((self.request, kind as u32));
+        self.open.push(Open { id: self.request, kind: kind as u32, posted });
         Ok(self.request)
     }
 
@@ -133,9 +155,9 @@ impl<S: Shared> Wire<S> {
         sent | received
     }
 
-    /// How many requests wait for their answers; none once the connection is over.
-    pub fn open(&self) -> usize {
-        if self.broken.is_some() { 0 } else { self.open.len() }
+    /// Whether a request waits for its answer; none does once the connection is over.
+    pub fn is_open(&self, request: u32) -> bool {
+        self.broken.is_none() && self.open.iter().any(|open| open.id == request)
     }
 
     /// The answer to a request, once.
@@ -146,20 +168,20 @@ impl<S: Shared> Wire<S> {
         }
     }
 
-    /// Gives up waiting: answers that still come will be dropped.
-    pub fn give_up(&mut self) {
-        self.open.clear();
-        self.answers.clear();
+    /// Gives up waiting for a request: an answer that still comes will be dropped.
+    pub fn give_up(&mut self, request: u32) {
+        self.open.retain(|open| open.id != request);
+        self.answers.retain(|&(id, _)| id != request);
+    }
+
+    /// The next posted request that was refused: what it was about, and the daemon's word.
+    pub fn refusal(&mut self) -> Option<(String, String)> {
+        self.refusals.pop_front()
     }
 
     /// The next watch event.
     pub fn event(&mut self) -> Option<Event> {
         self.events.pop_front()
-    }
-
-    /// Whether events wait.
-    pub fn has_events(&self) -> bool {
-        !self.events.is_empty()
     }
 
     /// Why the connection is over, if it is.
@@ -226,21 +248,21 @@ impl<S: Shared> Wire<S> {
         if kind == WATCH_EVENT {
             return self.take_event(&payload);
         }
-        let Some(at) = self.open.iter().position(|&(open, _)| open == request) else {
+        let Some(at) = self.open.iter().position(|open| open.id == request) else {
             return; // The late answer to a request that was given up.
         };
-        if kind != self.open[at].1 && kind != ERROR {
+        if kind != self.open[at].kind && kind != ERROR {
             self.broken = Some("its answer is of another kind than the request");
             return;
         }
-        self.open.remove(at);
-        self.answers.push((
-            request,
-            match kind {
-                ERROR => Err(Error::Refused(text(&payload))),
-                _ => Ok(payload),
-            },
-        ));
+        match self.open.remove(at).posted {
+            None if kind == ERROR => self.answers.push((request, Err(Error::Refused(text(&payload))))),
+            None => self.answers.push((request, Ok(payload))),
+            Some(about) if kind == ERROR && self.refusals.len() < REFUSALS_MAX => {
+                self.refusals.push_back((about, text(&payload)));
+            }
+            Some(_) => {}
+        }
     }
 
     fn take_event(&mut self, payload: &[u8]) {
@@ -318,9 +340,9 @@ mod tests {
         wire.start(Kind::Read, &[b"name\0"]).unwrap();
         assert!(wire.turn());
         assert_eq!(daemon.take(), message(2, 1, b"name\0"));
-        assert_eq!((wire.open(), wire.answer(1)), (1, None));
+        assert_eq!((wire.is_open(1), wire.answer(1)), (true, None));
         daemon.say(&mut wire, &message(2, 1, b"guest"));
-        assert_eq!((wire.open(), wire.answer(1)), (0, Some(Ok(b"guest".to_vec()))));
+        assert_eq!((wire.is_open(1), wire.answer(1)), (false, Some(Ok(b"guest".to_vec()))));
         assert_eq!(wire.answer(1), None);
     }
 
@@ -352,8 +374,20 @@ mod tests {
         for &id in ids.iter().rev() {
             daemon.say(&mut wire, &message(2, id, &[id as u8]));
         }
-        assert_eq!(wire.open(), 0);
+        assert!(!ids.iter().any(|&id| wire.is_open(id)));
         assert!(ids.iter().all(|&id| wire.answer(id) == Some(Ok(vec![id as u8]))));
+    }
+
+    #[test]
+    fn of_a_posted_request_only_a_refusal_is_heard() {
+        let (mut wire, mut daemon) = pair();
+        wire.post(Kind::Write, &[b"good\0", b"1"], "good").unwrap();
+        wire.post(Kind::Write, &[b"bad\0", b"1"], "bad").unwrap();
+        daemon.say(&mut wire, &message(11, 1, b"OK\0"));
+        daemon.say(&mut wire, &message(ERROR, 2, b"EACCES\0"));
+        assert_eq!((wire.answer(1), wire.answer(2)), (None, None));
+        assert_eq!(wire.refusal(), Some(("bad".into(), "EACCES".into())));
+        assert_eq!(wire.refusal(), None);
     }
 
     #[test]
@@ -388,7 +422,7 @@ mod tests {
     fn the_late_answer_to_a_request_that_was_given_up_is_dropped() {
         let (mut wire, mut daemon) = pair();
         wire.start(Kind::Read, &[b"slow\0"]).unwrap();
-        wire.give_up();
+        wire.give_up(1);
         wire.start(Kind::Read, &[b"next\0"]).unwrap();
         daemon.say(&mut wire, &message(2, 1, b"old"));
         assert_eq!(wire.answer(1), None);
