@@ -19,6 +19,10 @@ pub struct Segment {
     pub opens: bool,
     /// RST.
     pub resets: bool,
+    /// What it acknowledges, if it does.
+    pub acknowledges: Option<u32>,
+    /// It carries neither data nor SYN, FIN or RST: an acknowledgement alone, or a window.
+    pub bare: bool,
 }
 
 /// What a frame holds.
@@ -63,7 +67,8 @@ fn look_at_v4(packet: &[u8]) -> Option<Content> {
     }
     let source = Ipv4Addr::from(*header[12..].first_chunk::<4>()?);
     let destination = Ipv4Addr::from(*header[16..].first_chunk::<4>()?);
-    look_at_tcp(packet.get(header_bytes..)?, source.into(), destination.into())
+    let end = packet.len().min(u16::from_be_bytes([header[2], header[3]]).into());
+    look_at_tcp(packet.get(header_bytes..end)?, source.into(), destination.into())
 }
 
 fn look_at_v6(packet: &[u8]) -> Option<Content> {
@@ -72,7 +77,8 @@ fn look_at_v6(packet: &[u8]) -> Option<Content> {
         TCP => {
             let source = Ipv6Addr::from(*header[8..].first_chunk::<16>()?);
             let destination = Ipv6Addr::from(*header[24..].first_chunk::<16>()?);
-            look_at_tcp(&packet[40..], source.into(), destination.into())
+            let end = packet.len().min(40 + usize::from(u16::from_be_bytes([header[4], header[5]])));
+            look_at_tcp(&packet[40..end], source.into(), destination.into())
         }
         ICMPV6 => Some(Content::Neighbour),
         _ => None,
@@ -87,7 +93,18 @@ fn look_at_tcp(segment: &[u8], source: IpAddr, destination: IpAddr) -> Option<Co
         remote: Address::new(source, u16::from_be_bytes([header[0], header[1]])),
         opens: flags & 0x12 == 0x02,
         resets: flags & 0x04 != 0,
+        acknowledges: (flags & 0x10 != 0).then(|| u32::from_be_bytes([header[8], header[9], header[10], header[11]])),
+        bare: flags & 0x07 == 0 && segment.len() == usize::from(header[12] >> 4) * 4,
     }))
+}
+
+/// Where in a packet that holds a TCP segment ([`look_at_packet`]) its acknowledgement number stands.
+pub fn acknowledgement_at(packet: &[u8]) -> Option<core::ops::Range<usize>> {
+    let start = 8 + match packet.first()? >> 4 {
+        4 => usize::from(packet[0] & 0x0f) * 4,
+        _ => 40,
+    };
+    (packet.len() >= start + 4).then_some(start..start + 4)
 }
 
 const ICMPV4: u8 = 1;
@@ -162,10 +179,12 @@ mod tests {
         let mut frame = vec![0_u8; 14 + 20 + 20];
         frame[12..14].copy_from_slice(&[8, 0]);
         frame[14] = 0x45;
+        frame[14 + 3] = 40;
         frame[14 + 9] = TCP;
         frame[26..30].copy_from_slice(&[10, 0, 0, 9]);
         frame[30..34].copy_from_slice(&[10, 0, 0, 2]);
         frame[34..38].copy_from_slice(&[0xc0, 0x01, 0, 53]);
+        frame[34 + 12] = 5 << 4;
         frame[34 + 13] = 0x02;
         frame
     }
@@ -177,11 +196,28 @@ mod tests {
             remote: "10.0.0.9:49153".parse().unwrap(),
             opens: true,
             resets: false,
+            acknowledges: None,
+            bare: false,
         };
         assert_eq!(look_at_ethernet(&syn_v4()), Content::Tcp(segment));
         let mut answer = syn_v4();
         answer[34 + 13] = 0x12;
-        assert_eq!(look_at_ethernet(&answer), Content::Tcp(Segment { opens: false, ..segment }));
+        let answered = Segment { opens: false, acknowledges: Some(0), ..segment };
+        assert_eq!(look_at_ethernet(&answer), Content::Tcp(answered));
+    }
+
+    #[test]
+    fn an_acknowledgement_alone_is_told_from_one_with_data() {
+        let mut frame = syn_v4();
+        frame[34 + 13] = 0x10;
+        let at = acknowledgement_at(&frame[14..]).unwrap();
+        frame[14..][at].copy_from_slice(&[1, 2, 3, 4]);
+        frame.extend([0; 6]);
+        let Content::Tcp(bare) = look_at_ethernet(&frame) else { panic!("it is a segment") };
+        assert!(bare.bare && bare.acknowledges == Some(0x0102_0304), "padding is no data");
+        frame[14 + 3] += 6;
+        let Content::Tcp(data) = look_at_ethernet(&frame) else { panic!("it is a segment") };
+        assert!(!data.bare);
     }
 
     #[test]

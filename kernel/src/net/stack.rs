@@ -224,6 +224,15 @@ impl Network {
             Ok(Some(id)) => {
                 let connection = self.connections.get_mut(&id)?;
                 let before = connection.state();
+                for part in connection.acknowledged(segment, link.wire.segment_bytes()) {
+                    if !link.wire.show_again(part) {
+                        break;
+                    }
+                    link.interface.poll_ingress_single(self.now, &mut link.wire, &mut connection.set);
+                    if let Some(whole) = segment.acknowledges {
+                        link.wire.show_again(whole);
+                    }
+                }
                 link.interface.poll_ingress_single(self.now, &mut link.wire, &mut connection.set);
                 connection.after_segment(before, segment);
                 Some(id)
@@ -251,6 +260,7 @@ impl Network {
             }
         }
         connection.after_timers(before);
+        connection.unattended = 0;
         if let Some(deadline) = connection.deadline.take() {
             self.deadlines.remove(&(deadline, id));
         }
@@ -267,6 +277,16 @@ impl Network {
         }
         self.changed.insert(Handle::Connection(id));
         self.settle(id);
+    }
+
+    /// Has a connection attended to when the network has its next turn.
+    pub(super) fn attend_next_turn(&mut self, id: usize) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if let Some(deadline) = connection.deadline.replace(self.now) {
+            self.deadlines.remove(&(deadline, id));
+        }
+        self.deadlines.insert((self.now, id));
+        self.changed.insert(Handle::Connection(id));
     }
 
     /// Forgets a connection's place in the list of deadlines.

@@ -1,7 +1,6 @@
 //! TCP connections and listeners of a [`Network`].
 
 use alloc::collections::VecDeque;
-use alloc::vec;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv6Addr};
 
@@ -17,7 +16,7 @@ use super::stack::{Full, Handle, LinkNumber, Network};
 use crate::errno::Errno;
 
 /// Largest and smallest buffer of one direction of a connection, in bytes.
-const BUFFER_BYTES_MAX: usize = 512 << 10;
+const BUFFER_BYTES_MAX: usize = 2 << 20;
 const BUFFER_BYTES_MIN: usize = 2 << 10;
 /// Longest backlog of a listener (Linux's somaxconn).
 pub const BACKLOG_MAX: usize = 4096;
@@ -56,6 +55,10 @@ pub(super) struct Connection {
     /// Nobody holds it any more; it may finish until then.
     pub orphan_deadline: Option<Instant>,
     buffer_bytes: usize,
+    /// What the other side acknowledged last.
+    acknowledged: Option<u32>,
+    /// What the program sent since the connection was last attended to.
+    pub unattended: usize,
 }
 
 /// Where a program listens.
@@ -75,11 +78,44 @@ pub(super) struct Listener {
 /// The buffer of one direction of a new connection, by how many quarters of the budget are used: large while few are
 /// open, much smaller after that. So a few transfers run at full speed, and thousands of idle connections still fit.
 fn buffer_bytes(budget: usize, used: usize) -> usize {
-    const SHIFTS: [usize; 4] = [0, 4, 6, 8];
-    let large = (budget / 64).clamp(BUFFER_BYTES_MIN, BUFFER_BYTES_MAX);
+    const SHIFTS: [usize; 4] = [0, 4, 8, 10];
+    let large = (budget / 16).clamp(BUFFER_BYTES_MIN, BUFFER_BYTES_MAX);
     let quarters = used.saturating_mul(4) / budget.max(1);
-    let size = (large >> SHIFTS[quarters.min(3)]).max(BUFFER_BYTES_MIN);
-    1 << size.ilog2()
+    ((large >> SHIFTS[quarters.min(3)]) & !1023).max(BUFFER_BYTES_MIN)
+}
+
+/// Memory for a buffer, or `None` when there is no such piece. Nobody fills it with zeroes first: large buffers would cost
+/// a short connection more than all the rest of it.
+fn buffer(bytes: usize) -> Option<tcp::SocketBuffer<'static>> {
+    let mut memory: Vec<u8> = Vec::new();
+    memory.try_reserve_exact(bytes).ok()?;
+    if cfg!(miri) {
+        memory.resize(bytes, 0);
+    } else {
+        // SAFETY: the bytes are allocated, and any value is good: smoltcp's ring shows none that it did not write. To the
+        // compiler the assembly has written them, as it may have with the pointer.
+        unsafe {
+            core::arch::asm!("/* {} */", in(reg) memory.as_mut_ptr(), options(nostack, preserves_flags));
+            memory.set_len(bytes);
+        }
+    }
+    Some(tcp::SocketBuffer::new(memory))
+}
+
+/// An acknowledgement of many segments in this many parts at most.
+const ACKNOWLEDGED_PARTS_MAX: u32 = 8;
+
+/// The parts in which an acknowledgement that came after `before` is shown to smoltcp, without the last one. It widens its
+/// congestion window by one segment for each acknowledgement, whatever that covers; a peer that acknowledges super-frames
+/// would starve it. RFC 3465 counts bytes, up to a limit, and so do these parts.
+pub(super) fn parts(before: u32, acknowledged: u32, segment_bytes: usize) -> impl Iterator<Item = u32> {
+    let bytes = acknowledged.wrapping_sub(before);
+    let count = match u32::try_from(segment_bytes) {
+        // What is older than the last one acknowledges nothing.
+        Ok(segment) if segment > 0 && bytes < 1 << 30 => (bytes / segment).min(ACKNOWLEDGED_PARTS_MAX),
+        _ => 0,
+    };
+    (1..count).map(move |part| before.wrapping_add((u64::from(bytes) * u64::from(part) / u64::from(count)) as u32))
 }
 
 impl Connection {
@@ -89,6 +125,15 @@ impl Connection {
 
     pub fn state(&self) -> State {
         self.set.get::<tcp::Socket<'_>>(self.handle).state()
+    }
+
+    /// Notes what a segment acknowledges; gives the parts in which smoltcp is to see that.
+    pub fn acknowledged(&mut self, segment: Segment, segment_bytes: usize) -> impl Iterator<Item = u32> + use<> {
+        let before = self.acknowledged;
+        let newer = |&now: &u32| before.is_none_or(|before| now.wrapping_sub(before) < 1 << 30);
+        self.acknowledged = segment.acknowledges.filter(newer).or(before);
+        let both = before.zip(segment.acknowledges).filter(|_| segment.bare);
+        both.into_iter().flat_map(move |(before, now)| parts(before, now, segment_bytes))
     }
 
     /// Learns from a segment why the connection ended, if it did.
@@ -274,7 +319,7 @@ impl Network {
         if sent == 0 && !bytes.is_empty() {
             return Err(Errno(libc::EAGAIN));
         }
-        self.attend_at_once(id);
+        self.attend_to_sent(id, sent);
         Ok(sent)
     }
 
@@ -422,12 +467,19 @@ impl Network {
         remote: Address,
         listener: Option<usize>,
     ) -> Result<usize, Full> {
-        let buffer_bytes = buffer_bytes(self.budget, self.used);
+        let mut buffer_bytes = buffer_bytes(self.budget, self.used);
         if self.used + 2 * buffer_bytes > self.budget {
             return Err(Full);
         }
-        let buffer = || tcp::SocketBuffer::new(vec![0; buffer_bytes]);
-        let mut socket = tcp::Socket::new(buffer(), buffer());
+        // The budget may be there in small pieces only.
+        let (receive, send) = loop {
+            match (buffer(buffer_bytes), buffer(buffer_bytes)) {
+                (Some(receive), Some(send)) => break (receive, send),
+                _ if buffer_bytes <= BUFFER_BYTES_MIN => return Err(Full),
+                _ => buffer_bytes = (buffer_bytes / 4).max(BUFFER_BYTES_MIN),
+            }
+        };
+        let mut socket = tcp::Socket::new(receive, send);
         socket.set_congestion_control(CongestionControl::Reno);
         socket.set_ack_delay(Some(Duration::from_millis(10)));
         let mut set = SocketSet::new(Vec::with_capacity(1));
@@ -448,6 +500,8 @@ impl Network {
             deadline: None,
             orphan_deadline: None,
             buffer_bytes,
+            acknowledged: None,
+            unattended: 0,
         };
         self.connections.insert(id, connection);
         self.flows.insert((local, remote), id);
@@ -513,6 +567,26 @@ impl Network {
             self.flows.remove(&(gone.local, gone.remote));
             self.used -= 2 * gone.buffer_bytes;
         }
+    }
+
+    /// Lets leave what the program sent. While earlier data is under way, what fills no super-frame waits for more until
+    /// the turn, which comes when the program waits: a stream goes out in whole super-frames.
+    fn attend_to_sent(&mut self, id: usize, sent: usize) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let link = &mut self.links[connection.link];
+        let whole = link.wire.super_frame_bytes().filter(|_| connection.local.is_ipv4());
+        let alone = connection.socket().send_queue() == sent;
+        let Some(whole) = whole.filter(|_| !alone) else { return self.attend_at_once(id) };
+        connection.unattended += sent;
+        let frames = connection.unattended / whole;
+        connection.unattended %= whole;
+        for _ in 0..frames {
+            link.interface.poll_egress(self.now, &mut link.wire, &mut connection.set);
+        }
+        if frames > 0 {
+            link.wire.nudge();
+        }
+        self.attend_next_turn(id);
     }
 
     /// [`Self::attend`] for the program's own calls.

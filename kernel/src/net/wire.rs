@@ -16,7 +16,7 @@ use smoltcp::phy::{
 };
 use smoltcp::time::Instant;
 
-use super::frame::{Content, look_at_ethernet, look_at_packet};
+use super::frame::{Content, acknowledgement_at, look_at_ethernet, look_at_packet};
 use super::{checksum, segment};
 use crate::platform::{Frame, NetworkCard, Offload, Send};
 
@@ -25,6 +25,8 @@ const LOOPBACK_MTU: usize = 32 * 1024;
 /// Packets waiting on the loopback.
 const LOOPBACK_PACKETS_MAX: usize = 256;
 const ETHERNET_HEADER_BYTES: usize = 14;
+/// IPv4 and TCP without options.
+const IPV4_HEADERS_BYTES: usize = 40;
 
 /// What is at the end of a link.
 enum End {
@@ -101,6 +103,39 @@ impl Wire {
             // SAFETY: the card lends the frame's bytes until it is released.
             End::Card { frame, .. } => unsafe { frame.as_ref()?.bytes.as_ref() }.get(ETHERNET_HEADER_BYTES..),
             End::Loopback { packet, .. } => packet.as_deref(),
+        }
+    }
+
+    /// Has smoltcp see the TCP segment from [`Self::take`] (again), acknowledging `acknowledged` now. False where smoltcp
+    /// checks sums, which this would spoil, and on the loopback.
+    pub fn show_again(&mut self, acknowledged: u32) -> bool {
+        let End::Card { frame: Some(frame), offload, .. } = &mut self.end else { return false };
+        if !offload.transmit_checksum_v4 {
+            return false;
+        }
+        // SAFETY: the card lends the frame's private bytes until it is released, and nobody else looks at them now.
+        let packet = unsafe { frame.bytes.as_mut() }.get_mut(ETHERNET_HEADER_BYTES..).unwrap_or_default();
+        let Some(at) = acknowledgement_at(packet) else { return false };
+        packet[at].copy_from_slice(&acknowledged.to_be_bytes());
+        self.taken = true;
+        true
+    }
+
+    /// TCP payload of a super-frame over IPv4 that the card cuts to segments; `None` where it cuts none.
+    pub fn super_frame_bytes(&self) -> Option<usize> {
+        match &self.end {
+            End::Card { offload, .. } if offload.transmit_checksum_v4 => {
+                offload.segmentation_v4_bytes.checked_sub(IPV4_HEADERS_BYTES)
+            }
+            _ => None,
+        }
+    }
+
+    /// TCP payload of one segment over IPv4.
+    pub fn segment_bytes(&self) -> usize {
+        match &self.end {
+            End::Card { card, .. } => card.mtu().saturating_sub(IPV4_HEADERS_BYTES),
+            End::Loopback { .. } => LOOPBACK_MTU - IPV4_HEADERS_BYTES,
         }
     }
 

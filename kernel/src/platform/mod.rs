@@ -184,7 +184,8 @@ pub trait NetworkCard {
 
 /// A received frame: memory of the card on loan.
 ///
-/// `bytes` is valid, private (no other domain can write it) and unchanging until [`NetworkCard::release`].
+/// `bytes` is valid, private (no other domain can write it) and the stack's own, to change too, until
+/// [`NetworkCard::release`].
 #[derive(Debug)]
 pub struct Frame {
     /// The whole frame, Ethernet header first.
