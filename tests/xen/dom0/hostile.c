@@ -88,7 +88,7 @@ static uint32_t answer(struct ring *ring, int id, unsigned offset, unsigned flag
 static void frames(struct ring *ring) {
     for (int turn = 0; turn < 2000; turn++) {
         for (int tries = 0; ring->request_producer == ring->response_producer; tries++) {
-            if (tries == 2000) exit(1);
+            if (tries == 60000) exit(1);
             usleep(1000);
         }
         uint32_t grant;
@@ -135,7 +135,7 @@ static void block(const char *what) {
     }
     for (;;) {
         for (int tries = 0; ring->request_producer == ring->response_producer; tries++) {
-            if (tries == 3000) return;
+            if (tries == 30000) return;
             usleep(1000);
         }
         char *slot = (char *)ring + FIRST_SLOT + (ring->response_producer % 32) * 112;

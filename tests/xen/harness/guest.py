@@ -5,7 +5,7 @@ import re
 import time
 
 from . import say
-from .host import Deadline
+from .host import DEADLINE_S, Deadline
 
 _numbers = itertools.count(21)
 
@@ -30,7 +30,7 @@ class Guest:
             lines.append(f"disk = {list(disks)!r}")
         self.config = "\n".join(lines) + "\n"
 
-    def create(self, paused=False, deadline_s=120):
+    def create(self, paused=False, deadline_s=DEADLINE_S):
         """`xl create`; the old console log of that name is dropped."""
         self.host.put(f"/guests/{self.name}.cfg", self.config)
         # The daemon keeps the log open, so it is truncated and not removed.
@@ -46,7 +46,7 @@ class Guest:
         except RuntimeError:
             return ""
 
-    def wait_console(self, pattern, deadline_s=60):
+    def wait_console(self, pattern, deadline_s=DEADLINE_S):
         """Waits until the console shows `pattern` (a regular expression); returns the match."""
         end = time.monotonic() + deadline_s
         while True:
@@ -63,7 +63,7 @@ class Guest:
         status, output = self.host.sh_status(f"xl list {self.name}")
         return output.split()[-2] if status == 0 else None
 
-    def wait_state(self, letter, deadline_s=60):
+    def wait_state(self, letter, deadline_s=DEADLINE_S):
         """Waits until xl shows `letter` among the domain's states (`c`: crashed)."""
         end = time.monotonic() + deadline_s
         while letter not in (self.state() or ""):
@@ -71,7 +71,7 @@ class Guest:
                 raise Deadline(f"{self.name} is {self.state()} after {deadline_s} s:\n{self.console()[-3000:]}")
             time.sleep(0.3)
 
-    def wait_gone(self, deadline_s=60):
+    def wait_gone(self, deadline_s=DEADLINE_S):
         """Waits until the domain ended and was cleaned away."""
         end = time.monotonic() + deadline_s
         while self.state() is not None:

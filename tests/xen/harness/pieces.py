@@ -175,10 +175,17 @@ def hostile():
     return made_once("hostile", [source], lambda path: run("cc", "-O1", "-Wall", "-o", path, source, *libraries))
 
 
+def questions():
+    """A client that asks more DNS questions a second than a guest can answer."""
+    source = HERE / "dom0" / "questions.c"
+    return made_once("questions", [source], lambda path: run("cc", "-O2", "-Wall", "-o", path, source))
+
+
 def dom0():
     """The first domain's memory file system."""
     files = [HERE / "dom0" / name for name in ("init", "vif", "block")]
-    tools = {"agent": agent(), "load": rust_program("load", HERE / "dom0" / "load.rs"), "domain": domain(), "hostile": hostile()}
+    tools = {"agent": agent(), "load": rust_program("load", HERE / "dom0" / "load.rs"), "domain": domain(), "hostile": hostile(),
+             "questions": questions()}
     gcc = Path("/lib/x86_64-linux-gnu/libgcc_s.so.1")  # xl aborts without it; ldd does not name it.
 
     def make(path):
