@@ -93,7 +93,8 @@ fn look_at_tcp(segment: &[u8], source: IpAddr, destination: IpAddr) -> Option<Co
         remote: Address::new(source, u16::from_be_bytes([header[0], header[1]])),
         opens: flags & 0x12 == 0x02,
         resets: flags & 0x04 != 0,
-        acknowledges: (flags & 0x10 != 0).then(|| u32::from_be_bytes([header[8], header[9], header[10], header[11]])),
+        acknowledges: (flags & 0x10 != 0)
+            .then(|| u32::from_be_bytes([header[8], header[9], header[10], header[11]])),
         bare: flags & 0x07 == 0 && segment.len() == usize::from(header[12] >> 4) * 4,
     }))
 }

@@ -115,7 +115,8 @@ pub(super) fn parts(before: u32, acknowledged: u32, segment_bytes: usize) -> imp
         Ok(segment) if segment > 0 && bytes < 1 << 30 => (bytes / segment).min(ACKNOWLEDGED_PARTS_MAX),
         _ => 0,
     };
-    (1..count).map(move |part| before.wrapping_add((u64::from(bytes) * u64::from(part) / u64::from(count)) as u32))
+    (1..count)
+        .map(move |part| before.wrapping_add((u64::from(bytes) * u64::from(part) / u64::from(count)) as u32))
 }
 
 impl Connection {
@@ -128,7 +129,11 @@ impl Connection {
     }
 
     /// Notes what a segment acknowledges; gives the parts in which smoltcp is to see that.
-    pub fn acknowledged(&mut self, segment: Segment, segment_bytes: usize) -> impl Iterator<Item = u32> + use<> {
+    pub fn acknowledged(
+        &mut self,
+        segment: Segment,
+        segment_bytes: usize,
+    ) -> impl Iterator<Item = u32> + use<> {
         let before = self.acknowledged;
         let newer = |&now: &u32| before.is_none_or(|before| now.wrapping_sub(before) < 1 << 30);
         self.acknowledged = segment.acknowledges.filter(newer).or(before);

@@ -49,7 +49,8 @@ pub fn first_card_paths() -> Vec<String> {
 pub fn start(cards: Vec<u64>, disks: Vec<u64>, first_card: &[Answer]) {
     let (cards, disks) = (nodes("device/vif", cards), nodes("device/vbd", disks));
     let known = |path: &String| path == FIRST_CARD;
-    let of_cards = cards.iter().filter(|path| !known(path)).flat_map(|path| xenbus::paths(path, &netfront::OWN));
+    let of_cards =
+        cards.iter().filter(|path| !known(path)).flat_map(|path| xenbus::paths(path, &netfront::OWN));
     let asked: Vec<String> = of_cards.chain(disks.iter().flat_map(|path| xenbus::paths(path, &[]))).collect();
     let answers = xenstore::ask(&asked.iter().map(|path| Ask::Read(path)).collect::<Vec<_>>());
     let mut rest = answers.as_slice();

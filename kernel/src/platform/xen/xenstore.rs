@@ -46,7 +46,8 @@ pub fn start() {
     // SAFETY: the builder mapped xenstore's page there for good, and nothing else refers to it.
     let page = unsafe { Mapped::new(address, PAGE_BYTES) };
     CLIENT.with(|client| {
-        *client = Some(Client { wire: wire::Wire::new(page), port, silent: false, told: false, unseen: false });
+        *client =
+            Some(Client { wire: wire::Wire::new(page), port, silent: false, told: false, unseen: false });
     });
 }
 
