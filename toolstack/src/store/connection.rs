@@ -330,7 +330,7 @@ impl Write for Response<'_> {
             }
             self.output.flush()?;
             let mut parts = [head.as_bytes(), data, b"\r\n"].map(IoSlice::new);
-            write_all(*self.output.get_mut(), &mut parts)?;
+            write_all(self.output.get_mut(), &mut parts)?;
             Ok(data.len())
         } else {
             self.output.write(data)
