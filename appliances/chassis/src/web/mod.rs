@@ -20,8 +20,8 @@ pub use qr::svg as qr_svg;
 pub use visitor::Visitor;
 
 use crate::http::{
-    Answer, Fault, HeaderName, HeaderValue, Request, Response, Router, StatusCode, accepts_gzip, compressed,
-    header, reply,
+    Answer, Body, Fault, HeaderName, HeaderValue, Method, Request, Response, Router, StatusCode,
+    accepts_gzip, compressed, header, reply,
 };
 use crate::metrics::Number;
 use crate::run::Chassis;
@@ -60,7 +60,10 @@ impl Shell {
             Err(fault) => fault.into_text(),
         };
         harden(&mut response);
-        let response = compressed(response, gzip).await;
+        let mut response = compressed(response, gzip).await;
+        if method == Method::HEAD {
+            without_body(&mut response);
+        }
         let status = response.status().as_u16();
         self.0.answered[usize::from(status / 100).clamp(1, 5) - 1].increment();
         let elapsed_ms = started.elapsed().as_millis() as u64;
@@ -114,6 +117,16 @@ async fn numbers(chassis: Chassis, request: Request) -> Answer {
         return Err(Fault::forbidden("The metrics are for administrators."));
     }
     Ok(reply(StatusCode::OK, "text/plain; version=0.0.4", chassis.metrics().text()))
+}
+
+/// HEAD: the fields of the answer that GET would get, and no body (RFC 9110 section 9.3.2). HTTP/2 clients take one for a
+/// breach of the protocol.
+fn without_body(response: &mut Response) {
+    let length = http_body::Body::size_hint(response.body()).exact().filter(|length| *length > 0);
+    if let Some(length) = length {
+        response.headers_mut().entry(header::CONTENT_LENGTH).or_insert(HeaderValue::from(length));
+    }
+    *response.body_mut() = Body::empty();
 }
 
 /// Fields that every answer carries, unless the handler set them itself.

@@ -60,6 +60,10 @@ async fn a_stranger_is_led_to_the_login_and_back() {
 #[tokio::test]
 async fn a_program_is_challenged_and_let_in_by_basic() {
     let (_dir, _, shell) = shell().await;
+    let whole = text(&shell.answer(Request::made(Method::GET, "/healthz", "")).await);
+    let head = shell.answer(Request::made(Method::HEAD, "/healthz", "")).await;
+    assert_eq!(head.headers()["content-length"].to_str().unwrap(), whole.len().to_string());
+    assert!(http_body::Body::is_end_stream(head.body()), "HEAD has no body");
     let response = shell.answer(Request::made(Method::GET, "/metrics", "")).await;
     assert_eq!(response.status(), 401);
     assert!(response.headers()["www-authenticate"].to_str().unwrap().starts_with("Basic"));
