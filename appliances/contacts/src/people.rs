@@ -171,7 +171,7 @@ pub async fn birthdays(site: Site, request: Request) -> Answer {
     if coming.is_empty() {
         html.raw("<p class=\"empty\">No card says a birthday.</p>");
     }
-    html.raw("<ul class=\"list\">");
+    html.raw("<ul class=\"list birthdays\">");
     for (day, one) in coming {
         let (year, month, of_month) = day.ymd();
         let turns = one
