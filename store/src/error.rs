@@ -76,13 +76,13 @@ pub enum Error {
         max_bytes: u64,
     },
     /// Bytes on the device are not what was written. A store that does not open for it is mended by [`crate::Store::repair`].
-    #[error("the store is damaged: {what}; copy it, then mend it with `nymote store fsck --repair`")]
+    #[error("the store is damaged: {what}")]
     Corrupt {
         /// What was found where.
         what: String,
     },
     /// An object that another one names is not there.
-    #[error("object {0} is missing; `nymote store fsck` says what else is")]
+    #[error("object {0} is missing")]
     Missing(ObjectId),
     /// Bytes from outside are not a Git object, a store, or otherwise not what they should be.
     #[error("malformed: {0}")]
@@ -108,6 +108,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// The error and what to do about it, for who runs the store at `place`.
+    pub fn with_advice(&self, place: impl std::fmt::Display) -> String {
+        match self {
+            Error::Corrupt { .. } | Error::Missing(_) => {
+                format!("{self}; copy it, then mend it with `nymote store fsck {place} --repair`")
+            }
+            _ => self.to_string(),
+        }
+    }
+
     pub(crate) fn corrupt(what: impl Into<String>) -> Error {
         Error::Corrupt { what: what.into() }
     }

@@ -333,7 +333,13 @@ macro_rules! fails_with {
         })*
     };
 }
-fails_with!(store::Error, std::io::Error, git_wire::client::ClientError, git_wire::RepositoryError);
+fails_with!(std::io::Error, git_wire::client::ClientError, git_wire::RepositoryError);
+
+impl From<store::Error> for Failure {
+    fn from(error: store::Error) -> Failure {
+        Failure(error.with_advice("FILE"))
+    }
+}
 
 /// Runs one command; returns the program's exit code.
 pub fn run(arguments: StoreArguments) -> i32 {
@@ -438,7 +444,7 @@ fn open(file: &Path) -> Result<Store, Failure> {
                 ErrorKind::IsADirectory => Failure(format!("{file} is a directory; a store is one file or a disk")),
                 _ => Failure(format!("{file}: {cause}")),
             },
-            _ => Failure(format!("{file}: {error}")),
+            _ => Failure(format!("{file}: {}", error.with_advice(&file))),
         }
     })
 }

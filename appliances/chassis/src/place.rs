@@ -23,7 +23,7 @@ pub(crate) fn open(identity: &Identity, options: &Options) -> Result<Store, Star
         (None, None) => return Err(failed("neither a directory nor a device is given".to_owned())),
     };
     let settings = (identity.store)(settings(options));
-    open_path(&path, settings).map_err(|error| failed(error.to_string()))
+    open_path(&path, settings).map_err(|error| failed(error.with_advice(path.display())))
 }
 
 /// Opens the store in a file or on a device; makes it where there is none yet, or only zeros.

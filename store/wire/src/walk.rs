@@ -25,7 +25,7 @@ pub enum WalkError {
     #[error(transparent)]
     Repository(#[from] RepositoryError),
     /// An object that must be there is not, or is another kind.
-    #[error("object {0} is missing or of the wrong kind; `nymote store fsck` says what else is")]
+    #[error("object {0} is missing or of the wrong kind; the repository needs a check (fsck)")]
     Missing(ObjectId),
     /// Trees lie deeper inside each other than allowed.
     #[error("trees are more than {0} deep")]

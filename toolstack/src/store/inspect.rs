@@ -73,7 +73,8 @@ pub fn fsck(show: &Show, store: &Store) -> Result<i32, Failure> {
 /// code is that of the check: what is lost is no fault any more.
 pub fn repair(show: &Show, file: &Path, options: Options) -> Result<i32, Failure> {
     let device = FileDevice::open(file).map_err(|error| Failure(format!("{}: {error}", file.display())))?;
-    let (store, repaired) = Store::repair(device, options)?;
+    let (store, repaired) =
+        Store::repair(device, options).map_err(|error| Failure(format!("{}: {error}", file.display())))?;
     for note in &repaired.notes {
         show.line(json!({ "mended": note }), format!("mended: {}", plain(note)));
     }
