@@ -3,6 +3,8 @@
 //! `stack` and its siblings are a network without a machine: they are given frames and the time, and are tested so.
 //! This file and `sockets` join it to the machine: the clock, the threads that wait, the descriptors.
 
+mod acknowledge;
+mod buffer;
 mod checksum;
 pub mod configure;
 mod frame;

@@ -11,13 +11,12 @@ use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::IpListenEndpoint;
 
 use super::Address;
+use super::acknowledge::parts;
+use super::buffer::{BUFFER_BYTES_MIN, buffer, buffer_bytes};
 use super::frame::Segment;
 use super::stack::{Full, Handle, LinkNumber, Network};
 use crate::errno::Errno;
 
-/// Largest and smallest buffer of one direction of a connection, in bytes.
-const BUFFER_BYTES_MAX: usize = 2 << 20;
-const BUFFER_BYTES_MIN: usize = 2 << 10;
 /// Longest backlog of a listener (Linux's somaxconn).
 pub const BACKLOG_MAX: usize = 4096;
 /// How long an answer to our SYN, or to what we sent, may be missing.
@@ -73,50 +72,6 @@ pub(super) struct Listener {
     waiting: VecDeque<usize>,
     /// Bound, but `listen` was not called: holds the port, wants no connections.
     muted: bool,
-}
-
-/// The buffer of one direction of a new connection, by how many quarters of the budget are used: large while few are
-/// open, much smaller after that. So a few transfers run at full speed, and thousands of idle connections still fit.
-fn buffer_bytes(budget: usize, used: usize) -> usize {
-    const SHIFTS: [usize; 4] = [0, 4, 8, 10];
-    let large = (budget / 16).clamp(BUFFER_BYTES_MIN, BUFFER_BYTES_MAX);
-    let quarters = used.saturating_mul(4) / budget.max(1);
-    ((large >> SHIFTS[quarters.min(3)]) & !1023).max(BUFFER_BYTES_MIN)
-}
-
-/// Memory for a buffer, or `None` when there is no such piece. Nobody fills it with zeroes first: large buffers would cost
-/// a short connection more than all the rest of it.
-fn buffer(bytes: usize) -> Option<tcp::SocketBuffer<'static>> {
-    let mut memory: Vec<u8> = Vec::new();
-    memory.try_reserve_exact(bytes).ok()?;
-    if cfg!(miri) {
-        memory.resize(bytes, 0);
-    } else {
-        // SAFETY: the bytes are allocated, and any value is good: smoltcp's ring shows none that it did not write. To the
-        // compiler the assembly has written them, as it may have with the pointer.
-        unsafe {
-            core::arch::asm!("/* {} */", in(reg) memory.as_mut_ptr(), options(nostack, preserves_flags));
-            memory.set_len(bytes);
-        }
-    }
-    Some(tcp::SocketBuffer::new(memory))
-}
-
-/// An acknowledgement of many segments in this many parts at most.
-const ACKNOWLEDGED_PARTS_MAX: u32 = 8;
-
-/// The parts in which an acknowledgement that came after `before` is shown to smoltcp, without the last one. It widens its
-/// congestion window by one segment for each acknowledgement, whatever that covers; a peer that acknowledges super-frames
-/// would starve it. RFC 3465 counts bytes, up to a limit, and so do these parts.
-pub(super) fn parts(before: u32, acknowledged: u32, segment_bytes: usize) -> impl Iterator<Item = u32> {
-    let bytes = acknowledged.wrapping_sub(before);
-    let count = match u32::try_from(segment_bytes) {
-        // What is older than the last one acknowledges nothing.
-        Ok(segment) if segment > 0 && bytes < 1 << 30 => (bytes / segment).min(ACKNOWLEDGED_PARTS_MAX),
-        _ => 0,
-    };
-    (1..count)
-        .map(move |part| before.wrapping_add((u64::from(bytes) * u64::from(part) / u64::from(count)) as u32))
 }
 
 impl Connection {

@@ -196,12 +196,3 @@ fn readiness_is_told_when_it_changes() {
     while machine.network.tcp_send(client, &[0; 4096]).is_ok() {}
     assert_eq!(machine.network.tcp_ready(client) & EPOLLOUT as u32, 0);
 }
-
-#[test]
-fn rfc3465_an_acknowledgement_of_many_segments_counts_as_some() {
-    let parts = |before, now| super::tcp::parts(before, now, 1000).collect::<Vec<u32>>();
-    assert_eq!(parts(0, 4000), [1000, 2000, 3000]);
-    assert_eq!(parts(u32::MAX - 999, 1000), [0]);
-    assert_eq!(parts(0, 64_000).len(), 7, "no more than eight with the last one");
-    assert_eq!([parts(0, 1999), parts(5, 5), parts(5000, 1000)], [[0; 0]; 3], "small, none, old");
-}

@@ -170,6 +170,9 @@ impl Client {
     }
 
     fn ask(&mut self, asks: &[Ask<'_>]) -> Vec<Answer> {
+        if asks.is_empty() {
+            return Vec::new();
+        }
         let pending = self.begin(asks);
         self.unseen = true;
         let end = clock::monotonic_ns() + if self.silent { IMPATIENCE_NS } else { PATIENCE_NS };
