@@ -58,6 +58,9 @@ class Host:
             # Ended from outside, this program still ends the machine on its way out.
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         log = open(folder / "qemu.log", "wb")
+        if not keep:
+            # Whatever ends this program, the machine ends with it.
+            command = ["setpriv", "--pdeathsig", "KILL", *command]
         qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         host = cls(folder, qemu.pid, port)
         host.kept, host.qemu = keep, qemu
