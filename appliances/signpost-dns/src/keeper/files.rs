@@ -26,6 +26,8 @@ pub enum Layout {
 
 /// Names of a zone from which on they are spread.
 const SPREAD_FROM: usize = 512;
+/// Names from which on a zone that stands in one directory is spread.
+const OUTGROWN_FROM: usize = 4 * SPREAD_FROM;
 /// The longest file name that is the name itself.
 const FILE_NAME_OCTETS: usize = 120;
 
@@ -108,7 +110,7 @@ pub fn load(snapshot: &Snapshot, origin: &Name) -> Result<Loaded, KeepError> {
         records.extend(new);
     }
     let apex = format!("{directory}/@");
-    let flat = snapshot.entry(&apex)?.is_some() && homes.len() < 4 * SPREAD_FROM;
+    let flat = snapshot.entry(&apex)?.is_some() && homes.len() < OUTGROWN_FROM;
     let layout = if flat || homes.len() < SPREAD_FROM { Layout::Flat } else { Layout::Spread };
     let strays = homes.into_iter().filter(|(name, path)| *path != path_of(origin, name, layout)).collect();
     Ok(Loaded { zone: Zone::build(origin, records)?, layout, strays })
@@ -120,6 +122,17 @@ pub fn records_of(bytes: &[u8], path: &str, origin: &Name) -> Result<Vec<Record>
         std::str::from_utf8(bytes).map_err(|_| KeepError::Other(format!("{path} is not text in UTF-8")))?;
     zonefile::parse(text, origin, Some(3600))
         .map_err(|error| KeepError::Text { path: path.to_string(), error })
+}
+
+/// Whether a zone stands in one directory and has grown too large for that: a change would write all of its names. Files
+/// that somebody arranged otherwise stay as they are.
+pub fn is_outgrown(zone: &Zone, layout: Layout, strays: &HashMap<Name, String>) -> bool {
+    let flat = |(name, path): (&Name, &String)| *path == path_of(&zone.origin, name, Layout::Flat);
+    zone.len() >= OUTGROWN_FROM
+        && match layout {
+            Layout::Flat => strays.is_empty(),
+            Layout::Spread => !strays.is_empty() && strays.iter().all(flat),
+        }
 }
 
 /// Puts a whole zone in place of what was there.

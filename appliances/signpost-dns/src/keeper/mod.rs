@@ -245,9 +245,17 @@ impl Keeper {
             }
             let zone = Arc::new(next_zone(&state, &changes)?);
             let mut transaction = self.branch.begin()?;
-            files::write_changed(&mut transaction, &zone, &changes, state.layout, &state.strays)?;
-            let names = changes.iter().map(|change| &change.name);
-            self.tables.rows.note(&mut transaction, &zone, state.layout, names);
+            match files::is_outgrown(&zone, state.layout, &state.strays) {
+                true => {
+                    files::write_whole(&mut transaction, &zone)?;
+                    (state.layout, state.strays) = (Layout::Spread, HashMap::new());
+                }
+                false => {
+                    files::write_changed(&mut transaction, &zone, &changes, state.layout, &state.strays)?;
+                    let names = changes.iter().map(|change| &change.name);
+                    self.tables.rows.note(&mut transaction, &zone, state.layout, names);
+                }
+            }
             let old = state.journal.base(&state.working);
             let touched = Touched::between(&old, &zone);
             let noted = state.journal.note(&old, &zone, &touched);

@@ -314,6 +314,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_zone_that_grows_is_spread() {
+        let store = Store::create(MemoryDevice::new(), Options::new()).unwrap();
+        let zone = |text: &str| {
+            Zone::build(&origin(), crate::zonefile::parse(text, &origin(), None).unwrap()).unwrap()
+        };
+        let cause = Cause::new("test", "imported");
+        Keeper::import(&store, &origin(), &zone(&text(5)), &cause).await.unwrap();
+        let keeper = opened(&store);
+        let wanted = zone(&text(2100));
+        keeper.change(&cause, |there| Ok(crate::keeper::replacement(there, &wanted))).await.unwrap();
+        let file = |name: &str, layout| {
+            let path = files::path_of(&origin(), &Name::from_text(name, Some(&origin())).unwrap(), layout);
+            store.branch(BRANCH).unwrap().snapshot().unwrap().entry(&path).unwrap().is_some()
+        };
+        assert!(file("ns1", Layout::Spread) && !file("ns1", Layout::Flat));
+        keeper.change(&cause, |_| Ok(vec![set("ns1", vec![vec![192, 0, 2, 9]])])).await.unwrap();
+        let (table, files) = both(&store);
+        assert_eq!(table, Some(files));
+        assert_eq!(lines(&opened(&store).served()), lines(&keeper.served()));
+    }
+
+    #[tokio::test]
     async fn the_table_says_what_the_files_say() {
         let store = Store::create(MemoryDevice::new(), Options::new()).unwrap();
         let zone = crate::zonefile::parse(&text(700), &origin(), None).unwrap();
