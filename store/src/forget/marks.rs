@@ -191,7 +191,11 @@ pub(super) struct Walk<'a> {
 /// Ids of objects that are marked, as many as fit. Each version of a directory names again nearly all that the one before
 /// named; most of that is known here, without a look at the index.
 #[derive(Default)]
-pub(super) struct Seen(Vec<ObjectId>);
+pub(super) struct Seen {
+    ids: Vec<ObjectId>,
+    /// There is no room for them: every object is asked of the index.
+    without: bool,
+}
 
 /// Five megabytes.
 const SEEN_MAX: usize = 1 << 18;
@@ -199,14 +203,20 @@ const SEEN_MAX: usize = 1 << 18;
 impl Seen {
     /// Whether an object was seen before.
     fn has(&self, id: &ObjectId) -> bool {
-        !id.is_zero() && self.0.get(Seen::slot(id)) == Some(id)
+        !id.is_zero() && self.ids.get(Seen::slot(id)) == Some(id)
     }
 
     fn add(&mut self, id: ObjectId) {
-        if self.0.is_empty() {
-            self.0 = vec![ObjectId::ZERO; SEEN_MAX];
+        if self.ids.is_empty() && !self.without {
+            // A machine of 8 MB has not the memory, and must not be left without any.
+            self.without = Vec::<ObjectId>::new().try_reserve_exact(2 * SEEN_MAX).is_err();
+            if !self.without {
+                self.ids = vec![ObjectId::ZERO; SEEN_MAX];
+            }
         }
-        self.0[Seen::slot(&id)] = id;
+        if let Some(slot) = self.ids.get_mut(Seen::slot(&id)) {
+            *slot = id;
+        }
     }
 
     fn slot(id: &ObjectId) -> usize {
