@@ -164,6 +164,7 @@ async fn what_was_answered_outlives_a_power_cut_between_any_two_steps() {
             tried += 1;
         }
     }
-    assert!(answers.len() > 50 && writes > 100, "{} answers, {writes} writes and flushes", answers.len());
+    // 37 changes wait for one another, each a write and a flush; what comes together shares them, or not.
+    assert!(answers.len() > 50 && writes >= 2 * 37, "{} answers, {writes} writes and flushes", answers.len());
     assert_eq!(tried, writes * seeds as usize);
 }
