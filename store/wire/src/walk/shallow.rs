@@ -99,7 +99,18 @@ fn until(
     let hidden = found.dates().filter(|(_, committed_s)| old(*committed_s)).map(|(id, _)| id);
     let hidden: Vec<ObjectId> = hidden.chain(not.iter().copied()).collect();
     let found = history.missing(wanted, &hidden)?;
-    let inside: HashSet<ObjectId> = found.ids().collect();
-    let edge = found.whole().filter(|(_, whole)| !whole).map(|(id, _)| id).collect();
+    let young: HashMap<ObjectId, bool> = found.whole().collect();
+    // A merge with one old parent ends the history, so that what only its other parent leads to is not sent. git's own server
+    // names ends there too (seen in 2.47), and its client then fails to unshallow what it never got.
+    let (mut inside, mut edge) = (HashSet::new(), HashSet::new());
+    let mut queue: Vec<ObjectId> = wanted.to_vec();
+    while let Some(id) = queue.pop() {
+        let Some(whole) = young.get(&id).copied().filter(|_| inside.insert(id)) else { continue };
+        if whole {
+            queue.extend(history.commit(id)?.parents);
+        } else {
+            edge.insert(id);
+        }
+    }
     Ok((inside, edge))
 }
