@@ -6,12 +6,13 @@
 //! scripts would be linked with them too; and a target directory of their own, or each build would throw the other's
 //! work away.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Part, Target, tool};
+use super::{Part, Target, layout, tool};
 use crate::trouble::Trouble;
 
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
@@ -34,7 +35,10 @@ pub fn build(source: &Path, part: &Part<'_>, target: Target) -> Result<PathBuf, 
     if target != Target::Unix {
         small_ring(source, &empty)?;
     }
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    if target == Target::Xen {
+        layout::write(source, &empty)?;
+    }
+    let mut cargo = Command::new(cargo());
     cargo.current_dir(source).args([
         "rustc",
         "--locked",
@@ -54,14 +58,22 @@ pub fn build(source: &Path, part: &Part<'_>, target: Target) -> Result<PathBuf, 
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(source, target).join("\u{1f}"));
     cargo.env_remove("RUSTFLAGS").env("SOURCE_DATE_EPOCH", "0");
     cargo.env("CFLAGS", c_flags(source, target).join(" "));
-    let status = cargo.status().map_err(|error| {
-        Trouble::new(format!("cannot run cargo: {error}")).advise("install Rust: https://rustup.rs")
-    })?;
+    let status = cargo.status().map_err(no_cargo)?;
     if !status.success() {
         return Err(Trouble::new(format!("{} for {} does not build", part.name, target.name()))
             .advise("the compiler's lines above say why"));
     }
     Ok(directory.join(TRIPLE).join("image").join(part.package))
+}
+
+/// The program that builds: the one that runs us, if one does.
+pub fn cargo() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// What is said when it cannot be run.
+pub fn no_cargo(error: std::io::Error) -> Trouble {
+    Trouble::new(format!("cannot run cargo: {error}")).advise("install Rust: https://rustup.rs")
 }
 
 /// What rustc is told about every crate.

@@ -4,6 +4,7 @@
 //! which names the kernel, and how the program is linked ([`link`]). Two builds of the same sources are the same bytes:
 //! paths are taken out, nothing notes a time, and the compiler gets one order of work.
 
+mod layout;
 mod link;
 mod pack;
 mod report;
