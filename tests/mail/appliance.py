@@ -92,6 +92,12 @@ def binary():
     return os.environ["NYMOTE_MAIL"]
 
 
+def nymote():
+    """The program `nymote`, when it is built: NYMOTE names it."""
+    program = os.environ.get("NYMOTE") or str(ROOT / "target" / "debug" / "nymote")
+    return program if pathlib.Path(program).exists() else None
+
+
 def until(condition, seconds, what):
     """Waits until `condition` gives something true, for so long."""
     end, last = time.time() + seconds, None

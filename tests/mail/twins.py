@@ -15,7 +15,7 @@ import time
 import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from appliance import PASSWORD, ROOT, Appliance, Checks, tls, until  # noqa: E402
+from appliance import PASSWORD, Appliance, Checks, nymote, tls, until  # noqa: E402
 from clients import imap, messages, submission, with_subject  # noqa: E402
 from nameserver import Nameserver, text  # noqa: E402
 
@@ -161,12 +161,6 @@ def forwarded():
         check("an alias may lead here and there", lambda: until(lambda: len(with_subject(box, "forwarded")) == 1 and len(host.got) >= 3, 20, "both"))
     finally:
         box.remove()
-
-
-def nymote():
-    """The program `nymote`, when it is built: NYMOTE names it."""
-    program = os.environ.get("NYMOTE") or str(ROOT / "target" / "debug" / "nymote")
-    return program if pathlib.Path(program).exists() else None
 
 
 def commands():

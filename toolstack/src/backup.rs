@@ -12,9 +12,10 @@ use ring::digest;
 use serde_json::json;
 use tokio::sync::mpsc;
 
+use crate::host::data;
 use crate::household::{Household, LAYOUT};
 use crate::place::{self, Place};
-use crate::suite::SUITE;
+use crate::suite::{self, SUITE};
 use crate::trouble::Trouble;
 
 /// Writes the whole household into one file: stores, certificate authority, settings. Mode 0600: it holds everything.
@@ -111,7 +112,7 @@ pub fn restore(args: RestoreArgs) -> Result<(), Trouble> {
     let beside = dir.with_extension("restoring");
     let _ = fs::remove_dir_all(&beside);
     let unpacked = unpack(source, &beside)
-        .and_then(|()| mark_older(&beside))
+        .and_then(|()| note_older(&beside))
         .and_then(|()| Household::open(&beside).map(drop));
     if let Err(trouble) = unpacked {
         let _ = fs::remove_dir_all(&beside);
@@ -152,13 +153,14 @@ fn unpack(source: impl Read, into: &Path) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Says beside each store that it is an older copy: mail's clients may have seen what came after it.
-fn mark_older(household: &Path) -> Result<(), Trouble> {
-    let entries = fs::read_dir(household).map_err(|error| Trouble::io("read", household, error))?;
-    for directory in entries.filter_map(|entry| entry.ok().map(|entry| entry.path())) {
-        if directory.join("store").is_file() {
-            let mark = directory.join("restored");
-            File::create(&mark).map_err(|error| Trouble::io("write", &mark, error))?;
+/// Notes in each store that it is an older copy: mail's clients may have seen what came after it.
+fn note_older(household: &Path) -> Result<(), Trouble> {
+    for member in &SUITE {
+        let path = household.join(member.identity.name).join("store");
+        if path.is_file() {
+            let store = data::open(&path, member.identity.name)?;
+            chassis::config::note_older(&store, "restored from a backup")
+                .map_err(|error| Trouble::new(format!("{}: {error}", path.display())))?;
         }
     }
     Ok(())
@@ -167,7 +169,7 @@ fn mark_older(household: &Path) -> Result<(), Trouble> {
 fn is_ours(name: &Path) -> bool {
     let name = name.to_string_lossy();
     ["nymote.json", "ca.pem", "ca.key"].contains(&&*name)
-        || name.strip_suffix("/store").is_some_and(|member| crate::suite::member(member).is_some())
+        || name.strip_suffix("/store").is_some_and(|member| suite::member(member).is_some())
 }
 
 fn make_private(dir: &Path) -> io::Result<()> {

@@ -5,9 +5,11 @@
 //! | `household.toml` | the domain, and what all appliances share |
 //! | `NAME.toml` | the settings of the appliance of that name |
 //! | `accounts/USER.toml` | an account with its passwords' verifiers |
+//! | `older` | a note that the data went back to an earlier state, until the appliance has started on it |
 //! | `tls/*.pem` | the local authority, and real certificates |
 
 mod files;
+mod older;
 
 use std::marker::PhantomData;
 
@@ -16,6 +18,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 pub use files::{Change, ConfigFiles};
+pub(crate) use older::OLDER;
+pub use older::note_older;
 
 /// Why the configuration could not be read or changed.
 #[derive(Debug, thiserror::Error)]

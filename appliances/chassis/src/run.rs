@@ -14,7 +14,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::{broadcast, mpsc};
 
 use crate::accounts::{Account, AccountChange, AccountError, Accounts};
-use crate::config::{self, Config, ConfigError, ConfigFiles};
+use crate::config::{self, Change, Config, ConfigError, ConfigFiles};
 use crate::control::{self, Commands};
 use crate::http::{self, Router};
 use crate::identity::{Identity, Service};
@@ -76,6 +76,8 @@ struct Inner {
     started: Instant,
     /// What still writes after the request to stop.
     last_writes: tokio::sync::Mutex<Vec<tokio::task::JoinHandle<()>>>,
+    /// Whether the data was taken back before this start.
+    older: bool,
 }
 
 impl std::fmt::Debug for Chassis {
@@ -207,6 +209,7 @@ impl Chassis {
     ) -> Result<Chassis, StartError> {
         let store = place::open(identity, &options)?;
         let files = ConfigFiles::of(&store)?;
+        let older = files.read(config::OLDER)?.is_some();
         let domain = settled_domain(&files, &options, &seed).await?;
         let (names, addresses) = tls::names_and_addresses(&domain, identity.labels, &options.bind);
         let (leaf, authority_pem) =
@@ -227,6 +230,7 @@ impl Chassis {
             options,
             started,
             last_writes: tokio::sync::Mutex::default(),
+            older,
         }));
         chassis.load_certificate();
         tokio::spawn(chassis.clone().follow_config());
@@ -352,7 +356,13 @@ impl Chassis {
         lock(&self.0.endpoints).get(service).copied()
     }
 
-    /// Says that every service listens. Call it once, when it is true.
+    /// Whether the data was taken back to an earlier state since the last start: numbers that were given out since then must
+    /// not be given to something else.
+    pub fn is_older(&self) -> bool {
+        self.0.older
+    }
+
+    /// Says that every service listens, and that older data was seen to. Call it once, when it is true.
     pub fn ready(&self) {
         let ready = Ready {
             endpoints: lock(&self.0.endpoints).clone(),
@@ -360,6 +370,15 @@ impl Chassis {
         };
         tracing::info!(after_ms = ready.after_ms, domain = self.domain(), "ready");
         self.tell(&Told::Ready(ready));
+        if self.0.older {
+            let files = self.0.files.clone();
+            tokio::spawn(async move {
+                let seen = vec![Change::remove(config::OLDER)];
+                if let Err(error) = files.commit("nymote", "Started on the older data", seen).await {
+                    tracing::warn!(%error, "the note of older data stays");
+                }
+            });
+        }
     }
 
     fn tell(&self, told: &Told) {

@@ -32,7 +32,7 @@ pub static IDENTITY: Identity = Identity {
 pub async fn run(chassis: Chassis) -> Result<(), Failure> {
     let mailboxes = Mailboxes::new(chassis.store().clone(), chassis.domain());
     let post = Arc::new(Post::open(&chassis, mailboxes).await?);
-    after_restore(&post).await?;
+    renew_uids_of_older_data(&post).await?;
     for (name, door) in
         [("smtp", Door::Mx), ("submission", Door::Submission), ("submissions", Door::Submissions)]
     {
@@ -73,21 +73,17 @@ pub async fn run(chassis: Chassis) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Where an older copy of the store was put in place (the file `restored` beside it says so), clients may have seen UIDs
-/// that will be given to other messages: every mailbox gets another UIDVALIDITY, once.
-async fn after_restore(post: &Post) -> Result<(), Failure> {
-    let Some(mark) = post.chassis.options().dir.as_ref().map(|dir| dir.join("restored")) else {
-        return Ok(());
-    };
-    if !mark.exists() {
+/// Where the data was taken back to an earlier state, clients may have seen UIDs that will be given to other messages: every
+/// mailbox gets another UIDVALIDITY.
+async fn renew_uids_of_older_data(post: &Post) -> Result<(), Failure> {
+    if !post.chassis.is_older() {
         return Ok(());
     }
     for account in post.chassis.accounts().all() {
         let account = post.mailboxes.account(&account.user).await?;
         account.change(|draft| draft.renew_uids()).await?;
     }
-    std::fs::remove_file(&mark)?;
-    tracing::info!("the store is an older copy: every mailbox has another UIDVALIDITY");
+    tracing::info!("the data is of an earlier state: every mailbox has another UIDVALIDITY");
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use chassis::config::note_older;
 use chassis::place;
 use chassis::tls::{self, Authority};
 use store::{Author, Options, Store};
@@ -113,6 +114,7 @@ pub fn restore(store: &Store, reverted: &str, by: &str) -> Result<usize, Trouble
     tag(store, by)?;
     let failed = |error: store::Error| Trouble::new(format!("the data cannot be taken back: {error}"));
     let prefix = format!("before/{}/", short(reverted));
+    note_older(store, &format!("as before {reverted}, by {by}")).map_err(failed)?;
     let mut moved = 0;
     for (name, head) in store.branches() {
         if name == "config" {

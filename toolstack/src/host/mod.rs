@@ -4,7 +4,7 @@
 //! runs keeps running. Each machine is updated by itself; one whose new version does not answer gets its old one back.
 
 mod carrier;
-mod data;
+pub mod data;
 mod follow;
 mod health;
 mod machine;

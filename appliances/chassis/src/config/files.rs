@@ -105,4 +105,4 @@ impl std::fmt::Debug for ConfigFiles {
 }
 
 /// The branch's name. It holds verifiers of passwords and private keys: never serve it to anybody.
-const BRANCH: &str = "config";
+pub(super) const BRANCH: &str = "config";
