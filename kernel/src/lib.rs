@@ -27,4 +27,4 @@ macro_rules! machine {
     };
 }
 
-machine! { c, crash, fd, global, image, machine, signal, start, thread }
+machine! { c, copy, crash, fd, global, image, machine, signal, start, thread }

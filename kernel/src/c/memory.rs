@@ -1,9 +1,7 @@
 //! Blocks of memory, strings, and the heap's C face.
 //!
-//! Copying and filling are loops of 16-byte moves, four a turn. `rep movsb` is as quick on a processor with ERMS once a
-//! block is long, but has a start-up time that the many short blocks of a network program pay each time, and an
-//! emulator does it byte by byte. They are written in assembly, for the compiler would otherwise recognise a loop as
-//! the function itself. Switches of threads are calls, so vector registers are free to use (docs/decisions/0101).
+//! Copying and filling are loops of 16-byte moves, four a turn, in assembly ([`crate::copy`] says why). Switches of threads
+//! are calls, so vector registers are free to use (docs/decisions/0101).
 
 use core::arch::asm;
 use core::arch::x86_64::__m128i;
@@ -23,8 +21,7 @@ unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, length: usize) -> *mut
     unsafe { copy_forward(to, from, length) }
 }
 
-/// Copies from the start on. Ranges may overlap if `to` is the lower one: a turn reads its 64 bytes before it writes
-/// them, and the last 64 are read before anything is written.
+/// Copies from the start on. Ranges may overlap if `to` is the lower one.
 #[inline(always)]
 unsafe fn copy_forward(to: *mut u8, from: *const u8, length: usize) -> *mut u8 {
     // SAFETY: the caller vouches for both ranges; every access lies within `length` bytes of its start.
@@ -39,34 +36,7 @@ unsafe fn copy_forward(to: *mut u8, from: *const u8, length: usize) -> *mut u8 {
             to.add(length - 32).cast::<[u128; 2]>().write_unaligned(last);
             return to;
         }
-        asm!(
-            "movups xmm4, [rsi + rcx - 64]",
-            "movups xmm5, [rsi + rcx - 48]",
-            "movups xmm6, [rsi + rcx - 32]",
-            "movups xmm7, [rsi + rcx - 16]",
-            "lea rdx, [rdi + rcx - 64]",
-            "2:",
-            "movups xmm0, [rsi]",
-            "movups xmm1, [rsi + 16]",
-            "movups xmm2, [rsi + 32]",
-            "movups xmm3, [rsi + 48]",
-            "add rsi, 64",
-            "movups [rdi], xmm0",
-            "movups [rdi + 16], xmm1",
-            "movups [rdi + 32], xmm2",
-            "movups [rdi + 48], xmm3",
-            "add rdi, 64",
-            "cmp rdi, rdx",
-            "jb 2b",
-            "movups [rdx], xmm4",
-            "movups [rdx + 16], xmm5",
-            "movups [rdx + 32], xmm6",
-            "movups [rdx + 48], xmm7",
-            inout("rcx") length => _, inout("rdi") to => _, inout("rsi") from => _, out("rdx") _,
-            out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _,
-            out("xmm4") _, out("xmm5") _, out("xmm6") _, out("xmm7") _,
-            options(nostack),
-        );
+        crate::copy::blocks(to, from, length);
     }
     to
 }

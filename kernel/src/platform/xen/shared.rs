@@ -28,6 +28,7 @@ mod mapped {
     use core::sync::atomic::{AtomicU32, Ordering};
 
     use super::Shared;
+    use crate::copy::{BLOCK_BYTES, blocks};
 
     /// Shared memory at an address of ours.
     #[derive(Debug, Clone, Copy)]
@@ -81,36 +82,43 @@ mod mapped {
         }
     }
 
-    /// Copies bytes that somebody may be changing. In assembly, because to the compiler such a copy has no meaning; by
-    /// 64 bytes a turn, because `rep movsb` costs its start-up time for each short frame.
+    /// Copies bytes that somebody may be changing; in assembly, because to the compiler such a copy has no meaning.
     unsafe fn copy(from: usize, to: usize, bytes: usize) {
-        // SAFETY: the caller vouches for both ranges; the direction flag is clear as the ABI demands.
+        if bytes >= BLOCK_BYTES {
+            // SAFETY: the caller vouches for both ranges.
+            return unsafe { blocks(to as *mut u8, from as *const u8, bytes) };
+        }
+        // SAFETY: the caller vouches for both ranges; every access lies within them.
         unsafe {
             asm!(
-                "jmp 3f",
                 "2:",
-                "movups xmm0, [rsi]",
-                "movups xmm1, [rsi + 16]",
-                "movups xmm2, [rsi + 32]",
-                "movups xmm3, [rsi + 48]",
-                "add rsi, 64",
-                "movups [rdi], xmm0",
-                "movups [rdi + 16], xmm1",
-                "movups [rdi + 32], xmm2",
-                "movups [rdi + 48], xmm3",
-                "add rdi, 64",
+                "cmp rcx, 8",
+                "jb 3f",
+                "mov rax, [rsi]",
+                "mov [rdi], rax",
+                "add rsi, 8",
+                "add rdi, 8",
+                "sub rcx, 8",
+                "jmp 2b",
                 "3:",
-                "sub rcx, 64",
-                "jae 2b",
-                "add rcx, 64",
-                "mov rdx, rcx",
-                "shr rcx, 3",
-                "rep movsq",
-                "mov rcx, rdx",
-                "and rcx, 7",
-                "rep movsb",
-                inout("rcx") bytes => _, inout("rsi") from => _, inout("rdi") to => _, out("rdx") _,
-                out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _,
+                "test cl, 4",
+                "jz 4f",
+                "mov eax, [rsi]",
+                "mov [rdi], eax",
+                "add rsi, 4",
+                "add rdi, 4",
+                "4:",
+                "jmp 6f",
+                "5:",
+                "mov al, [rsi]",
+                "mov [rdi], al",
+                "inc rsi",
+                "inc rdi",
+                "dec rcx",
+                "6:",
+                "and rcx, 3",
+                "jnz 5b",
+                inout("rcx") bytes => _, inout("rsi") from => _, inout("rdi") to => _, out("rax") _,
                 options(nostack),
             );
         }
