@@ -1,9 +1,11 @@
 //! A network backend that does anything at all: it writes to both rings' pages as it likes. What the front end takes stays
-//! inside its pages and within the longest frame, and a page is never both ours and the backend's.
+//! inside its pages and within the longest frame, and a page is never both ours and the backend's. A packet that stands in
+//! one stretch stands in its own pages.
 #![no_main]
 
 use kernel::platform::PAGE_BYTES;
 use kernel::platform::xen::netif::{FRAME_BYTES_MAX, Finish, Receive, Received, Transmit};
+use kernel::platform::xen::packet::Packet;
 use kernel::platform::xen::shared::{Local, Shared};
 use libfuzzer_sys::fuzz_target;
 
@@ -17,7 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut ours = [false; PAGES];
     (0..PAGES).for_each(|page| receive.post(page, grants[page]));
     let _ = receive.publish();
-    let mut frame_bytes = 0;
+    let mut packet = Packet::default();
     for step in bytes.chunks(8) {
         let (what, rest) = (step[0], &step[1..]);
         let page = if what & 1 == 0 { &receive_page } else { &transmit_page };
@@ -38,25 +40,36 @@ fuzz_target!(|bytes: &[u8]| {
             _ => {
                 let _ = transmit.reclaim();
                 loop {
-                    let page = match receive.next_piece() {
+                    let (page, last) = match receive.next_piece() {
                         Ok(Some(Received::Piece { piece, last, .. })) => {
                             assert!(piece.offset + piece.length <= PAGE_BYTES);
-                            frame_bytes = if last { 0 } else { frame_bytes + piece.length };
-                            assert!(frame_bytes <= FRAME_BYTES_MAX);
-                            piece.page
+                            packet.piece(piece);
+                            (piece.page, last)
                         }
-                        Ok(Some(Received::Empty { page, last, .. })) => {
-                            frame_bytes = if last { 0 } else { frame_bytes };
-                            page
+                        Ok(Some(Received::Empty { page, dropped, last })) => {
+                            packet.empty(page, dropped);
+                            (page, last)
                         }
                         Ok(None) => break,
                         Err(_) => return,
                     };
                     assert!(!ours[page], "page {page} came back twice");
                     ours[page] = true;
-                    // Posted again, it is the backend's once more.
-                    receive.post(page, grants[page]);
-                    ours[page] = false;
+                    assert!(packet.bytes() <= FRAME_BYTES_MAX);
+                    if !last {
+                        continue;
+                    }
+                    if let Some(stretch) = packet.stretch() {
+                        let places = stretch.start..stretch.start + packet.bytes();
+                        let ends = places.clone().step_by(PAGE_BYTES).chain(places.last());
+                        assert!(ends.map(|at| at / PAGE_BYTES).all(|page| packet.pages().contains(&page)));
+                    }
+                    // Posted again, they are the backend's once more.
+                    for &page in packet.pages() {
+                        receive.post(page, grants[page]);
+                        ours[page] = false;
+                    }
+                    packet.clear();
                 }
                 let _ = receive.publish();
             }

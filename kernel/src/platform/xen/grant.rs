@@ -62,6 +62,11 @@ pub fn attach(window: usize) {
     }
 }
 
+/// The flags of a grant.
+fn access(read_only: bool) -> u16 {
+    grant::PERMIT_ACCESS | if read_only { grant::READ_ONLY } else { 0 }
+}
+
 /// Lets `domain` reach the page at `address`; `None` when the table is full (or there is none).
 fn permit(domain: u16, address: usize, read_only: bool) -> Option<u32> {
     TABLE.with(|table| {
@@ -73,31 +78,41 @@ fn permit(domain: u16, address: usize, read_only: bool) -> Option<u32> {
             })
         })?;
         let entry = table.address + reference as usize * ENTRY_BYTES;
-        let flags = grant::PERMIT_ACCESS | if read_only { grant::READ_ONLY } else { 0 };
         // SAFETY: the entry lies in the mapped table and is not in use, so Xen does not look at it before its flags say
         // that it is valid; those are written last.
         unsafe {
             ((entry + 2) as *mut u16).write_volatile(domain);
             ((entry + 4) as *mut u32).write_volatile(memory::frame_of(address) as u32);
-            (*(entry as *const AtomicU16)).store(flags, Ordering::SeqCst);
         }
+        table.flags(reference).store(access(read_only), Ordering::SeqCst);
         Some(reference)
     })
 }
 
-/// Takes a permission back; false when the other domain still uses the page.
+/// Takes a permission back for good; false when the other domain still uses the page.
 fn revoke(reference: u32) -> bool {
     TABLE.with(|table| {
-        // SAFETY: the entry lies in the mapped table; its flags are an aligned half word that Xen also changes.
-        let flags = unsafe { &*((table.address + reference as usize * ENTRY_BYTES) as *const AtomicU16) };
-        let old = flags.load(Ordering::SeqCst);
-        let unused = old & grant::IN_USE == 0;
-        let revoked = unused && flags.compare_exchange(old, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        let revoked = table.suspend(reference);
         if revoked {
             table.free.push(reference);
         }
         revoked
     })
+}
+
+impl Table {
+    /// The flags of an entry.
+    fn flags(&self, reference: u32) -> &AtomicU16 {
+        // SAFETY: the entry lies in the mapped table; its flags are an aligned half word that Xen also changes.
+        unsafe { &*((self.address + reference as usize * ENTRY_BYTES) as *const AtomicU16) }
+    }
+
+    /// Makes an entry void, so that the page is ours alone; false when the other domain still uses it.
+    fn suspend(&self, reference: u32) -> bool {
+        let flags = self.flags(reference);
+        let old = flags.load(Ordering::SeqCst);
+        old & grant::IN_USE == 0 && flags.compare_exchange(old, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
 }
 
 /// Pages that follow each other in our memory, all granted to one domain.
@@ -107,6 +122,7 @@ pub struct GrantedPages {
     layout: Layout,
     grants: Vec<u32>,
     domain: u16,
+    read_only: bool,
 }
 
 impl GrantedPages {
@@ -119,7 +135,8 @@ impl GrantedPages {
         if address == 0 {
             return None;
         }
-        let mut pages = GrantedPages { address, layout, grants: Vec::with_capacity(count), domain };
+        let mut pages =
+            GrantedPages { address, layout, grants: Vec::with_capacity(count), domain, read_only };
         for index in 0..count {
             pages.grants.push(permit(domain, address + index * PAGE_BYTES, read_only)?);
         }
@@ -142,11 +159,31 @@ impl GrantedPages {
         self.address + index * PAGE_BYTES
     }
 
+    /// Makes all of `pages` ours alone until [`Self::lend`]; none, and false, when the other domain still uses one of them
+    /// (it maps it instead of having Xen copy).
+    pub fn withhold(&self, pages: &[usize]) -> bool {
+        TABLE.with(|table| {
+            let refused = pages.iter().position(|&page| !table.suspend(self.grants[page]));
+            pages[..refused.unwrap_or(0)].iter().for_each(|&page| self.permit_again(table, page));
+            refused.is_none()
+        })
+    }
+
+    /// Lets the other domain reach `pages` again.
+    pub fn lend(&self, pages: &[usize]) {
+        TABLE.with(|table| pages.iter().for_each(|&page| self.permit_again(table, page)));
+    }
+
+    fn permit_again(&self, table: &Table, page: usize) {
+        table.flags(self.grants[page]).store(access(self.read_only), Ordering::SeqCst);
+    }
+
     /// All of them, as memory that others change.
     ///
     /// The value must not be used after the pages are dropped; the devices keep both side by side.
     pub fn shared(&self) -> Mapped {
-        // SAFETY: the pages are mapped, and nobody makes references into them but for filling read-only grants.
+        // SAFETY: the pages are mapped, and nobody makes references into them but for filling read-only grants, and for
+        // reading pages that are withheld.
         unsafe { Mapped::new(self.address, self.grants.len() * PAGE_BYTES) }
     }
 }

@@ -8,6 +8,7 @@ pub mod blkif;
 pub mod fault;
 pub mod handshake;
 pub mod netif;
+pub mod packet;
 pub mod ring;
 pub mod shared;
 pub mod xenstore_wire;

@@ -1,9 +1,9 @@
 //! A network card: the front end of `io/netif.h`.
 //!
-//! Data pages are granted once and stay granted: the backend copies to and from them. A frame to send is written
-//! straight into pages that the backend may read; a received one is copied out of pages that it may write, once, before
-//! anybody looks at it. So the protocol costs no hypercall but the signal, and a page is never shared with anything
-//! else in it.
+//! Data pages keep their grants: the backend copies to and from them. A frame to send is written straight into pages that
+//! the backend may read. A short received one is copied out of pages that it may write, once, before anybody looks at it;
+//! of a long one the pages are withheld from the backend while it is looked at, and nothing is copied. So the protocol
+//! costs no hypercall but the signal, and a page is never shared with anything else in it.
 
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
@@ -15,6 +15,7 @@ use super::fault::Fault;
 use super::grant::GrantedPages;
 use super::handshake::{Phase, State};
 use super::netif::{FRAME_BYTES_MAX, Finish, Receive, Received, Transmit};
+use super::packet::Packet;
 use super::shared::{Mapped, Shared};
 use super::xenbus::{FrontEnd, Node};
 use super::xenstore::Answer;
@@ -26,6 +27,8 @@ const PAGES_MIN: usize = 32;
 const PAGES_MAX: usize = 256;
 /// Frame buffers that are kept for the next frames.
 const SPARE_BUFFERS_MAX: usize = 4;
+/// Frames below this are copied: that costs less than withholding their pages.
+const IN_PLACE_BYTES_MIN: usize = 2048;
 /// IPv4 and TCP headers without options, and the most that follows the Ethernet header: a transmit slot's length has 16
 /// bits, and the pages of such a frame fit any backend ([`super::netif::PACKET_SLOTS_MAX`]).
 const HEADERS_BYTES: usize = 40;
@@ -48,7 +51,7 @@ struct Link {
     transmit: Transmit<Mapped>,
     receive: Receive<Mapped>,
     transmit_pages: GrantedPages,
-    receive_pages: GrantedPages,
+    receive_pages: Rc<GrantedPages>,
     /// Kept so that they outlive the rings above, which are on them.
     _rings: GrantedPages,
 }
@@ -61,14 +64,20 @@ pub struct Netfront {
     mtu: usize,
     link: Option<Link>,
     offload: Option<Offload>,
-    /// The packet that is being received: a buffer, how much of it came so far, and whether it is lost. Buffers are only
-    /// ever lengthened, so that a frame's place is not filled with zeroes first.
-    open: Vec<u8>,
-    open_bytes: usize,
-    open_lost: bool,
+    /// The packet that is being received.
+    open: Packet,
     /// Frames on loan, by token.
-    loans: Vec<Option<Vec<u8>>>,
+    loans: Vec<Option<Loan>>,
+    /// Buffers for copies. They are only ever lengthened, so that a frame's place is not filled with zeroes first.
     spare: Vec<Vec<u8>>,
+}
+
+/// The memory of a frame on loan.
+enum Loan {
+    /// A copy.
+    Copy(Vec<u8>),
+    /// The pages themselves, withheld from the backend. They outlive the link if they must.
+    InPlace { pages: Rc<GrantedPages>, packet: Packet },
 }
 
 impl Netfront {
@@ -93,9 +102,7 @@ impl Netfront {
             mtu: mtu.unwrap_or(1500),
             link: None,
             offload: None,
-            open: Vec::new(),
-            open_bytes: 0,
-            open_lost: false,
+            open: Packet::default(),
             loans: Vec::new(),
             spare: Vec::new(),
         })
@@ -138,6 +145,7 @@ impl Netfront {
             receive.post(page, grant);
         }
         let _ = receive.publish();
+        let receive_pages = Rc::new(receive_pages);
         let port = hypercall::allocate_port(domain).ok()?;
         if !event::listen(port) {
             hypercall::close_port(port);
@@ -165,7 +173,7 @@ impl Netfront {
         self.offload = Some(offload);
     }
 
-    /// Copies the next whole frame out of its pages.
+    /// The next whole frame.
     fn receive_frame(&mut self) -> Result<Option<Frame>, Fault> {
         let Some(link) = &mut self.link else { return Ok(None) };
         loop {
@@ -175,42 +183,95 @@ impl Netfront {
                 }
                 return Ok(None);
             };
-            let (page, last, good) = match received {
+            let (last, good) = match received {
                 Received::Piece { piece, last, checksum_good } => {
-                    let (start, end) = (self.open_bytes, self.open_bytes + piece.length);
-                    if self.open.len() < end {
-                        self.open.resize(end, 0);
-                    }
-                    let at = piece.page * PAGE_BYTES + piece.offset;
-                    link.receive_pages.shared().copy_out(at, &mut self.open[start..end]);
-                    self.open_bytes = end;
-                    (piece.page, last, checksum_good)
+                    self.open.piece(piece);
+                    (last, checksum_good)
                 }
                 Received::Empty { page, dropped, last } => {
-                    self.open_lost |= dropped;
-                    (page, last, link.receive.checksum_good())
+                    self.open.empty(page, dropped);
+                    (last, link.receive.checksum_good())
                 }
             };
-            link.receive.post(page, link.receive_pages.grants()[page]);
-            if last {
-                let bytes = core::mem::take(&mut self.open_bytes);
-                if !core::mem::take(&mut self.open_lost) {
-                    let next = self.spare.pop().unwrap_or_default();
-                    let frame = core::mem::replace(&mut self.open, next);
-                    return Ok(Some(self.lend(frame, bytes, good)));
-                }
+            if !last {
+                continue;
             }
+            if !self.open.is_lost() {
+                let (bytes, loan) = match link.in_place(&mut self.open) {
+                    Some(in_place) => in_place,
+                    None => link.copied(&mut self.open, self.spare.pop().unwrap_or_default()),
+                };
+                let token = self.loans.iter().position(Option::is_none).unwrap_or(self.loans.len());
+                if token == self.loans.len() {
+                    self.loans.push(None);
+                }
+                self.loans[token] = Some(loan);
+                return Ok(Some(Frame { bytes, token, checksum_good: good }));
+            }
+            link.post(&self.open);
+            self.open.clear();
         }
     }
 
-    fn lend(&mut self, mut buffer: Vec<u8>, bytes: usize, checksum_good: bool) -> Frame {
-        let loaned = NonNull::from(&mut buffer[..bytes]);
-        let token = self.loans.iter().position(Option::is_none).unwrap_or_else(|| {
-            self.loans.push(None);
-            self.loans.len() - 1
-        });
-        self.loans[token] = Some(buffer);
-        Frame { bytes: loaned, token, checksum_good }
+    /// Keeps a buffer for the next copy.
+    fn keep(&mut self, buffer: Vec<u8>) {
+        if self.spare.len() < SPARE_BUFFERS_MAX && buffer.capacity() <= FRAME_BYTES_MAX + PAGE_BYTES {
+            self.spare.push(buffer);
+        }
+    }
+}
+
+impl Link {
+    /// Gives a packet's pages back to the backend.
+    fn post(&mut self, packet: &Packet) {
+        for &page in packet.pages() {
+            self.receive.post(page, self.receive_pages.grants()[page]);
+        }
+    }
+
+    /// A long packet where it stands, if that is one stretch and the backend does not hold on to its pages.
+    fn in_place(&mut self, packet: &mut Packet) -> Option<(NonNull<[u8]>, Loan)> {
+        if packet.bytes() < IN_PLACE_BYTES_MIN {
+            return None;
+        }
+        let stretch = packet.stretch()?;
+        let memory = self.receive_pages.page(0) as *mut u8;
+        // Nobody looks at these bytes before the pages are withheld.
+        let frame = core::ptr::slice_from_raw_parts_mut(memory.wrapping_add(stretch.start), packet.bytes());
+        let frame = NonNull::new(frame).filter(|_| self.receive_pages.withhold(packet.pages()))?;
+        if let Some(piece) = stretch.moved {
+            // SAFETY: both ranges lie in pages of this packet, which are ours alone now, and not in the same one.
+            unsafe {
+                let from = memory.add(piece.page * PAGE_BYTES + piece.offset);
+                core::ptr::copy_nonoverlapping(from, memory.add(stretch.start), piece.length);
+            }
+        }
+        let loan = Loan::InPlace { pages: self.receive_pages.clone(), packet: core::mem::take(packet) };
+        Some((frame, loan))
+    }
+
+    /// A packet copied to `buffer`; its pages go back to the backend at once.
+    fn copied(&mut self, packet: &mut Packet, mut buffer: Vec<u8>) -> (NonNull<[u8]>, Loan) {
+        if buffer.len() < packet.bytes() {
+            buffer.resize(packet.bytes(), 0);
+        }
+        let mut start = 0;
+        for piece in packet.pieces() {
+            let into = &mut buffer[start..start + piece.length];
+            self.receive_pages.shared().copy_out(piece.page * PAGE_BYTES + piece.offset, into);
+            start += piece.length;
+        }
+        self.post(packet);
+        packet.clear();
+        (NonNull::from(&mut buffer[..start]), Loan::Copy(buffer))
+    }
+
+    /// Gives the pages of a frame that was read in place back to the backend, if it is still the same.
+    fn take_back(&mut self, pages: &Rc<GrantedPages>, packet: &Packet) {
+        if Rc::ptr_eq(pages, &self.receive_pages) {
+            pages.lend(packet.pages());
+            self.post(packet);
+        }
     }
 }
 
@@ -225,8 +286,7 @@ impl FrontEnd for Netfront {
             event::close(link.port);
             log(format_args!("eth{}: its backend went away", self.number));
         }
-        self.open_bytes = 0;
-        self.open_lost = false;
+        self.open.clear();
         self.node.phase = Phase::Waiting;
     }
 
@@ -321,9 +381,19 @@ impl NetworkCard for NetCard {
 
     fn release(&mut self, frame: Frame) {
         let mut card = self.0.borrow_mut();
-        let Some(buffer) = card.loans.get_mut(frame.token).and_then(Option::take) else { return };
-        if card.spare.len() < SPARE_BUFFERS_MAX && buffer.capacity() <= FRAME_BYTES_MAX + PAGE_BYTES {
-            card.spare.push(buffer);
+        match card.loans.get_mut(frame.token).and_then(Option::take) {
+            Some(Loan::Copy(buffer)) => card.keep(buffer),
+            Some(Loan::InPlace { pages, mut packet }) => {
+                if let Some(link) = card.link.as_mut() {
+                    link.take_back(&pages, &packet);
+                }
+                packet.clear();
+                if card.open.pages().is_empty() {
+                    // Its lists are long enough for the next one.
+                    card.open = packet;
+                }
+            }
+            None => {}
         }
     }
 

@@ -274,6 +274,9 @@ impl<S: Shared> Receive<S> {
         let more = flags & RECEIVE_MORE != 0;
         self.more_after_extra = more;
         let last = !more && !self.extra;
+        if self.pieces >= PACKET_SLOTS_MAX {
+            return Err(Fault::PacketTooLong(self.bytes));
+        }
         if status < 0 {
             self.open_or_close(last);
             return Ok(Received::Empty { page, dropped: true, last });
@@ -283,7 +286,7 @@ impl<S: Shared> Receive<S> {
             return Err(Fault::OutsidePage { offset, length });
         }
         self.bytes += length;
-        if self.bytes > FRAME_BYTES_MAX || self.pieces >= PACKET_SLOTS_MAX {
+        if self.bytes > FRAME_BYTES_MAX {
             return Err(Fault::PacketTooLong(self.bytes));
         }
         self.open_or_close(last);

@@ -151,17 +151,19 @@ fn hostile_receive_answers_are_faults() {
 
 #[test]
 fn a_packet_without_end_is_a_fault() {
-    let (mut front, mut back) = receive(40);
-    let mut fault = None;
-    for _ in 0..40 {
-        let request = back.take().unwrap();
-        back.answer(&answer_receive(&request, 0, RECEIVE_MORE, 1));
-        if let Err(error) = front.next_piece() {
-            fault = Some(error);
-            break;
+    for status in [1, 0, -1] {
+        let (mut front, mut back) = receive(40);
+        let mut fault = None;
+        for _ in 0..40 {
+            let request = back.take().unwrap();
+            back.answer(&answer_receive(&request, 0, RECEIVE_MORE, status));
+            if let Err(error) = front.next_piece() {
+                fault = Some(error);
+                break;
+            }
         }
+        assert!(matches!(fault, Some(Fault::PacketTooLong(_))), "slots that say {status}");
     }
-    assert!(matches!(fault, Some(Fault::PacketTooLong(_))));
 }
 
 proptest! {
