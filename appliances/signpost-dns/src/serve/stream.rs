@@ -6,10 +6,12 @@ use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use super::now_s;
@@ -78,7 +80,7 @@ pub async fn converse(
         }
         inbox.drain(..taken);
         if !outbox.is_empty() {
-            timeout(TCP_MESSAGE, stream.write_all(&outbox)).await??;
+            within(TCP_MESSAGE, stream.write_all(&outbox)).await??;
             outbox.clear();
             tokio::task::yield_now().await;
             if handled > 0 {
@@ -108,6 +110,15 @@ pub async fn converse(
         if inbox.is_empty() && inbox.capacity() > 16_384 {
             inbox.shrink_to(4096);
         }
+    }
+}
+
+/// [`timeout`] for what mostly need not wait: the clock is asked when it has to.
+async fn within<F: Future>(limit: Duration, future: F) -> Result<F::Output, Elapsed> {
+    let mut future = pin!(future);
+    match poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
+        Poll::Ready(output) => Ok(output),
+        Poll::Pending => timeout(limit, future).await,
     }
 }
 
