@@ -22,6 +22,7 @@
 //! | `setenv`, `unsetenv` | EPERM | the environment is the machine's configuration |
 //! | sockets of other families; of other types | EAFNOSUPPORT; ESOCKTNOSUPPORT | IPv4, IPv6, TCP, UDP; local ones come in pairs |
 //! | socket options that are not known | ENOPROTOOPT | nothing is pretended; sizes and priorities are accepted as hints |
+//! | joining a multicast group | ENODEV | no card takes part in one |
 //! | connecting without a way there | ENETUNREACH | no address or no route of that family |
 //! | connecting when the memory for sockets is used up | ENOBUFS | see docs/kernel.md, Limits |
 //! | sending a datagram of more than 8,164 bytes over a card | EMSGSIZE | the fragmentation buffer |

@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::global::Global;
 use crate::heap::{Figures, Heap};
@@ -11,6 +12,7 @@ use crate::{fd, net, signal, thread};
 
 static HEAP: Global<Option<Heap>> = Global::new(None);
 static COMMAND_LINE: Global<Option<CommandLine>> = Global::new(None);
+static TURN_NS: AtomicU64 = AtomicU64::new(0);
 
 /// Gives the heap its memory.
 pub fn start_heap(boot: &Boot) {
@@ -68,11 +70,25 @@ pub fn command_line() -> CommandLine {
 /// Looks after devices and timers once. Called whenever a thread waits, yields, or polls.
 pub fn turn() {
     Current::dispatch();
+    let now = read_clock();
     net::turn();
     fd::disk::turn();
     fd::console::turn();
-    thread::expire_timers(Current::monotonic_ns());
+    thread::expire_timers(now);
     signal::turn();
+}
+
+/// Nanoseconds on the monotonic clock, read now.
+pub fn read_clock() -> u64 {
+    let now = Current::monotonic_ns();
+    TURN_NS.store(now, Ordering::Relaxed);
+    now
+}
+
+/// The monotonic clock as it was last read: at the latest turn, or since then by the program. Good for what is measured
+/// in milliseconds. Where the host emulates the processor's counter, reading costs as much as all of a small packet's way.
+pub fn latest_clock() -> u64 {
+    TURN_NS.load(Ordering::Relaxed)
 }
 
 /// Waits in the carrier until something happens or a deadline of threads or of the network passes.

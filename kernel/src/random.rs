@@ -67,7 +67,7 @@ mod machine {
     pub fn fill(into: &mut [u8]) {
         GENERATOR.with(|generator| {
             let generator = generator.as_mut().expect("random numbers before start");
-            let now = Current::monotonic_ns();
+            let now = crate::machine::latest_clock();
             if generator.wants_entropy(now)
                 && let Some(entropy) = Current::seed()
             {

@@ -36,7 +36,7 @@ unsafe extern "C" fn epoll_wait(set_of: c_int, events: *mut epoll_event, most: c
     let Ok(most @ 1..) = usize::try_from(most) else { return fail(Errno(libc::EINVAL)) as c_int };
     // SAFETY: C's contract for epoll_wait: room for `most` events.
     let events = unsafe { core::slice::from_raw_parts_mut(events, most) };
-    set(set_of).map(|set| set.wait(events, deadline(timeout_ms), timeout_ms != 0)).answer() as c_int
+    set(set_of).map(|set| set.wait(events, nanoseconds(timeout_ms))).answer() as c_int
 }
 
 #[unsafe(no_mangle)]
@@ -51,10 +51,9 @@ unsafe extern "C" fn epoll_pwait(
     unsafe { epoll_wait(set_of, events, most, timeout_ms) }
 }
 
-/// A timeout in milliseconds as a deadline; a negative one is none.
-fn deadline(timeout_ms: c_int) -> Option<u64> {
-    let ns = u64::try_from(timeout_ms).ok()? * 1_000_000;
-    Some(super::time::monotonic_ns().saturating_add(ns))
+/// A timeout in nanoseconds; a negative one is none.
+fn nanoseconds(timeout_ms: c_int) -> Option<u64> {
+    u64::try_from(timeout_ms).ok().map(|ms| ms * 1_000_000)
 }
 
 #[unsafe(no_mangle)]
@@ -64,7 +63,7 @@ unsafe extern "C" fn poll(polled: *mut pollfd, count: libc::nfds_t, timeout_ms: 
         // SAFETY: C's contract for poll.
         count => unsafe { core::slice::from_raw_parts_mut(polled, count as usize) },
     };
-    let deadline = deadline(timeout_ms);
+    let deadline = nanoseconds(timeout_ms).map(|ns| super::time::monotonic_ns().saturating_add(ns));
     let descriptions: Vec<Option<Rc<Description>>> = polled.iter().map(|one| fd::get(one.fd).ok()).collect();
     crate::machine::turn();
     loop {

@@ -68,9 +68,12 @@ unsafe fn address_out(address: Option<Address>, into: *mut sockaddr, length: *mu
     }
     let (from, true_length) = match address {
         Some(address) => address_bytes(address),
-        None => ([libc::AF_UNIX as u8; 28], 2),
+        None => {
+            let mut nameless = [0; 28];
+            nameless[..2].copy_from_slice(&(libc::AF_UNIX as u16).to_ne_bytes());
+            (nameless, 2)
+        }
     };
-    let from = if address.is_none() { [&(libc::AF_UNIX as u16).to_ne_bytes()[..], &from[2..]].concat() } else { from.to_vec() };
     // SAFETY: the caller's promise.
     unsafe {
         let room = (*length as usize).min(true_length);

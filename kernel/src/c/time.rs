@@ -13,7 +13,7 @@ const NS: u64 = 1_000_000_000;
 
 /// The monotonic clock.
 pub fn monotonic_ns() -> u64 {
-    Current::monotonic_ns()
+    crate::machine::read_clock()
 }
 
 fn clock_ns(clock: c_int) -> Result<u64, Errno> {

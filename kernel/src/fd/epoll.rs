@@ -106,14 +106,22 @@ impl Epoll {
         self.watchers.notify();
     }
 
-    /// `epoll_wait`: fills `events` and says how many.
-    pub fn wait(&self, events: &mut [epoll_event], deadline_ns: Option<u64>, may_wait: bool) -> usize {
+    /// `epoll_wait`: fills `events` and says how many. Waits for so long, for ever without a time, and not at all with 0.
+    pub fn wait(&self, events: &mut [epoll_event], timeout_ns: Option<u64>) -> usize {
         crate::machine::turn();
+        let found = self.collect(events);
+        if found > 0 || timeout_ns == Some(0) {
+            return found;
+        }
+        // The turn has read the clock.
+        let deadline_ns = timeout_ns.map(|timeout| crate::machine::latest_clock().saturating_add(timeout));
+        let mut woken = self.watchers.wait_after_turn(deadline_ns);
         loop {
             let found = self.collect(events);
-            if found > 0 || !may_wait || self.watchers.wait(deadline_ns) == Woken::Timeout {
+            if found > 0 || woken == Woken::Timeout {
                 return found;
             }
+            woken = self.watchers.wait(deadline_ns);
         }
     }
 

@@ -96,6 +96,14 @@ impl Watchers {
         woken
     }
 
+    /// Waits for the next change after a turn of the calling thread's.
+    pub fn wait_after_turn(&self, deadline_ns: Option<u64>) -> Woken {
+        let waiting = self.join();
+        let woken = thread::block_after_turn(deadline_ns);
+        self.leave(waiting);
+        woken
+    }
+
     /// Notes the calling thread's present wait, for a thread that waits for several files.
     fn join(&self) -> Waiting {
         let waiting = thread::prepare_to_wait();

@@ -1,4 +1,6 @@
-//! An acknowledgement of much, shown to smoltcp in parts.
+//! Acknowledgements: those that come, shown to smoltcp in parts, and how long ours may wait.
+
+use smoltcp::time::Duration;
 
 /// An acknowledgement of many segments in this many parts at most.
 const ACKNOWLEDGED_PARTS_MAX: u32 = 8;
@@ -15,6 +17,34 @@ pub fn parts(before: u32, acknowledged: u32, segment_bytes: usize) -> impl Itera
     };
     (1..count)
         .map(move |part| before.wrapping_add((u64::from(bytes) * u64::from(part) / u64::from(count)) as u32))
+}
+
+/// How long an acknowledgement may wait for an answer to ride on, or for a second segment (RFC 9293 SHLD-19).
+const DELAY: Duration = Duration::from_millis(10);
+/// The same for what came as a super-frame: its sender may wait for nothing else.
+const SUPER_FRAME_DELAY: Duration = Duration::from_millis(1);
+/// So many super-frames of a connection are acknowledged at once: its sender has just begun, and may send few before the
+/// acknowledgement comes.
+const QUICK_SUPER_FRAMES: u32 = 16;
+
+/// How long a connection's acknowledgements may wait.
+#[derive(Debug, Default)]
+pub struct Patience {
+    super_frames: u32,
+}
+
+impl Patience {
+    /// How long the acknowledgement of a segment may wait that carries so much and stands for segments of so much.
+    pub fn delay(&mut self, payload_bytes: usize, segment_bytes: usize) -> Duration {
+        if payload_bytes < 2 * segment_bytes {
+            DELAY
+        } else if self.super_frames < QUICK_SUPER_FRAMES {
+            self.super_frames += 1;
+            Duration::ZERO
+        } else {
+            SUPER_FRAME_DELAY
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::dhcpv4;
-use smoltcp::wire::{IpCidr, Ipv4Cidr, Ipv6Cidr};
+use smoltcp::wire::{IpAddress, IpCidr, Ipv4Cidr, Ipv6Cidr};
 
 use super::stack::{LOOPBACK, LinkNumber, Network};
 
@@ -75,6 +75,7 @@ impl CardSettings {
         for word in list.split(',') {
             let parsed = word.split_once('/').and_then(|(address, length)| {
                 let address: IpAddr = address.parse().ok().filter(fits)?;
+                let address = Some(address).filter(|&address| IpAddress::from(address).is_unicast())?;
                 let longest = if address.is_ipv4() { 32 } else { 128 };
                 let length = length.parse::<u8>().ok().filter(|&length| length <= longest)?;
                 Some(IpCidr::new(address.into(), length))
@@ -122,6 +123,7 @@ impl Network {
         if link.settings.dhcp {
             link.lease.client = Some(link.datagrams.add(dhcpv4::Socket::new()));
         }
+        self.ask_for_addresses(number);
         self.share_addresses();
     }
 
@@ -148,6 +150,7 @@ impl Network {
                 None => {}
             }
         }
+        self.ask_for_addresses(number);
         if self.links[number].interface.ip_addrs() != before {
             self.share_addresses();
             if number != LOOPBACK {
@@ -170,9 +173,16 @@ impl Network {
         });
     }
 
-    /// Whether every card that asks DHCP has its answer.
+    /// Whether the machine has the addresses with which a program can begin: every fixed IPv6 address that nobody else has,
+    /// and of the cards that ask DHCP all, or any card an IPv4 address at all (the others may be on networks without a
+    /// server).
     pub fn is_configured(&self) -> bool {
-        self.links.iter().all(|link| link.lease.client.is_none() || link.lease.address.is_some())
+        let cards = || self.links.iter().skip(1);
+        let leased = || cards().all(|link| link.lease.client.is_none() || link.lease.address.is_some());
+        let reachable =
+            || cards().any(|link| link.interface.ip_addrs().iter().any(|net| matches!(net, IpCidr::Ipv4(_))));
+        let asked = |net: &IpCidr| self.is_to_be_ours(net.address().into());
+        !cards().any(|link| link.settings.addresses.iter().any(asked)) && (leased() || reachable())
     }
 
     /// Who is asked for names, in order.
@@ -225,14 +235,19 @@ mod tests {
     fn fixed_addresses_are_read_and_wrong_ones_named() {
         let (settings, wrong) = read(&[
             ("ip", "10.0.0.2/24,10.1/8"),
-            ("ip6.eth0", "fd00::2/64"),
+            ("ip6.eth0", "fd00::2/64,ff02::5/64"),
             ("gateway", "10.0.0.1"),
             ("nameserver", "9.9.9.9,x"),
         ]);
         assert_eq!(settings.addresses.len(), 2);
         assert_eq!(settings.gateway_v4, Some(Ipv4Addr::new(10, 0, 0, 1)));
         assert_eq!(settings.nameservers, vec![IpAddr::from([9, 9, 9, 9])]);
-        assert_eq!(wrong, vec!["ip=10.1/8: want ADDRESS/LENGTH", "nameserver=x: want an address"]);
+        let expected = [
+            "ip=10.1/8: want ADDRESS/LENGTH",
+            "ip6=ff02::5/64: want ADDRESS/LENGTH",
+            "nameserver=x: want an address",
+        ];
+        assert_eq!(wrong, expected);
     }
 
     #[test]

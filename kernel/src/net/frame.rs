@@ -23,6 +23,8 @@ pub struct Segment {
     pub acknowledges: Option<u32>,
     /// It carries neither data nor SYN, FIN or RST: an acknowledgement alone, or a window.
     pub bare: bool,
+    /// How much data it carries.
+    pub payload_bytes: usize,
 }
 
 /// What a frame holds.
@@ -88,6 +90,7 @@ fn look_at_v6(packet: &[u8]) -> Option<Content> {
 fn look_at_tcp(segment: &[u8], source: IpAddr, destination: IpAddr) -> Option<Content> {
     let header = segment.first_chunk::<20>()?;
     let flags = header[13];
+    let payload_bytes = segment.len().saturating_sub(usize::from(header[12] >> 4) * 4);
     Some(Content::Tcp(Segment {
         local: Address::new(destination, u16::from_be_bytes([header[2], header[3]])),
         remote: Address::new(source, u16::from_be_bytes([header[0], header[1]])),
@@ -96,6 +99,7 @@ fn look_at_tcp(segment: &[u8], source: IpAddr, destination: IpAddr) -> Option<Co
         acknowledges: (flags & 0x10 != 0)
             .then(|| u32::from_be_bytes([header[8], header[9], header[10], header[11]])),
         bare: flags & 0x07 == 0 && segment.len() == usize::from(header[12] >> 4) * 4,
+        payload_bytes,
     }))
 }
 
@@ -199,6 +203,7 @@ mod tests {
             resets: false,
             acknowledges: None,
             bare: false,
+            payload_bytes: 0,
         };
         assert_eq!(look_at_ethernet(&syn_v4()), Content::Tcp(segment));
         let mut answer = syn_v4();
@@ -218,7 +223,7 @@ mod tests {
         assert!(bare.bare && bare.acknowledges == Some(0x0102_0304), "padding is no data");
         frame[14 + 3] += 6;
         let Content::Tcp(data) = look_at_ethernet(&frame) else { panic!("it is a segment") };
-        assert!(!data.bare);
+        assert!(!data.bare && data.payload_bytes == 6 && bare.payload_bytes == 0);
     }
 
     #[test]

@@ -91,7 +91,7 @@ struct State {
 static STATE: Global<State> = Global::new(State { network: None, by_handle: BTreeMap::new() });
 
 fn now() -> Instant {
-    Instant::from_micros((Current::monotonic_ns() / 1000) as i64)
+    Instant::from_micros((crate::machine::latest_clock() / 1000) as i64)
 }
 
 /// Part of the memory that socket buffers may use.
@@ -101,6 +101,7 @@ const DHCP_WAIT_NS: u64 = 5_000_000_000;
 
 /// Makes the network and attaches the cards.
 pub fn start(cards: Vec<Box<dyn NetworkCard>>) {
+    crate::machine::read_clock();
     let budget = crate::machine::heap_figures().free / BUDGET_DIVISOR;
     let mut network = Network::new(budget, Box::new(crate::random::number), now());
     for (number, card) in cards.into_iter().enumerate() {

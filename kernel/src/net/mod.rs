@@ -7,6 +7,7 @@ mod acknowledge;
 mod buffer;
 mod checksum;
 pub mod configure;
+mod duplicate;
 mod frame;
 pub mod query;
 mod segment;

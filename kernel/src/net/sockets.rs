@@ -5,7 +5,7 @@ use core::cell::{Cell, RefCell};
 use core::ffi::c_int;
 use core::net::IpAddr;
 
-use super::stack::Handle;
+use super::stack::{Handle, Network};
 use super::{Address, Options, Socket, look, watch, with};
 use crate::errno::Errno;
 use crate::fd::{File, Watchers};
@@ -72,7 +72,9 @@ impl Settings {
         if address.ip().is_unspecified() {
             return Ok((None, address.port()));
         }
-        if !look(|network| network.is_ours(address.ip())) && !address.ip().is_multicast() {
+        let is_ours =
+            |network: &Network| network.is_ours(address.ip()) || network.is_to_be_ours(address.ip());
+        if !look(is_ours) && !address.ip().is_multicast() {
             return Err(Errno(libc::EADDRNOTAVAIL));
         }
         Ok((Some(address.ip()), address.port()))
@@ -95,6 +97,11 @@ impl Settings {
                 libc::SOL_SOCKET,
                 libc::SO_RCVBUF | libc::SO_SNDBUF | libc::SO_PRIORITY | libc::SO_OOBINLINE,
             ) => {}
+            // No card takes part in any group: what Linux says of a machine without such a card.
+            (libc::IPPROTO_IP, libc::IP_ADD_MEMBERSHIP | libc::IP_DROP_MEMBERSHIP)
+            | (libc::IPPROTO_IPV6, libc::IPV6_ADD_MEMBERSHIP | libc::IPV6_DROP_MEMBERSHIP) => {
+                return Err(Errno(libc::ENODEV));
+            }
             (libc::IPPROTO_IP, libc::IP_TOS | libc::IP_TTL | libc::IP_MTU_DISCOVER | libc::IP_RECVERR) => {}
             (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS | libc::IPV6_TCLASS | libc::IPV6_MTU_DISCOVER) => {}
             _ => return Err(Errno(libc::ENOPROTOOPT)),

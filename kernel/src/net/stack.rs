@@ -19,6 +19,7 @@ use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr};
 
 use super::configure::{CardSettings, Lease};
+use super::duplicate::Duplicates;
 use super::frame::{Content, Segment, undelivered};
 use super::tcp::{Connection, Listener};
 use super::udp::Datagrams;
@@ -51,6 +52,7 @@ pub(super) struct Link {
     pub datagrams: SocketSet<'static>,
     pub settings: CardSettings,
     pub lease: Lease,
+    pub duplicates: Duplicates,
     /// When UDP, DHCP or the interface itself want to be polled.
     pub deadline: Option<Instant>,
 }
@@ -92,6 +94,7 @@ impl Network {
             datagrams: SocketSet::new(Vec::new()),
             settings: CardSettings::default(),
             lease: Lease::default(),
+            duplicates: Duplicates::default(),
             deadline: None,
         };
         Network {
@@ -121,8 +124,15 @@ impl Network {
         config.slaac = settings.router_advertisements;
         let interface = Interface::new(config, &mut wire, now);
         let datagrams = SocketSet::new(Vec::new());
-        let link =
-            Link { wire, interface, datagrams, settings, lease: Lease::default(), deadline: Some(now) };
+        let link = Link {
+            wire,
+            interface,
+            datagrams,
+            settings,
+            lease: Lease::default(),
+            duplicates: Duplicates::default(),
+            deadline: Some(now),
+        };
         self.links.push(link);
         let number = self.links.len() - 1;
         self.configure(number);
@@ -188,7 +198,10 @@ impl Network {
                     if let Some(news) = self.links[number].wire.packet().and_then(undelivered) {
                         self.udp_undelivered(news);
                     }
-                    neighbours |= content == Content::Neighbour;
+                    if content == Content::Neighbour {
+                        neighbours = true;
+                        self.heed_neighbour(number);
+                    }
                     datagrams = true;
                     let link = &mut self.links[number];
                     link.interface.poll_ingress_single(self.now, &mut link.wire, &mut link.datagrams);
@@ -224,7 +237,9 @@ impl Network {
             Ok(Some(id)) => {
                 let connection = self.connections.get_mut(&id)?;
                 let before = connection.state();
-                for part in connection.acknowledged(segment, link.wire.segment_bytes()) {
+                let segment_bytes = link.wire.segment_bytes();
+                connection.choose_ack_delay(segment.payload_bytes, segment_bytes);
+                for part in connection.acknowledged(segment, segment_bytes) {
                     if !link.wire.show_again(part) {
                         break;
                     }
@@ -308,7 +323,7 @@ impl Network {
         }
         self.follow_lease(number);
         let link = &mut self.links[number];
-        link.deadline = link.interface.poll_at(self.now, &link.datagrams);
+        link.plan(self.now);
         if link.deadline.is_some_and(|deadline| deadline <= self.now) && !link.wire.has_room() {
             link.deadline = None;
         }
@@ -355,6 +370,12 @@ impl Network {
         address.is_loopback() || self.links.iter().any(|link| link.interface.has_ip_addr(address))
     }
 
+    /// Whether an address is this machine's unless somebody else answers for it.
+    pub fn is_to_be_ours(&self, address: IpAddr) -> bool {
+        let asked = |link: &Link| matches!(address, IpAddr::V6(v6) if link.duplicates.is_asked_for(v6));
+        self.links.iter().any(asked)
+    }
+
     /// The link to an address, or `None` when there is no way.
     pub fn route(&self, to: IpAddr) -> Option<LinkNumber> {
         if self.is_ours(to) {
@@ -396,6 +417,14 @@ impl Network {
         let addresses: Vec<String> =
             self.links[number].interface.ip_addrs().iter().map(|net| format!("{net}")).collect();
         format!("eth{}: {}", number - 1, addresses.join(" "))
+    }
+}
+
+impl Link {
+    /// Notes when it wants its next turn.
+    pub fn plan(&mut self, now: Instant) {
+        let due = self.interface.poll_at(now, &self.datagrams);
+        self.deadline = due.into_iter().chain(self.duplicates.deadline()).min();
     }
 }
 

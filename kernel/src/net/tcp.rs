@@ -11,7 +11,7 @@ use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::IpListenEndpoint;
 
 use super::Address;
-use super::acknowledge::parts;
+use super::acknowledge::{Patience, parts};
 use super::buffer::{BUFFER_BYTES_MIN, buffer, buffer_bytes};
 use super::frame::Segment;
 use super::stack::{Full, Handle, LinkNumber, Network};
@@ -56,6 +56,8 @@ pub(super) struct Connection {
     buffer_bytes: usize,
     /// What the other side acknowledged last.
     acknowledged: Option<u32>,
+    /// How long our acknowledgements may wait.
+    patience: Patience,
     /// What the program sent since the connection was last attended to.
     pub unattended: usize,
 }
@@ -94,6 +96,12 @@ impl Connection {
         self.acknowledged = segment.acknowledges.filter(newer).or(before);
         let both = before.zip(segment.acknowledges).filter(|_| segment.bare);
         both.into_iter().flat_map(move |(before, now)| parts(before, now, segment_bytes))
+    }
+
+    /// Chooses how soon smoltcp acknowledges the data of a segment that it is about to see.
+    pub fn choose_ack_delay(&mut self, payload_bytes: usize, segment_bytes: usize) {
+        let delay = self.patience.delay(payload_bytes, segment_bytes);
+        self.socket().set_ack_delay(Some(delay));
     }
 
     /// Learns from a segment why the connection ended, if it did.
@@ -293,11 +301,13 @@ impl Network {
             return Err(Errno(libc::EAGAIN));
         }
         let socket = connection.socket();
+        // Only then can reading open a window that was told to be less than half of what it is now.
+        let was_half_full = socket.recv_queue() >= socket.recv_capacity() / 2;
         let result = if peek { socket.peek_slice(into) } else { socket.recv_slice(into) };
         match result {
             Ok(0) => Err(Errno(libc::EAGAIN)),
             Ok(count) => {
-                if !peek {
+                if !peek && was_half_full {
                     self.attend_at_once(id);
                 }
                 Ok(count)
@@ -441,7 +451,6 @@ impl Network {
         };
         let mut socket = tcp::Socket::new(receive, send);
         socket.set_congestion_control(CongestionControl::Reno);
-        socket.set_ack_delay(Some(Duration::from_millis(10)));
         let mut set = SocketSet::new(Vec::with_capacity(1));
         let handle = set.add(socket);
         self.used += 2 * buffer_bytes;
@@ -461,6 +470,7 @@ impl Network {
             orphan_deadline: None,
             buffer_bytes,
             acknowledged: None,
+            patience: Patience::default(),
             unattended: 0,
         };
         self.connections.insert(id, connection);

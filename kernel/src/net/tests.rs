@@ -1,13 +1,19 @@
 use std::boxed::Box;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::ptr::NonNull;
+use std::rc::Rc;
 use std::vec;
 use std::vec::Vec;
 
 use libc::{EPOLLIN, EPOLLOUT};
 use smoltcp::time::{Duration, Instant};
 
+use super::configure::CardSettings;
 use super::stack::Network;
 use super::{Address, Options};
 use crate::errno::Errno;
+use crate::platform::{Frame, NetworkCard, Offload, Send};
 
 /// A machine with a loopback, and a clock that goes when told to.
 struct Machine {
@@ -15,14 +21,18 @@ struct Machine {
     now: Instant,
 }
 
+fn network(budget: usize) -> Network {
+    let mut dice = 0x2545_f491_4f6c_dd1d_u64;
+    let random = Box::new(move || {
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        dice >> 16
+    });
+    Network::new(budget, random, Instant::ZERO)
+}
+
 impl Machine {
     fn new(budget: usize) -> Self {
-        let mut dice = 0x2545_f491_4f6c_dd1d_u64;
-        let random = Box::new(move || {
-            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            dice >> 16
-        });
-        Machine { network: Network::new(budget, random, Instant::ZERO), now: Instant::ZERO }
+        Machine { network: network(budget), now: Instant::ZERO }
     }
 
     /// Lets time pass, deadline by deadline.
@@ -195,4 +205,153 @@ fn readiness_is_told_when_it_changes() {
     assert!(machine.network.take_changed().len() >= 2);
     while machine.network.tcp_send(client, &[0; 4096]).is_ok() {}
     assert_eq!(machine.network.tcp_ready(client) & EPOLLOUT as u32, 0);
+}
+
+type Queue = Rc<RefCell<VecDeque<Vec<u8>>>>;
+
+/// One end of a cable that carries super-frames whole, as a backend and a frontend on one host do.
+struct End {
+    number: u8,
+    incoming: Queue,
+    outgoing: Queue,
+    lent: Vec<u8>,
+}
+
+impl NetworkCard for End {
+    fn mac(&self) -> [u8; 6] {
+        [2, 0, 0, 0, 0, self.number]
+    }
+    fn mtu(&self) -> usize {
+        1500
+    }
+    fn offload(&self) -> Offload {
+        Offload { transmit_checksum_v4: true, segmentation_v4_bytes: 40 + 44 * 1460, ..Offload::default() }
+    }
+    fn receive(&mut self) -> Option<Frame> {
+        self.lent = self.incoming.borrow_mut().pop_front()?;
+        Some(Frame { bytes: NonNull::from(&mut self.lent[..]), token: 0, checksum_good: true })
+    }
+    fn release(&mut self, _: Frame) {}
+    fn can_transmit(&mut self) -> bool {
+        true
+    }
+    fn transmit(&mut self, length: usize, fill: &mut dyn FnMut(&mut [u8]) -> Send) {
+        let mut frame = vec![0; length];
+        fill(&mut frame);
+        self.outgoing.borrow_mut().push_back(frame);
+    }
+    fn flush(&mut self) {}
+    fn is_up(&self) -> bool {
+        true
+    }
+}
+
+/// Two machines, 10.0.0.1 and 10.0.0.2, at the ends of a cable.
+struct Pair {
+    ends: [Network; 2],
+    queues: [Queue; 2],
+    now: Instant,
+}
+
+impl Pair {
+    fn new(extra: &[(&str, &str)]) -> Self {
+        let queues = [Queue::default(), Queue::default()];
+        let ends = [1_u8, 2].map(|number| {
+            let mut end = network(64 << 20);
+            let (incoming, outgoing) =
+                (queues[usize::from(number) - 1].clone(), queues[2 - usize::from(number)].clone());
+            let (settings, wrong) = CardSettings::read(0, |name| match name {
+                "ip" => Some(std::format!("10.0.0.{number}/24")),
+                name => extra.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).into()),
+            });
+            assert!(wrong.is_empty(), "{wrong:?}");
+            end.attach(
+                Box::new(End { number, incoming, outgoing, lent: Vec::new() }),
+                settings,
+                Instant::ZERO,
+            );
+            end
+        });
+        Pair { ends, queues, now: Instant::ZERO }
+    }
+
+    /// Lets both work, and time pass from deadline to deadline, until `done` says so; gives the time that passed.
+    fn run(&mut self, mut done: impl FnMut(&mut [Network; 2]) -> bool) -> Duration {
+        let start = self.now;
+        for _ in 0..100_000 {
+            self.ends.iter_mut().for_each(|end| end.turn(self.now));
+            if done(&mut self.ends) {
+                return self.now - start;
+            }
+            if self.queues.iter().all(|queue| queue.borrow().is_empty()) {
+                let next = self.ends.iter().filter_map(Network::next_deadline).min();
+                self.now = next.expect("somebody waits").max(self.now + Duration::from_micros(1));
+            }
+        }
+        panic!("it never came to its end");
+    }
+}
+
+#[test]
+fn a_stream_of_super_frames_does_not_wait_for_each_acknowledgement() {
+    const BYTES: usize = if cfg!(miri) { 60_000 } else { 2_000_000 };
+    let mut pair = Pair::new(&[("ip6", "off")]);
+    let address: Address = "10.0.0.2:80".parse().unwrap();
+    let (listener, _) = pair.ends[1].tcp_listen(None, 80, (true, false), 1, Options::default()).unwrap();
+    let (client, _) = pair.ends[0].tcp_connect(None, 0, address, Options::default()).unwrap();
+    let mut server = None;
+    pair.run(|[_, there]| {
+        server = there.tcp_accept(listener).ok();
+        server.is_some()
+    });
+    let (server, ..) = server.unwrap();
+    let (mut sent, mut got) = (0, 0);
+    let mut buffer = vec![0; 64 << 10];
+    let pattern: Vec<u8> = (0..BYTES).map(|at| (at / 251) as u8).collect();
+    let took = pair.run(|[here, there]| {
+        while let Ok(count) = here.tcp_send(client, &pattern[sent..(sent + (64 << 10)).min(BYTES)]) {
+            sent += count;
+            if sent == BYTES {
+                break;
+            }
+        }
+        while let Ok(count) = there.tcp_receive(server, &mut buffer, false) {
+            assert_eq!(buffer[..count], pattern[got..got + count]);
+            got += count;
+        }
+        got == BYTES
+    });
+    assert!(took < Duration::from_millis(50), "{took} passed");
+}
+
+#[test]
+fn rfc4862_an_address_is_used_when_nobody_else_has_it() {
+    let mut pair = Pair::new(&[("ip6", "fd00::5/64")]);
+    let address = "fd00::5".parse().unwrap();
+    // Both ends ask for the same address at the same time: neither gets it (section 5.4.3).
+    pair.run(|ends| ends.iter().all(|end| !end.is_to_be_ours(address)));
+    assert!(pair.ends.iter().all(|end| !end.is_ours(address)));
+    let told = pair.ends[0].take_news();
+    assert_eq!(told, ["eth0: fd00::5 is in use by 02-00-00-00-00-02 already, and is not taken"]);
+
+    // With a neighbour that says nothing it is there after a second; who asks for it then is told.
+    let mut pair = Pair::new(&[("ip6", "off")]);
+    let (settings, _) = CardSettings::read(0, |name| (name == "ip6").then(|| "fd00::5/64".into()));
+    let card = |number: u8, pair: &Pair| End {
+        number,
+        incoming: pair.queues[usize::from(number) - 3].clone(),
+        outgoing: pair.queues[4 - usize::from(number)].clone(),
+        lent: Vec::new(),
+    };
+    let third = card(3, &pair);
+    pair.ends[0] = network(8 << 20);
+    pair.ends[0].attach(Box::new(third), settings.clone(), pair.now);
+    assert!(!pair.ends[0].is_ours(address) && !pair.ends[0].is_configured());
+    let took = pair.run(|ends| ends[0].is_ours(address));
+    assert!(took >= Duration::from_secs(1), "{took}");
+    let fourth = card(4, &pair);
+    pair.ends[1] = network(8 << 20);
+    pair.ends[1].attach(Box::new(fourth), settings, pair.now);
+    pair.run(|ends| !ends[1].is_to_be_ours(address));
+    assert!(pair.ends[0].is_ours(address) && !pair.ends[1].is_ours(address));
 }

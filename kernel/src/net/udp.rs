@@ -137,7 +137,7 @@ impl Network {
                 break;
             }
         }
-        link.deadline = link.interface.poll_at(now, &link.datagrams);
+        link.plan(now);
         link.deadline.is_some_and(|due| due <= now)
     }
 

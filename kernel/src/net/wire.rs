@@ -106,6 +106,25 @@ impl Wire {
         }
     }
 
+    /// The whole frame that was taken, if a card took it.
+    pub fn frame(&self) -> Option<&[u8]> {
+        match &self.end {
+            // SAFETY: the card lends the frame's bytes until it is released.
+            End::Card { frame, .. } => Some(unsafe { frame.as_ref()?.bytes.as_ref() }),
+            End::Loopback { .. } => None,
+        }
+    }
+
+    /// Sends a frame that is complete, over a card that has room.
+    pub fn send(&mut self, frame: &[u8]) {
+        if let End::Card { card, .. } = &mut self.end {
+            card.transmit(frame.len(), &mut |room| {
+                room.copy_from_slice(frame);
+                Send::Plain
+            });
+        }
+    }
+
     /// Has smoltcp see the TCP segment from [`Self::take`] (again), acknowledging `acknowledged` now. False where smoltcp
     /// checks sums, which this would spoil, and on the loopback.
     pub fn show_again(&mut self, acknowledged: u32) -> bool {

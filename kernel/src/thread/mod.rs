@@ -182,6 +182,20 @@ pub fn prepare_to_wait() -> Waiting {
 
 /// Waits until the wait from [`prepare_to_wait`] is ended by [`wake`] or by its deadline.
 pub fn block(deadline_ns: Option<u64>) -> Woken {
+    note_deadline(deadline_ns);
+    crate::machine::turn();
+    run_others();
+    how_it_ended()
+}
+
+/// The same for a thread that has made a turn and done nothing since but look: it need not make another.
+pub fn block_after_turn(deadline_ns: Option<u64>) -> Woken {
+    note_deadline(deadline_ns);
+    run_others();
+    how_it_ended()
+}
+
+fn note_deadline(deadline_ns: Option<u64>) {
     SCHEDULER.with(|scheduler| {
         let place = scheduler.current;
         let thread = scheduler.thread(place);
@@ -192,7 +206,9 @@ pub fn block(deadline_ns: Option<u64>) -> Woken {
             scheduler.timers.insert((deadline, place));
         }
     });
-    run_others();
+}
+
+fn how_it_ended() -> Woken {
     SCHEDULER.with(|scheduler| {
         let place = scheduler.current;
         if scheduler.thread(place).timed_out { Woken::Timeout } else { Woken::Event }
@@ -217,6 +233,7 @@ pub fn yield_now() {
         scheduler.thread(place).state = State::Ready;
         scheduler.ready.push_back(place);
     });
+    crate::machine::turn();
     run_others();
 }
 
@@ -235,18 +252,17 @@ pub fn expire_timers(now_ns: u64) {
     });
 }
 
-/// Chooses who runs next and switches; returns when the calling thread runs again.
+/// Chooses who runs next and switches; returns when the calling thread runs again. A turn was made just before.
 fn run_others() {
     loop {
-        crate::machine::turn();
-        let next = SCHEDULER.with(|scheduler| scheduler.ready.pop_front());
+        let (next, deadline) = SCHEDULER.with(|scheduler| {
+            (scheduler.ready.pop_front(), scheduler.timers.first().map(|&(deadline, _)| deadline))
+        });
         match next {
             Some(next) => return switch_to(next),
-            None => {
-                let deadline = SCHEDULER.with(|scheduler| scheduler.timers.first().map(|&(deadline, _)| deadline));
-                crate::machine::wait(deadline);
-            }
+            None => crate::machine::wait(deadline),
         }
+        crate::machine::turn();
     }
 }
 
@@ -312,6 +328,7 @@ pub fn end(result: *mut c_void) -> ! {
             scheduler.wake(joiner, false);
         }
     });
+    crate::machine::turn();
     run_others();
     crate::crash::machine(format_args!("an ended thread ran again"))
 }
