@@ -133,20 +133,21 @@ impl Mount {
 
 impl Repository for Mount {
     fn view(&self) -> Result<Box<dyn View + '_>, RepositoryError> {
-        Ok(Box::new(OneBranch { below: Repository::view(&self.store)?, name: self.full_name() }))
+        Ok(Box::new(OneBranch { below: Repository::view(&self.store)?, mount: self }))
     }
 
     fn quarantine(&self) -> Result<Box<dyn Quarantine + '_>, RepositoryError> {
-        Ok(Box::new(Landing { below: Repository::quarantine(&self.store)?, mount: self }))
+        Ok(Box::new(OneBranch { below: Repository::quarantine(&self.store)?, mount: self }))
     }
 }
 
-struct OneBranch<'a> {
-    below: Box<dyn View + 'a>,
-    name: Vec<u8>,
+/// What the whole store shows or takes in, narrowed to one branch.
+struct OneBranch<'a, Below: ?Sized> {
+    below: Box<Below>,
+    mount: &'a Mount,
 }
 
-impl Objects for OneBranch<'_> {
+impl<Below: Objects + ?Sized> Objects for OneBranch<'_, Below> {
     fn header(&self, id: &ObjectId) -> Result<Option<Header>, RepositoryError> {
         self.below.header(id)
     }
@@ -160,13 +161,14 @@ impl Objects for OneBranch<'_> {
     }
 }
 
-impl View for OneBranch<'_> {
+impl<'a> View for OneBranch<'a, dyn View + 'a> {
     fn refs(&self, prefixes: &[Vec<u8>]) -> Result<Vec<Ref>, RepositoryError> {
         if !prefixes.is_empty() && !prefixes.iter().any(|prefix| MAIN.starts_with(prefix)) {
             return Ok(Vec::new());
         }
-        let found = self.below.refs(std::slice::from_ref(&self.name))?;
-        let own = found.into_iter().filter(|one| one.name == self.name);
+        let name = self.mount.full_name();
+        let found = self.below.refs(std::slice::from_ref(&name))?;
+        let own = found.into_iter().filter(|one| one.name == name);
         Ok(own.map(|one| Ref { name: MAIN.to_vec(), ..one }).collect())
     }
 
@@ -179,26 +181,7 @@ impl View for OneBranch<'_> {
     }
 }
 
-struct Landing<'a> {
-    below: Box<dyn Quarantine + 'a>,
-    mount: &'a Mount,
-}
-
-impl Objects for Landing<'_> {
-    fn header(&self, id: &ObjectId) -> Result<Option<Header>, RepositoryError> {
-        self.below.header(id)
-    }
-
-    fn read(&self, id: &ObjectId, max_bytes: u64) -> Result<Option<Object>, RepositoryError> {
-        self.below.read(id, max_bytes)
-    }
-
-    fn stored(&self, id: &ObjectId) -> Result<Option<Stored>, RepositoryError> {
-        self.below.stored(id)
-    }
-}
-
-impl Quarantine for Landing<'_> {
+impl<'a> Quarantine for OneBranch<'a, dyn Quarantine + 'a> {
     fn put(&mut self, id: ObjectId, object: &Object, received: Received<'_>) -> Result<(), RepositoryError> {
         self.below.put(id, object, received)
     }

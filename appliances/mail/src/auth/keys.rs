@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use chassis::config::{Change, ConfigFiles};
 use chassis::{Chassis, Failure};
 use mail_auth::arc::ArcSealer;
-use mail_auth::common::crypto::{Ed25519Key, RsaKey, Sha256};
+use mail_auth::common::crypto::{Ed25519Key, RsaKey, Sha256, SigningKey};
 use mail_auth::common::headers::HeaderWriter;
 use mail_auth::dkim::generate::DkimKeyPair;
 use mail_auth::dkim::{Canonicalization, DkimSigner, Done};
@@ -165,12 +165,7 @@ impl Keys {
     fn set_ed25519(&self, der: &[u8]) -> Result<(), Failure> {
         let key = Ed25519Key::from_pkcs8_der(der).map_err(|e| format!("{ED25519_FILE}: {e}"))?;
         let public = STANDARD.encode(key.public_key());
-        let signer = DkimSigner::from_key(key)
-            .domain(self.domain.clone())
-            .selector(SELECTORS[0])
-            .headers(SIGNED)
-            .header_canonicalization(Canonicalization::Relaxed)
-            .body_canonicalization(Canonicalization::Relaxed);
+        let signer = self.signer(key, SELECTORS[0]);
         let mut signers = self.write();
         signers.ed25519 = Some((signer, public));
         signers.secret = der.to_vec();
@@ -184,12 +179,7 @@ impl Keys {
         };
         let key = read()?;
         let public = STANDARD.encode(spki(&key.public_key()));
-        let signer = DkimSigner::from_key(key)
-            .domain(self.domain.clone())
-            .selector(SELECTORS[1])
-            .headers(SIGNED)
-            .header_canonicalization(Canonicalization::Relaxed)
-            .body_canonicalization(Canonicalization::Relaxed);
+        let signer = self.signer(key, SELECTORS[1]);
         let sealer = ArcSealer::from_key(read()?)
             .domain(self.domain.clone())
             .selector(SELECTORS[1])
@@ -200,6 +190,15 @@ impl Keys {
         signers.rsa = Some((signer, public));
         signers.arc = Some(sealer);
         Ok(())
+    }
+
+    fn signer<K: SigningKey>(&self, key: K, selector: &str) -> DkimSigner<K, Done> {
+        DkimSigner::from_key(key)
+            .domain(self.domain.clone())
+            .selector(selector)
+            .headers(SIGNED)
+            .header_canonicalization(Canonicalization::Relaxed)
+            .body_canonicalization(Canonicalization::Relaxed)
     }
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, Signers> {
