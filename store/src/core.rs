@@ -162,6 +162,16 @@ impl Core {
         if let Some(found) = self.cache.get(id) {
             return Ok(found);
         }
+        let (kind, content) = self.object_once(id)?;
+        self.cache.put(*id, (kind, content.clone()), content.len());
+        Ok((kind, content))
+    }
+
+    /// The content of an object, which is not kept unless it is already.
+    pub fn object_once(&self, id: &ObjectId) -> Result<(Kind, Bytes)> {
+        if let Some(found) = self.cache.get(id) {
+            return Ok(found);
+        }
         let mut sweeps = self.sweeps();
         let mut entry = self.object_entry(id)?.ok_or(Error::Missing(*id))?;
         let content = loop {
@@ -178,24 +188,24 @@ impl Core {
                 content => break content?,
             }
         };
-        let bytes = content.len();
-        self.cache.put(*id, (entry.kind, content.clone()), bytes);
         Ok((entry.kind, content))
     }
 
-    /// The first bytes of an object that stands for itself; all of any other, and of one that is at hand.
-    pub fn start(&self, id: &ObjectId, len: usize) -> Result<(Kind, Bytes)> {
+    /// The beginning of an object that stands for itself, as far as is enough; all of any other, and of one that is at hand.
+    pub fn start(&self, id: &ObjectId, enough: &dyn Fn(&[u8]) -> bool) -> Result<(Kind, Bytes)> {
         if let Some(found) = self.cache.get(id) {
             return Ok(found);
         }
         let entry = self.object_entry(id)?.ok_or(Error::Missing(*id))?;
-        if entry.delta.is_none() && entry.size_bytes > len as u64 {
-            let start = self.stream(&entry).and_then(|stream| zlib::inflate_start(&stream, len));
-            if let Ok(start) = start {
-                return Ok((entry.kind, start.into()));
+        if entry.delta.is_none() && entry.size_bytes <= IN_MEMORY_BYTES_MAX {
+            let start = self.stream(&entry).and_then(|stream| zlib::inflate_until(&stream, enough));
+            if let Ok(start) = start.map(Bytes::from)
+                && start.len() as u64 <= entry.size_bytes
+            {
+                return Ok((entry.kind, start));
             }
         }
-        self.object(id)
+        self.object_once(id)
     }
 
     /// Inflates an object, following its deltas to the first base that is in `bases`; those on the way are kept there.

@@ -203,10 +203,20 @@ impl Store {
         }
     }
 
-    /// The first `len` bytes of a blob, and perhaps more; `None` when it is no longer kept. Costs less than the whole where
-    /// that is larger.
-    pub fn blob_start(&self, id: &ObjectId, len: usize) -> Result<Option<bytes::Bytes>> {
-        match self.core().start(id, len) {
+    /// The same of a blob that is read as one of many and not again soon: it does not push others out of the cache.
+    pub fn blob_once(&self, id: &ObjectId) -> Result<Option<bytes::Bytes>> {
+        match self.core().object_once(id) {
+            Ok((Kind::Blob, content)) => Ok(Some(content)),
+            Ok((kind, _)) => Err(Error::Malformed(format!("object {id} is a {kind}, not a blob"))),
+            Err(Error::Missing(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The beginning of a blob, as far as is `enough` and perhaps farther; `None` when it is no longer kept. It costs what it
+    /// gives, not what the whole would. Like [`Store::blob_once`] it leaves the cache alone.
+    pub fn blob_start(&self, id: &ObjectId, enough: &dyn Fn(&[u8]) -> bool) -> Result<Option<bytes::Bytes>> {
+        match self.core().start(id, enough) {
             Ok((Kind::Blob, content)) => Ok(Some(content)),
             Ok((kind, _)) => Err(Error::Malformed(format!("object {id} is a {kind}, not a blob"))),
             Err(Error::Missing(_)) => Ok(None),

@@ -32,17 +32,24 @@ fn with_decompress<R>(work: impl FnOnce(&mut Decompress) -> R) -> R {
     DECOMPRESS.with(|| Decompress::new(true), work)
 }
 
+/// What is inflated before it is asked for the first time whether that is enough; then twice as much each time.
+const STEP_BYTES: usize = 1 << 10;
+/// Room for a stream that is made at first.
+const ROOM_BYTES: usize = 256 << 10;
+
 /// Deflates bytes into a zlib stream of its own.
 pub(crate) fn deflate(bytes: &[u8]) -> Vec<u8> {
     with_compress(|compress| {
         compress.reset();
-        // Deflate adds at most five bytes for each 16 kB that it cannot shorten, and a header.
-        let mut out = Vec::with_capacity(bytes.len() + bytes.len() / 3000 + 64);
+        // Deflate adds at most five bytes for each 16 kB that it cannot shorten, and a header. What is large gets its room as
+        // it is needed: most of it would be cleared for nothing.
+        let most = bytes.len() + bytes.len() / 3000 + 64;
+        let mut out = Vec::with_capacity(most.min(ROOM_BYTES));
         loop {
             let done = compress.total_in() as usize;
             match compress.compress_vec(&bytes[done..], &mut out, FlushCompress::Finish) {
                 Ok(Status::StreamEnd) => break,
-                _ => out.reserve(out.capacity().max(256)),
+                _ => out.reserve(out.capacity()),
             }
         }
         out.shrink_to_fit();
@@ -50,21 +57,22 @@ pub(crate) fn deflate(bytes: &[u8]) -> Vec<u8> {
     })
 }
 
-/// Inflates the first `len` bytes of a zlib stream, or a few more, or all where it has fewer.
-pub(crate) fn inflate_start(stream: &[u8], len: usize) -> Result<Vec<u8>> {
+/// Inflates a zlib stream as far as is enough, or a little farther, or to its end.
+pub(crate) fn inflate_until(stream: &[u8], enough: &dyn Fn(&[u8]) -> bool) -> Result<Vec<u8>> {
     with_decompress(|decompress| {
         decompress.reset(true);
-        let mut out = Vec::with_capacity(len.min(stream.len().saturating_mul(1032)).max(64));
-        while out.len() < out.capacity() {
+        let mut out = Vec::with_capacity(STEP_BYTES);
+        loop {
             let (done, had) = (decompress.total_in() as usize, out.len());
             let status = decompress.decompress_vec(&stream[done..], &mut out, FlushDecompress::None);
             match status.map_err(|_| Error::corrupt("a zlib stream is damaged"))? {
-                Status::StreamEnd => break,
+                Status::StreamEnd => return Ok(out),
                 _ if out.len() == had => return Err(Error::corrupt("a zlib stream is cut short")),
-                _ => {}
+                _ if out.len() < out.capacity() => {}
+                _ if enough(&out) => return Ok(out),
+                _ => out.reserve(out.len()),
             }
         }
-        Ok(out)
     })
 }
 
@@ -112,6 +120,22 @@ mod tests {
             prop_assert!(inflate(&stream, bytes.len() as u64 + 1).is_err());
             prop_assert!(inflate(&stream[..stream.len() - 1], bytes.len() as u64).is_err());
         }
+    }
+
+    #[test]
+    fn a_stream_is_inflated_as_far_as_is_enough() {
+        let bytes: Vec<u8> = (0..100_000u32).flat_map(|n| n.to_be_bytes()).collect();
+        let stream = deflate(&bytes);
+        for wanted in [0, 1, STEP_BYTES, STEP_BYTES + 1, 50_000, bytes.len(), usize::MAX] {
+            let start = inflate_until(&stream, &|start| start.len() >= wanted).unwrap();
+            assert!(bytes.starts_with(&start) && start.len() >= wanted.min(bytes.len()));
+            assert!(
+                start.len() <= (2 * wanted.min(bytes.len())).max(STEP_BYTES),
+                "{wanted}: {}",
+                start.len()
+            );
+        }
+        assert!(inflate_until(&stream[..stream.len() / 2], &|_| false).is_err());
     }
 
     #[test]
