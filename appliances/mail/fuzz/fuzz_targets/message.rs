@@ -48,10 +48,13 @@ fuzz_target!(|raw: &[u8]| {
     assert!(is_balanced(&envelope));
     message::thread(raw);
     let signature = Signature::of(raw);
-    let text = message::searchable_text(raw, false).to_lowercase();
-    let start = text.char_indices().nth(text.chars().count() / 2).map_or(0, |(at, _)| at);
-    let some: String = text[start..].chars().take(12).collect();
-    if let Some(needle) = Needle::of(&some) {
-        assert!(signature.has(&needle.places(signature.width)));
+    let mut texts = message::lower_texts(raw);
+    message::each_search_text(raw, |text| texts.push(text.to_lowercase()));
+    for text in texts {
+        let start = text.char_indices().nth(text.chars().count() / 2).map_or(0, |(at, _)| at);
+        let some: String = text[start..].chars().take(12).collect();
+        if let Some(needle) = Needle::of(&some) {
+            assert!(signature.has(&needle.places(signature.width)));
+        }
     }
 });

@@ -26,8 +26,8 @@ pub trait Candidate {
     fn thread_id(&mut self) -> Option<String>;
     /// A header that has at least all fields of this name, with its blank line; without a name all fields.
     fn header(&mut self, field: Option<&str>) -> &[u8];
-    /// Decoded text of the body in lower case.
-    fn body_text(&mut self) -> &str;
+    /// Decoded texts of the body in lower case.
+    fn body_texts(&mut self) -> &[String];
 }
 
 /// What a search is made against.
@@ -117,11 +117,11 @@ impl Test {
             Test::Uids(ranges) => within(ranges, c.uid()),
             Test::Flag(flag) => c.has_flag(flag),
             Test::Header(name, text) => header_contains(c.header(Some(name)), name, text),
-            Test::Body(text) => c.body_text().contains(text.as_str()),
+            Test::Body(text) => any_contains(c.body_texts(), text),
             Test::Text(text) => {
                 // The subject is at hand; the rest has to be read.
                 any_header_contains(c.header(Some("Subject")), text)
-                    || c.body_text().contains(text.as_str())
+                    || any_contains(c.body_texts(), text)
                     || any_header_contains(c.header(None), text)
             }
             Test::Day(compare, day) => compare.holds(c.internal_date().div_euclid(DAY_S), *day),
@@ -247,7 +247,12 @@ fn any_header_contains(header: &[u8], text: &str) -> bool {
 }
 
 fn value_contains(value: &[u8], text: &str) -> bool {
-    text.is_empty() || message::decode_words(&message::unfold(value)).to_lowercase().contains(text)
+    text.is_empty() || message::field_text(value).to_lowercase().contains(text)
+}
+
+/// An empty text is in every message (RFC 3501 6.4.4), also in one that has no text.
+fn any_contains(texts: &[String], wanted: &str) -> bool {
+    wanted.is_empty() || texts.iter().any(|text| text.contains(wanted))
 }
 
 const DAY_S: i64 = 86_400;
@@ -260,7 +265,7 @@ mod tests {
     struct Mail {
         raw: &'static [u8],
         read: bool,
-        text: String,
+        texts: Vec<String>,
     }
 
     impl Candidate for Mail {
@@ -295,9 +300,9 @@ mod tests {
             self.read = true;
             &self.raw[..message::header_end(self.raw)]
         }
-        fn body_text(&mut self) -> &str {
+        fn body_texts(&mut self) -> &[String] {
             self.read = true;
-            &self.text
+            &self.texts
         }
     }
 
@@ -308,7 +313,7 @@ mod tests {
             panic!()
         };
         let raw = b"From: =?utf-8?Q?J=C3=B6rg?= <j@x>\r\nDate: Tue, 1 Feb 1994 00:30:00 +0100\r\n\r\nGr\xc3\xbc\xc3\x9fe\r\n";
-        let mut mail = Mail { raw, read: false, text: message::searchable_text(raw, false).to_lowercase() };
+        let mut mail = Mail { raw, read: false, texts: message::lower_texts(raw) };
         let query =
             Query::new(&search.key, Scope { messages: 5, uid_max: 50, saved: &[10, 30], now_s: 760_000_100 });
         (query.matches(&mut mail), mail.read)

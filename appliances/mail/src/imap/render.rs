@@ -213,7 +213,13 @@ impl<'a> Writer<'a, '_> {
     }
 
     fn preview(&mut self) {
-        let text = message::searchable_text(self.raw(), false);
+        let mut text = String::new();
+        message::each_text(self.raw(), |one| {
+            // The first text that says anything; of HTML that is the one without its tags.
+            if text.trim().is_empty() {
+                one.clone_into(&mut text);
+            }
+        });
         let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
         let end = flat.char_indices().nth(PREVIEW_CHARS).map_or(flat.len(), |(at, _)| at);
         self.text("PREVIEW ");
@@ -416,6 +422,11 @@ mod tests {
         assert_eq!(fetch("BINARY[1]"), "* 1 FETCH (BINARY[1] {5}\r\nhello)\r\n");
         assert_eq!(fetch("BINARY.SIZE[1]"), "* 1 FETCH (BINARY.SIZE[1] 5)\r\n");
         assert_eq!(fetch("BINARY.PEEK[1]<1.3>"), "* 1 FETCH (BINARY[1]<1> {3}\r\nell)\r\n");
+    }
+
+    #[test]
+    fn rfc8970_a_preview_is_the_first_text() {
+        assert_eq!(fetch("PREVIEW"), "* 1 FETCH (PREVIEW \"hello\")\r\n");
     }
 
     #[test]

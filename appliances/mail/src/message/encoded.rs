@@ -1,5 +1,6 @@
 //! Encoded words (RFC 2047) and extended parameters (RFC 2231), read to UTF-8.
 
+use super::header::unfold;
 use base64::Engine;
 
 /// Decodes the encoded words of an unfolded value; white space between two of them disappears (RFC 2047 6.2).
@@ -28,6 +29,17 @@ pub fn decode_words(value: &[u8]) -> String {
     }
     out.push_str(&String::from_utf8_lossy(rest));
     out
+}
+
+/// A field's value as people read it and as searches see it: unfolded, its encoded words decoded, never copied twice.
+pub fn field_text(value: &[u8]) -> String {
+    let value = unfold(value);
+    match memchr::memmem::find(&value, b"=?") {
+        Some(_) => decode_words(&value),
+        None => {
+            String::from_utf8(value).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+        }
+    }
 }
 
 /// Writes `text` as encoded words when it is not plain ASCII, else as it is. Each word stays below 75 characters.

@@ -18,12 +18,12 @@ mod thread;
 
 pub use address::{Address, Entry, addresses};
 pub use date::{civil, format_internal, format_rfc5322, parse_rfc5322, unix_from_civil};
-pub use encoded::{decode_words, encode_word};
+pub use encoded::{decode_words, encode_word, field_text};
 pub use envelope::{write_envelope, write_nstring, write_string};
 pub use header::{Field, Fields, fields, first_value, header_break, header_end, message_ids, unfold};
 pub(crate) use line_ends::{LineEnds, with_crlf};
 pub use mime::{Entity, MimeType, parse, part_at};
 pub use sevenbit::seven_bit;
 pub use structure::write_structure;
-pub use text::{decode_body, each_text, lower_text, searchable_text};
+pub use text::{decode_body, each_search_text, each_text, lower_texts};
 pub use thread::thread;

@@ -1,9 +1,9 @@
 //! The readable text of a message: bodies decoded to UTF-8, for search and for people.
 
 use super::encoded::{base64_lenient, quoted_printable, to_utf8};
-use super::header::{fields, unfold};
+use super::header::fields;
 use super::mime::Entity;
-use super::{decode_words, mime};
+use super::{field_text, mime};
 use crate::limits;
 use std::borrow::Cow;
 
@@ -24,7 +24,7 @@ impl Entity {
         let charset = self.mime.param("charset").filter(|c| !c.eq_ignore_ascii_case("us-ascii"));
         match (charset, bytes) {
             // What is valid is the same in UTF-8 and in what is read for want of a charset.
-            (Some(charset), bytes) if !is_utf8(charset) => Cow::Owned(to_utf8(charset, &bytes)),
+            (Some(charset), bytes) if !is_utf8(&charset) => Cow::Owned(to_utf8(&charset, &bytes)),
             (_, Cow::Borrowed(bytes)) => String::from_utf8_lossy(bytes),
             (_, Cow::Owned(bytes)) => Cow::Owned(match String::from_utf8(bytes) {
                 Ok(text) => text,
@@ -38,29 +38,25 @@ fn is_utf8(charset: &str) -> bool {
     ["utf-8", "utf8"].iter().any(|name| charset.trim().eq_ignore_ascii_case(name))
 }
 
-/// All text that SEARCH TEXT looks at: decoded header values and decoded text parts, bounded by
-/// `limits::SEARCH_TEXT_MAX` bytes. HTML is taken as it is and with its tags removed.
-pub fn searchable_text(raw: &[u8], with_header: bool) -> String {
-    let root = mime::parse(raw);
-    let mut out = String::new();
-    if with_header {
-        header_texts(raw, &root, &mut |text| push(&mut out, text));
+/// The body's texts in lower case, as SEARCH compares them. What is looked for in several of them at once is in none.
+pub fn lower_texts(raw: &[u8]) -> Vec<String> {
+    let mut texts = Vec::new();
+    each_text(raw, |text| texts.push(text.to_lowercase()));
+    texts
+}
+
+/// Gives everything that a search may look at, one text after another: names and decoded values of the header's fields, then
+/// [`each_text`]. What is in none of them is not in the message.
+pub fn each_search_text(raw: &[u8], mut then: impl FnMut(&str)) {
+    for field in fields(&raw[..super::header_end(raw)]) {
+        then(&String::from_utf8_lossy(field.name));
+        then(&field_text(field.value));
     }
-    texts(raw, &root, &mut |text| push(&mut out, text));
-    out
+    each_text(raw, then);
 }
 
-/// The body's text in lower case, as SEARCH compares it.
-pub fn lower_text(raw: &[u8]) -> String {
-    let mut out = String::new();
-    each_text(raw, |text| {
-        push(&mut out, &text.to_lowercase());
-    });
-    out
-}
-
-/// Gives the body's texts one after another, as many as [`searchable_text`] has. What is looked for in several of them at
-/// once is in none.
+/// Gives the body's texts one after another: decoded text parts, and the fields of messages in messages, bounded by
+/// `limits::SEARCH_TEXT_MAX` bytes. HTML is given with its tags removed and as it is.
 pub fn each_text(raw: &[u8], mut then: impl FnMut(&str)) {
     let mut len = 0;
     texts(raw, &mime::parse(raw), &mut |text| {
@@ -70,17 +66,11 @@ pub fn each_text(raw: &[u8], mut then: impl FnMut(&str)) {
     });
 }
 
-fn push(out: &mut String, text: &str) -> bool {
-    out.push_str(text);
-    out.push('\n');
-    out.len() <= limits::SEARCH_TEXT_MAX
-}
-
 /// Gives each field to `then`, until that wants no more.
 fn header_texts(raw: &[u8], entity: &Entity, then: &mut dyn FnMut(&str) -> bool) -> bool {
     for field in fields(&raw[entity.header.clone()]).take(limits::HEADER_FIELDS_MAX) {
-        let (name, value) = (String::from_utf8_lossy(field.name), decode_words(&unfold(field.value)));
-        if !then(&format!("{name}: {value}")) {
+        let name = String::from_utf8_lossy(field.name);
+        if !then(&format!("{name}: {}", field_text(field.value))) {
             return false;
         }
     }
@@ -130,9 +120,12 @@ mod tests {
     fn encoded_bodies_and_subjects_are_searchable() {
         let raw = b"Subject: =?utf-8?Q?Gr=C3=BC=C3=9Fe?=\r\nContent-Type: text/html; charset=iso-8859-1\r\n\
 Content-Transfer-Encoding: quoted-printable\r\n\r\n<b>caf</b>=E9 &amp; bar\r\n";
-        let text = searchable_text(raw, true);
-        assert!(text.contains("Subject: Grüße") && text.contains("café & bar"), "{text}");
-        assert!(!searchable_text(raw, false).contains("Grüße"));
+        let mut texts = Vec::new();
+        each_search_text(raw, |text| texts.push(text.to_owned()));
+        assert!(
+            texts.iter().any(|text| text == "Grüße") && texts.iter().any(|text| text == "café & bar\r\n")
+        );
+        assert!(!lower_texts(raw).iter().any(|text| text.contains("grüße")));
     }
 
     #[test]

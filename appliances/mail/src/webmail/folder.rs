@@ -5,7 +5,7 @@ use super::reading::{attached, snippet};
 use super::{enter, fault, page_at, query};
 use crate::mailbox::texts::{Filter, Needle};
 use crate::mailbox::{Account, Flags, MailboxError, Row};
-use crate::message::{Entry, addresses, decode_words, first_value, message_ids, parse, searchable_text};
+use crate::message::{Entry, addresses, decode_words, each_search_text, first_value, message_ids, parse};
 use crate::service::Post;
 use askama::Template;
 use chassis::clock;
@@ -195,8 +195,12 @@ fn matching(
     let mut found = Vec::new();
     for row in worth.take(SEARCHED) {
         let Some(raw) = account.read(&row)? else { continue };
-        let text = searchable_text(&raw, true).to_lowercase();
-        if words.iter().all(|w| text.contains(w)) {
+        let mut missing: Vec<&String> = words.iter().collect();
+        each_search_text(&raw, |text| {
+            let text = text.to_lowercase();
+            missing.retain(|word| !text.contains(*word));
+        });
+        if missing.is_empty() {
             found.push(row);
         }
         if found.len() == LOOKED_AT {

@@ -202,7 +202,7 @@ impl Hunt {
                 row,
                 head: None,
                 whole: None,
-                text: None,
+                texts: None,
                 error: None,
             };
             if self.query.matches(&mut mail) {
@@ -252,7 +252,7 @@ struct Mail<'a> {
     row: &'a Row,
     head: Option<Head>,
     whole: Option<Bytes>,
-    text: Option<String>,
+    texts: Option<Vec<String>>,
     error: Option<MailboxError>,
 }
 
@@ -326,16 +326,16 @@ impl Candidate for Mail<'_> {
         &raw[..message::header_end(raw)]
     }
 
-    fn body_text(&mut self) -> &str {
-        if self.text.is_none() {
-            self.text = Some(message::lower_text(&self.whole()));
+    fn body_texts(&mut self) -> &[String] {
+        if self.texts.is_none() {
+            self.texts = Some(message::lower_texts(&self.whole()));
         }
-        self.text.as_deref().unwrap_or_default()
+        self.texts.as_deref().unwrap_or_default()
     }
 }
 
 /// Messages that one thread looks at before it takes the next.
-const PIECE: u32 = 512;
+const PIECE: usize = 512;
 /// Threads that look at a search's messages.
 const THREADS: usize = 2;
 /// So few messages are read without an index.
