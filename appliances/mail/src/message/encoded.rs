@@ -157,23 +157,42 @@ pub(super) struct Piece {
     pub value: Vec<u8>,
 }
 
-/// Joins the numbered pieces of one RFC 2231 parameter.
+/// Joins the numbered pieces of one parameter. Where one of them is encoded the whole is: `charset'language'text`.
 pub(super) fn join_rfc2231(mut parts: Vec<Piece>) -> String {
     parts.sort_by_key(|p| p.number);
-    let mut charset = String::new();
-    let mut bytes = Vec::new();
+    let is_encoded = parts.iter().any(|part| part.encoded);
+    let mut joined = String::new();
     for (i, Piece { encoded, value, .. }) in parts.into_iter().enumerate() {
-        let mut value = &value[..];
-        if encoded && i == 0 {
-            let mut quotes = value.splitn(3, |b| *b == b'\'');
-            if let (Some(cs), Some(_), Some(text)) = (quotes.next(), quotes.next(), quotes.next()) {
-                charset = String::from_utf8_lossy(cs).into_owned();
-                value = text;
+        if is_encoded && i == 0 && !encoded {
+            joined.push_str("''");
+        }
+        if !is_encoded {
+            joined.push_str(&String::from_utf8_lossy(&value));
+            continue;
+        }
+        for b in value {
+            match b {
+                b'%' | b'\'' if encoded => joined.push(char::from(b)),
+                b if b.is_ascii_alphanumeric() || b"!#$&+-.^_`{|}~".contains(&b) => {
+                    joined.push(char::from(b))
+                }
+                b => joined.push_str(&format!("%{b:02X}")),
             }
         }
-        if encoded { percent(value, &mut bytes) } else { bytes.extend_from_slice(value) }
     }
-    to_utf8(&charset, &bytes)
+    joined
+}
+
+/// The text of an encoded parameter, as [`join_rfc2231`] gives it.
+pub(super) fn read_rfc2231(value: &str) -> String {
+    let mut quotes = value.splitn(3, '\'');
+    let (charset, text) = match (quotes.next(), quotes.next(), quotes.next()) {
+        (Some(charset), Some(_), Some(text)) => (charset, text),
+        _ => ("", value),
+    };
+    let mut bytes = Vec::with_capacity(text.len());
+    percent(text.as_bytes(), &mut bytes);
+    to_utf8(charset, &bytes)
 }
 
 fn percent(value: &[u8], out: &mut Vec<u8>) {

@@ -1,8 +1,9 @@
 //! The tree of MIME parts of a message (RFC 2045, 2046), as offsets.
 
-use super::encoded::{Piece, join_rfc2231};
+use super::encoded::{Piece, join_rfc2231, read_rfc2231};
 use super::header::{Field, fields, header_end, unfold};
 use crate::limits;
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// A media type with its parameters.
@@ -12,14 +13,14 @@ pub struct MimeType {
     pub kind: String,
     /// `plain` of `text/plain`, as written.
     pub subtype: String,
-    /// Parameters in order; RFC 2231 continuations joined and decoded to UTF-8.
+    /// Parameters in order. RFC 2231 continuations are joined; what is encoded stays so, and its name ends with `*`.
     pub params: Vec<(String, String)>,
 }
 
 impl MimeType {
-    /// The value of a parameter, by name in any case.
-    pub fn param(&self, name: &str) -> Option<&str> {
-        self.params.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
+    /// The value of a parameter, by name in any case, decoded to UTF-8.
+    pub fn param(&self, name: &str) -> Option<Cow<'_, str>> {
+        lookup(&self.params, name)
     }
 
     /// Whether this is `kind/subtype`, in any case.
@@ -58,8 +59,8 @@ impl Entity {
     pub fn file_name(&self, raw: &[u8]) -> Option<String> {
         let header = &raw[self.header.clone()];
         let disposition = fields(header).find(|f| f.is("Content-Disposition")).map(|f| parameters(f.value).1);
-        let named = disposition.and_then(|p| lookup(&p, "filename"));
-        let name = named.or_else(|| self.mime.param("name").map(str::to_owned))?;
+        let named = disposition.and_then(|p| lookup(&p, "filename").map(Cow::into_owned));
+        let name = named.or_else(|| self.mime.param("name").map(Cow::into_owned))?;
         Some(super::decode_words(name.as_bytes()))
     }
 
@@ -207,7 +208,8 @@ fn before_line_end(raw: &[u8], from: usize, boundary: usize) -> usize {
     end.max(from)
 }
 
-/// Splits `text/plain; charset="x"; name*0*=…` into its value and parameters (RFC 2045 5.1, RFC 2231).
+/// Splits `text/plain; charset="x"; name*0*=…` into its value and parameters (RFC 2045 5.1), with continuations joined
+/// as BODYSTRUCTURE wants them (RFC 2231 3).
 pub(super) fn parameters(value: &[u8]) -> (String, Vec<(String, String)>) {
     let flat = unfold(&value[..value.len().min(limits::MIME_PARAMETER_BYTES_MAX)]);
     let mut pieces = pieces(&flat).into_iter();
@@ -233,7 +235,10 @@ pub(super) fn parameters(value: &[u8]) -> (String, Vec<(String, String)>) {
             }
         }
     }
-    for (name, parts) in extended {
+    for (mut name, parts) in extended {
+        if parts.iter().any(|part| part.encoded) {
+            name.push('*');
+        }
         let joined = join_rfc2231(parts);
         match plain.iter_mut().find(|(n, _)| n.eq_ignore_ascii_case(&name)) {
             Some((_, v)) => *v = joined,
@@ -243,8 +248,15 @@ pub(super) fn parameters(value: &[u8]) -> (String, Vec<(String, String)>) {
     (head, plain)
 }
 
-fn lookup(params: &[(String, String)], name: &str) -> Option<String> {
-    params.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.clone())
+/// A parameter's value, decoded; where it stands there plain and encoded, the encoded one (RFC 5987 4.2).
+fn lookup<'p>(params: &'p [(String, String)], name: &str) -> Option<Cow<'p, str>> {
+    let encoded = |n: &str| n.strip_suffix('*').is_some_and(|n| n.eq_ignore_ascii_case(name));
+    match params.iter().find(|(n, _)| encoded(n)) {
+        Some((_, value)) => Some(Cow::Owned(read_rfc2231(value))),
+        None => {
+            params.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| Cow::Borrowed(v.as_str()))
+        }
+    }
 }
 
 /// Splits at semicolons outside of quotes, drops comments.

@@ -41,7 +41,17 @@ fn an_unterminated_multipart_keeps_its_last_part() {
 fn rfc2231_continuations_and_charsets() {
     let (_, params) =
         parameters(b" text/plain; name*0*=utf-8''Gr%C3%BC; name*1=\"n.txt\" (comment; here); x=y");
-    assert_eq!(params, [("x".into(), "y".into()), ("name".into(), "Grün.txt".into())]);
+    assert_eq!(params, [("x".into(), "y".into()), ("name*".into(), "utf-8''Gr%C3%BCn.txt".into())]);
+    assert_eq!(lookup(&params, "NAME").as_deref(), Some("Grün.txt"));
+    let read = |value: &str| {
+        let (_, params) = parameters(value.as_bytes());
+        (params[0].clone(), lookup(&params, "n").map(Cow::into_owned).unwrap())
+    };
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(read("x; n*1=b; n*0=\"a \""), (pair("n", "a b"), "a b".into()));
+    assert_eq!(read("x; n*0=\"50% '\"; n*1*=%E9"), (pair("n*", "''50%25%20%27%E9"), "50% '\u{fffd}".into()));
+    assert_eq!(read("x; n*=iso-8859-1''caf%e9; n=cafe"), (pair("n", "cafe"), "café".into()));
+    assert_eq!(read("x; n*=plain.txt"), (pair("n*", "plain.txt"), "plain.txt".into()));
 }
 
 #[test]

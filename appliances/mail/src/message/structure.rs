@@ -181,6 +181,18 @@ Content-Disposition: attachment; filename=a.png\r\nContent-Transfer-Encoding: BA
         );
     }
 
+    /// "IMAP4 servers SHOULD decode parameter value continuations when generating the BODY and BODYSTRUCTURE fetch
+    /// attributes", and nothing else of them; Dovecot does the same.
+    #[test]
+    fn rfc2231_6_continuations_are_joined_and_stay_encoded() {
+        let raw = b"Content-Type: image/png\r\nContent-Disposition: attachment; filename*0*=utf-8''a%20;\r\n filename*1=b.txt; filename=f.txt\r\n\r\n";
+        let written = structure(raw, true);
+        assert!(
+            written.contains(r#"("attachment" ("filename" "f.txt" "filename*" "utf-8''a%20b.txt"))"#),
+            "{written}"
+        );
+    }
+
     #[test]
     fn an_embedded_message_has_envelope_structure_and_lines() {
         let raw = b"Content-Type: message/rfc822\r\n\r\nSubject: in\r\n\r\nx\r\n";

@@ -191,7 +191,8 @@ mod tests {
         let kinds: Vec<String> = tree.children.iter().map(|c| c.mime.subtype.clone()).collect();
         assert_eq!(kinds, ["plain", "delivery-status", "rfc822-headers"]);
         assert!(
-            tree.mime.is("multipart", "report") && tree.mime.param("report-type") == Some("delivery-status")
+            tree.mime.is("multipart", "report")
+                && tree.mime.param("report-type").as_deref() == Some("delivery-status")
         );
         let text = String::from_utf8_lossy(&raw);
         assert!(text.contains("Final-Recipient: rfc822; x@far.test\r\nAction: failed\r\nStatus: 5.1.1\r\n"));
