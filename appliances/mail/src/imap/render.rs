@@ -233,7 +233,7 @@ impl<'a> Writer<'a, '_> {
             _ => "RFC822 ",
         });
         let bytes = self.section_bytes(section);
-        self.nstring(bytes.as_deref());
+        self.literal(&bytes);
     }
 
     fn section(&mut self, section: &Section, partial: Option<(u32, u32)>) {
@@ -243,7 +243,7 @@ impl<'a> Writer<'a, '_> {
         self.origin(partial);
         self.text(" ");
         let bytes = self.section_bytes(section);
-        self.nstring(bytes.as_deref().map(|b| slice(b, partial)));
+        self.literal(slice(&bytes, partial));
     }
 
     fn origin(&mut self, partial: Option<(u32, u32)>) {
@@ -254,8 +254,12 @@ impl<'a> Writer<'a, '_> {
         }
     }
 
-    /// The bytes of a section; nothing where there is no such part.
-    fn section_bytes(&mut self, section: &Section) -> Option<Cow<'a, [u8]>> {
+    /// The bytes of a section. A part that is not there is empty, as in Dovecot: clients trip over NIL more often.
+    fn section_bytes(&mut self, section: &Section) -> Cow<'a, [u8]> {
+        self.section_that_is_there(section).unwrap_or_default()
+    }
+
+    fn section_that_is_there(&mut self, section: &Section) -> Option<Cow<'a, [u8]>> {
         if is_top_header(section) {
             return Some(header_part(self.header(), &section.part));
         }
@@ -280,8 +284,7 @@ impl<'a> Writer<'a, '_> {
         }
     }
 
-    fn nstring(&mut self, bytes: Option<&[u8]>) {
-        let Some(bytes) = bytes else { return self.text("NIL") };
+    fn literal(&mut self, bytes: &[u8]) {
         self.literal_start("{", bytes.len());
         // NUL may not stand in a literal (RFC 3501 4.3); the length must stay.
         match memchr::memchr(0, bytes) {
@@ -303,19 +306,15 @@ impl<'a> Writer<'a, '_> {
         self.text("]");
         self.origin(partial);
         self.text(" ");
-        match bytes.as_deref().map(|b| slice(b, partial)) {
-            None => self.text("NIL"),
-            Some(bytes) => {
-                let open = if memchr::memchr(0, bytes).is_some() { "~{" } else { "{" };
-                self.literal_start(open, bytes.len());
-                self.out.extend_from_slice(bytes);
-            }
-        }
+        let bytes = slice(&bytes, partial);
+        let open = if memchr::memchr(0, bytes).is_some() { "~{" } else { "{" };
+        self.literal_start(open, bytes.len());
+        self.out.extend_from_slice(bytes);
         Ok(())
     }
 
     fn binary_size(&mut self, path: &[u32]) -> Result<(), UnknownEncoding> {
-        let size = self.decoded(path)?.map_or(0, |b| b.len());
+        let size = self.decoded(path)?.len();
         self.text("BINARY.SIZE[");
         Section { path: path.to_vec(), part: Part::Whole }.write(self.out);
         self.text("] ");
@@ -323,17 +322,15 @@ impl<'a> Writer<'a, '_> {
         Ok(())
     }
 
-    /// A part with its transfer encoding undone; nothing where there is no such part.
-    fn decoded(&mut self, path: &[u32]) -> Result<Option<Cow<'a, [u8]>>, UnknownEncoding> {
+    /// A part with its transfer encoding undone; empty where there is no such part.
+    fn decoded(&mut self, path: &[u32]) -> Result<Cow<'a, [u8]>, UnknownEncoding> {
         let raw = self.raw();
         if path.is_empty() {
-            return Ok(Some(Cow::Borrowed(raw)));
+            return Ok(Cow::Borrowed(raw));
         }
-        let Some(part) = message::part_at(self.tree(), path) else { return Ok(None) };
+        let Some(part) = message::part_at(self.tree(), path) else { return Ok(Cow::default()) };
         match part.encoding.as_str() {
-            "7bit" | "8bit" | "binary" | "base64" | "quoted-printable" => {
-                Ok(Some(message::decode_body(raw, part)))
-            }
+            "7bit" | "8bit" | "binary" | "base64" | "quoted-printable" => Ok(message::decode_body(raw, part)),
             _ => Err(UnknownEncoding),
         }
     }
@@ -407,8 +404,8 @@ mod tests {
             "* 1 FETCH (BODY[2.HEADER] {18}\r\nSubject: inner\r\n\r\n)\r\n"
         );
         assert_eq!(fetch("BODY[2.TEXT]<1.2>"), "* 1 FETCH (BODY[2.TEXT]<1> {2}\r\nod)\r\n");
-        assert_eq!(fetch("BODY[3]"), "* 1 FETCH (BODY[3] NIL)\r\n");
-        assert_eq!(fetch("BODY[1.TEXT]"), "* 1 FETCH (BODY[1.TEXT] NIL)\r\n");
+        assert_eq!(fetch("BODY[3]"), "* 1 FETCH (BODY[3] {0}\r\n)\r\n");
+        assert_eq!(fetch("BODY[1.TEXT]"), "* 1 FETCH (BODY[1.TEXT] {0}\r\n)\r\n");
         assert_eq!(
             fetch("(UID BODY[HEADER.FIELDS (SUBJECT nope)])"),
             "* 1 FETCH (UID 7 BODY[HEADER.FIELDS (SUBJECT nope)] {15}\r\nSubject: hi\r\n\r\n)\r\n"

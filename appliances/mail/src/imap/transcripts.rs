@@ -269,8 +269,8 @@ async fn rfc3501_6_4_5_parts_of_nested_messages() {
         ("2.1", "BODY[2.1] {5}\r\nplain)"),
         ("2.2.MIME", "BODY[2.2.MIME] {27}\r\nContent-Type: text/html\r\n\r\n)"),
         ("2.2", "BODY[2.2] {3}\r\n<p>)"),
-        ("2.3", "BODY[2.3] NIL)"),
-        ("1.1", "BODY[1.1] NIL)"),
+        ("2.3", "BODY[2.3] {0}\r\n)"),
+        ("1.1", "BODY[1.1] {0}\r\n)"),
         ("HEADER.FIELDS (X-None)", "BODY[HEADER.FIELDS (X-None)] {2}\r\n\r\n)"),
     ] {
         let fetched = client.ok(&format!("FETCH 1 BODY.PEEK[{section}]")).await;
