@@ -64,15 +64,28 @@ impl Output {
 
     /// Sends what is collected.
     pub async fn send(&mut self) -> io::Result<()> {
-        if !self.buffer.is_empty() {
-            for piece in self.buffer.chunks(PIECE) {
-                // Each piece must be taken in time, so that a slow client is served and a stuck one given up.
-                patiently(self.stream.write_all(piece)).await?;
-            }
-            self.buffer.clear();
-            self.buffer.shrink_to(KEPT);
-        }
+        let mut collected = std::mem::take(&mut self.buffer);
+        self.write(&collected).await?;
+        collected.clear();
+        collected.shrink_to(KEPT);
+        self.buffer = collected;
         patiently(self.stream.flush()).await
+    }
+
+    /// Sends what is collected, and behind it responses that were made elsewhere.
+    pub async fn send_all(&mut self, responses: &[u8]) -> io::Result<()> {
+        if !self.buffer.is_empty() {
+            self.send().await?;
+        }
+        self.write(responses).await
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        for piece in bytes.chunks(PIECE) {
+            // Each piece must be taken in time, so that a slow client is served and a stuck one given up.
+            patiently(self.stream.write_all(piece)).await?;
+        }
+        Ok(())
     }
 
     /// Gives the stream back, whole.

@@ -225,13 +225,15 @@ impl Account {
         Ok(self.shared.store.blob(&row.blob)?)
     }
 
+    /// A message that is read with many others and not again soon: nothing of it stays in memory.
+    pub fn read_once(&self, row: &Row) -> Result<Option<Bytes>, MailboxError> {
+        Ok(self.shared.store.blob_once(&row.blob)?)
+    }
+
     /// The beginning of a message, with all of its header at least.
     pub fn read_header(&self, row: &Row) -> Result<Option<Bytes>, MailboxError> {
-        let Some(start) = self.shared.store.blob_start(&row.blob, HEADER_GUESS)? else { return Ok(None) };
-        match message::header_end(&start) < start.len() || start.len() == row.size as usize {
-            true => Ok(Some(start)),
-            false => self.read(row),
-        }
+        let is_whole = |start: &[u8]| message::header_end(start) < start.len();
+        Ok(self.shared.store.blob_start(&row.blob, &is_whole)?)
     }
 
     /// The heads of a mailbox, by its MAILBOXID.
@@ -334,7 +336,5 @@ const FIRST_FOLDERS: [(&str, &str); 6] = [
     ("Junk", "\\Junk"),
     ("Trash", "\\Trash"),
 ];
-/// Bytes in which most headers end.
-const HEADER_GUESS: usize = 4 << 10;
 /// Changes that may wait before whoever makes more has to wait.
 const CHANGES_WAITING_MAX: usize = 256;

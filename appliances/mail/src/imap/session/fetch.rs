@@ -1,10 +1,13 @@
 //! FETCH (RFC 3501 6.4.5; RFC 7162 3.1.4.1, 3.2.6).
 
-use super::reader::Reader;
+use super::in_order::{InOrder, Piece, pieces};
+use super::reader::{Read, Reader};
 use super::{Answer, Done, Session, refused};
 use crate::imap::grammar::{Fetch, FetchItem, Set, SetOrSaved};
-use crate::imap::render::{self, Facts};
-use crate::mailbox::{FlagChange, Flags, Keywords, MailboxError, Row};
+use crate::imap::render::{self, Facts, Needs};
+use crate::mailbox::{Account, FlagChange, Flags, Keywords, MailboxError, Row, Rows};
+use std::io;
+use std::sync::Arc;
 
 impl Session {
     pub(super) async fn fetch(&mut self, mut fetch: Fetch) -> Answer {
@@ -39,42 +42,85 @@ impl Session {
     async fn write_rows(&mut self, fetch: &Fetch, ranges: Vec<(u32, u32)>) -> Answer {
         let account = self.account()?;
         let keywords = account.state().keywords.clone();
+        let rev2 = self.enabled.rev2;
+        let uid = fetch.uid || self.enabled.qresync && fetch.items.contains(&FetchItem::Flags);
         let selected = self.selected()?;
         let (rows, id, recent_from) = (selected.rows.clone(), selected.id.clone(), selected.recent_from);
-        let uid = fetch.uid || self.enabled.qresync && fetch.items.contains(&FetchItem::Flags);
-        let with_email_id = fetch.items.contains(&FetchItem::EmailId);
-        let with_thread_id = fetch.items.contains(&FetchItem::ThreadId);
-        let mut flags = FlagsText { keywords, recent_from, rev2: self.enabled.rev2, last: None };
-        let mut reader = Reader::new(&account, &id, rows, ranges, render::needs(&fetch.items));
-        let mut unknown = false;
-        while let Some(next) = reader.next().await {
-            let (number, row, read) = match next {
-                Ok(next) => next,
-                Err(error) => return Ok(refused(&error)),
-            };
-            let email_id = if with_email_id { email_id(&row) } else { String::new() };
-            let thread_id = read.thread().filter(|_| with_thread_id).map(thread_id);
-            let facts = Facts {
-                uid: row.uid,
-                flags: flags.of(&row),
-                modseq: row.modseq,
-                internal_date: row.date,
-                size: u64::from(row.size),
-                email_id: &email_id,
-                thread_id: thread_id.as_deref(),
-            };
-            let content = read.content();
-            unknown |= render::write_fetch(self.output.bytes(), number, uid, &fetch.items, &facts, &content)
-                .is_err();
-            self.output.relieve().await?;
-        }
-        if let Err(error) = reader.end() {
-            tracing::warn!(%error, "what was computed of messages could not be kept; it will be computed again");
-        }
-        Ok(match unknown {
-            true => Done::No("[UNKNOWN-CTE] a part is encoded in a way that is not known".into()),
-            false => Done::Ok("done".into()),
+        let flags = FlagsText { keywords, recent_from, rev2, last: None };
+        let mut writer = Writer { items: fetch.items.clone(), uid, flags, unknown: false };
+        let needs = render::needs(&fetch.items);
+        let many = ranges.iter().map(|(low, high)| high - low + 1).sum::<u32>() > FEW;
+        let (unknown, failed) = match needs {
+            Needs::WholeHeader | Needs::Message if many => {
+                self.write_messages(writer, &account, rows, &ranges, needs).await?
+            }
+            _ => {
+                let mut reader = Reader::new(&account, &id, rows, ranges, needs);
+                let failed = loop {
+                    match reader.next() {
+                        Some(Ok((number, row, read))) => {
+                            writer.write(self.output.bytes(), number, &row, &read);
+                            self.output.relieve().await?;
+                        }
+                        Some(Err(error)) => break Some(error),
+                        None => break None,
+                    }
+                };
+                if let Err(error) = reader.end() {
+                    tracing::warn!(%error, "what was computed of messages could not be kept; it will be computed again");
+                }
+                (writer.unknown, failed)
+            }
+        };
+        Ok(match failed {
+            Some(error) => refused(&error),
+            None if unknown => Done::No("[UNKNOWN-CTE] a part is encoded in a way that is not known".into()),
+            None => Done::Ok("done".into()),
         })
+    }
+
+    /// Whole messages, or their headers: other threads read them and write the responses, while those before are on their
+    /// way to the client.
+    async fn write_messages(
+        &mut self,
+        writer: Writer,
+        account: &Arc<Account>,
+        rows: Rows,
+        ranges: &[(u32, u32)],
+        needs: Needs,
+    ) -> io::Result<(bool, Option<MailboxError>)> {
+        let weight = move |row: &Row| match needs {
+            Needs::WholeHeader => HEADER_BYTES.min(row.size as usize) + RESPONSE_BYTES,
+            _ => row.size as usize + RESPONSE_BYTES,
+        };
+        let pieces = pieces(&rows, ranges, weight, PIECE_BYTES);
+        let account = account.clone();
+        let work = move |piece: &Piece| {
+            let mut writer = writer.clone();
+            let mut out = Vec::with_capacity(piece.weight);
+            for (number, row) in rows.in_ranges(&piece.ranges) {
+                match Read::whole(&account, row, needs) {
+                    Ok(Some(read)) => writer.write(&mut out, number, row, &read),
+                    Ok(None) => {}
+                    Err(error) => return (out, writer.unknown, Some(error)),
+                }
+            }
+            (out, writer.unknown, None)
+        };
+        let mut written = InOrder::new(pieces, (PIECES_MAX, PIECES_MAX * 2 * PIECE_BYTES), work);
+        let mut unknown = false;
+        while let Some(piece) = written.next().await {
+            let (responses, some_unknown, failed) = match piece {
+                Ok(piece) => piece,
+                Err(error) => return Ok((unknown, Some(error))),
+            };
+            unknown |= some_unknown;
+            self.output.send_all(&responses).await?;
+            if failed.is_some() {
+                return Ok((unknown, failed));
+            }
+        }
+        Ok((unknown, None))
     }
 
     /// Sets \Seen on what is about to be read, in one commit, and tells it with the response.
@@ -134,7 +180,38 @@ impl Session {
     }
 }
 
+/// Writes the response of one message after the other.
+#[derive(Clone)]
+struct Writer {
+    items: Vec<FetchItem>,
+    /// The UID is told even when it was not asked for.
+    uid: bool,
+    flags: FlagsText,
+    /// A message was left out: what was asked of it is encoded in an unknown way.
+    unknown: bool,
+}
+
+impl Writer {
+    fn write(&mut self, out: &mut Vec<u8>, number: u32, row: &Row, read: &Read) {
+        let wants = |item| self.items.contains(&item);
+        let email_id = if wants(FetchItem::EmailId) { email_id(row) } else { String::new() };
+        let thread_id = if wants(FetchItem::ThreadId) { read.thread().map(thread_id) } else { None };
+        let facts = Facts {
+            uid: row.uid,
+            flags: self.flags.of(row),
+            modseq: row.modseq,
+            internal_date: row.date,
+            size: u64::from(row.size),
+            email_id: &email_id,
+            thread_id: thread_id.as_deref(),
+        };
+        let written = render::write_fetch(out, number, self.uid, &self.items, &facts, &read.content());
+        self.unknown |= written.is_err();
+    }
+}
+
 /// Flags as they are written; most messages have those of the message before.
+#[derive(Clone)]
 struct FlagsText {
     keywords: Keywords,
     recent_from: u32,
@@ -165,3 +242,13 @@ pub(super) fn email_id(row: &Row) -> String {
 pub(super) fn thread_id(thread: u64) -> String {
     format!("T{thread:016x}")
 }
+
+/// Messages that are read one by one, without other threads.
+const FEW: u32 = 4;
+/// Bytes of responses that one thread makes at a time.
+const PIECE_BYTES: usize = 256 << 10;
+/// Pieces that are made at a time, beside the one that is on its way: two threads that never wait for each other.
+const PIECES_MAX: usize = 3;
+/// A response without its message, and a header, are about so long.
+const RESPONSE_BYTES: usize = 100;
+const HEADER_BYTES: usize = 2 << 10;

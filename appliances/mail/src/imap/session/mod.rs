@@ -3,6 +3,7 @@
 mod fetch;
 mod flags;
 mod folders;
+mod in_order;
 mod list;
 mod login;
 mod reader;

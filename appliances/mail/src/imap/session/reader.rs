@@ -1,6 +1,4 @@
-//! Messages one after another as FETCH and SEARCH want to read them: from what is kept of them, or whole. Whole ones are
-//! read ahead by another thread, while those before are on their way to the client; memory is bounded by a piece of
-//! them, or by one message.
+//! Messages one after another as FETCH and SEARCH want to read them: from what is kept of them, or whole.
 
 use crate::imap::render::{Content, Needs};
 use crate::mailbox::{Account, Head, Heads, MailboxError, Row, Rows};
@@ -8,7 +6,6 @@ use crate::message;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use tokio::sync::mpsc;
 
 /// What was read of a message.
 pub(super) enum Read {
@@ -41,15 +38,14 @@ enum Source {
     Rows,
     Heads(Option<Heads>),
     Messages(Needs),
-    Ahead(mpsc::Receiver<Vec<One>>, std::vec::IntoIter<One>),
 }
 
 impl Read {
-    /// Nothing where the message was forgotten meanwhile.
-    fn whole(account: &Account, row: &Row, needs: Needs) -> Result<Option<Read>, MailboxError> {
+    /// A message, or its header where that is all that is needed; nothing where it was forgotten meanwhile.
+    pub fn whole(account: &Account, row: &Row, needs: Needs) -> Result<Option<Read>, MailboxError> {
         let read = match needs {
             Needs::WholeHeader => account.read_header(row)?,
-            _ => account.read(row)?,
+            _ => account.read_once(row)?,
         };
         Ok(read.map(Read::Whole))
     }
@@ -84,16 +80,9 @@ impl Reader {
         ranges: Vec<(u32, u32)>,
         needs: Needs,
     ) -> Reader {
-        let many = ranges.iter().map(|(low, high)| high - low + 1).sum::<u32>() > FEW;
         let source = match needs {
             Needs::Facts => Source::Rows,
             Needs::Cached | Needs::Header => Source::Heads(None),
-            Needs::WholeHeader | Needs::Message if many => {
-                let (sender, receiver) = mpsc::channel(1);
-                let (account, rows, ranges) = (account.clone(), rows.clone(), ranges.clone());
-                tokio::task::spawn_blocking(move || read_ahead(&account, &rows, &ranges, needs, &sender));
-                Source::Ahead(receiver, Vec::new().into_iter())
-            }
             Needs::WholeHeader | Needs::Message => Source::Messages(needs),
         };
         let (account, id, ranges) = (account.clone(), id.to_owned(), ranges.into());
@@ -101,15 +90,7 @@ impl Reader {
     }
 
     /// The next message that is there.
-    pub async fn next(&mut self) -> Option<One> {
-        if let Source::Ahead(receiver, piece) = &mut self.source {
-            loop {
-                match piece.next() {
-                    Some(one) => return Some(one),
-                    None => *piece = receiver.recv().await?.into_iter(),
-                }
-            }
-        }
+    pub fn next(&mut self) -> Option<One> {
         loop {
             let (low, high) = self.ranges.front_mut()?;
             let number = *low;
@@ -122,7 +103,6 @@ impl Reader {
                 Source::Rows => Ok(Some(Read::Nothing)),
                 Source::Heads(_) => self.head(&row).map(|head| head.map(|head| Read::Head(head.into()))),
                 Source::Messages(needs) => Read::whole(&self.account, &row, *needs),
-                Source::Ahead(..) => Ok(None),
             };
             match read {
                 Ok(Some(read)) => return Some(Ok((number, row, read))),
@@ -165,41 +145,5 @@ impl Reader {
     }
 }
 
-fn read_ahead(
-    account: &Account,
-    rows: &Rows,
-    ranges: &[(u32, u32)],
-    needs: Needs,
-    to: &mpsc::Sender<Vec<One>>,
-) {
-    let (mut piece, mut bytes) = (Vec::new(), 0);
-    for (number, row) in rows.in_ranges(ranges) {
-        let one = match Read::whole(account, row, needs) {
-            Ok(Some(read)) => {
-                if let Read::Whole(raw) = &read {
-                    bytes += raw.len();
-                }
-                Ok((number, *row, read))
-            }
-            Ok(None) => continue,
-            Err(error) => Err(error),
-        };
-        let failed = one.is_err();
-        piece.push(one);
-        if failed || bytes >= AHEAD_BYTES {
-            bytes = 0;
-            // Nobody listens any more, or nothing more can be read.
-            if to.blocking_send(std::mem::take(&mut piece)).is_err() || failed {
-                return;
-            }
-        }
-    }
-    let _ = to.blocking_send(piece);
-}
-
-/// Messages that are read one by one, without another thread.
-const FEW: u32 = 4;
-/// Bytes of messages that go from one thread to the other at a time; three such pieces are in memory at the most.
-const AHEAD_BYTES: usize = 256 << 10;
 /// Bytes of computed heads that are kept in one flush.
 const COMPUTED_BYTES_MAX: usize = 512 << 10;

@@ -2,6 +2,7 @@
 
 use super::fetch::{email_id, thread_id};
 use super::flags::written;
+use super::in_order::{InOrder, pieces};
 use super::reader::Reader;
 use super::{Answer, Done, Session, refused};
 use crate::imap::grammar::{ReturnOption, Search, Set};
@@ -171,23 +172,15 @@ impl Hunt {
 
     /// Looks at pieces of these ranges in two threads, in order.
     async fn share_out(self: &Arc<Self>, ranges: Vec<(u32, u32)>) -> Result<Vec<u32>, MailboxError> {
-        let pieces = pieces(ranges);
-        let begin = |piece: &Vec<(u32, u32)>| {
-            let (hunt, piece) = (self.clone(), piece.clone());
-            tokio::task::spawn_blocking(move || hunt.among(&piece))
-        };
+        let hunt = self.clone();
+        let pieces = pieces(&self.rows, &ranges, |_| 1, PIECE);
+        let mut under_way =
+            InOrder::new(pieces, (THREADS, usize::MAX), move |piece| hunt.among(&piece.ranges));
         let mut found = Vec::new();
-        let mut under_way = std::collections::VecDeque::new();
-        let mut ahead = pieces.iter();
-        loop {
-            while under_way.len() < THREADS
-                && let Some(piece) = ahead.next()
-            {
-                under_way.push_back(begin(piece));
-            }
-            let Some(first) = under_way.pop_front() else { return Ok(found) };
-            found.extend(first.await.map_err(|_| MailboxError::Stopping)??);
+        while let Some(some) = under_way.next().await {
+            found.extend(some??);
         }
+        Ok(found)
     }
 
     /// The numbers of what matches within these ranges of numbers.
@@ -215,27 +208,6 @@ impl Hunt {
         reader.end()?;
         Ok(found)
     }
-}
-
-/// Ranges in pieces of some hundred messages.
-fn pieces(ranges: Vec<(u32, u32)>) -> Vec<Vec<(u32, u32)>> {
-    let (mut pieces, mut piece, mut room) = (Vec::new(), Vec::new(), PIECE);
-    for (mut low, high) in ranges {
-        while low <= high {
-            let end = high.min(low.saturating_add(room - 1));
-            piece.push((low, end));
-            room -= end - low + 1;
-            low = end + 1;
-            if room == 0 {
-                pieces.push(std::mem::take(&mut piece));
-                room = PIECE;
-            }
-        }
-    }
-    if !piece.is_empty() {
-        pieces.push(piece);
-    }
-    pieces
 }
 
 async fn blocking<T: Send + 'static>(
@@ -272,7 +244,7 @@ impl Mail<'_> {
         if let Some(whole) = &self.whole {
             return whole.clone();
         }
-        let whole = self.hunt.account.read(self.row).unwrap_or_else(|error| {
+        let whole = self.hunt.account.read_once(self.row).unwrap_or_else(|error| {
             self.error = Some(error);
             None
         });
