@@ -132,6 +132,12 @@ def configuration(directory):
                     check("a router advertisement gives an address", given, "\n".join(program.lines))
             finally:
                 server.kill()
+        with Program("examination", "hosted", wire, ["ip=off", f"ip6={OUTSIDE6}/64"], {"EXAM_WAIT": "1"}) as program:
+            named = program.wait_line(f"{OUTSIDE6} is in use by", 60)
+            check("an IPv6 address that a neighbour has is named", named, "\n".join(program.lines))
+            waiting = program.wait_line("waiting", 60)
+            taken = [line for line in program.lines if line.startswith("kernel: eth0: ") and line.endswith(f"{OUTSIDE6}/64")]
+            check("and is not taken", waiting and not taken, "\n".join(program.lines))
 
 
 def main():
