@@ -100,7 +100,8 @@ impl Framer {
             let Some(end) = memchr::memchr(b'\n', &self.buffer[self.searched..]).map(|i| i + self.searched)
             else {
                 self.searched = self.buffer.len();
-                return if self.command_bytes() > limits.command_bytes_max {
+                // The last byte may be the CR of a line end.
+                return if self.command_bytes() > limits.command_bytes_max + 1 {
                     self.skip(false)
                 } else {
                     Frame::Incomplete
@@ -198,20 +199,12 @@ impl Framer {
     fn skip(&mut self, message: bool) -> Frame {
         let skipped = Skipping { tag: tag_of(&self.buffer), message };
         match memchr::memchr(b'\n', &self.buffer[self.line_at..]).map(|i| i + self.line_at) {
-            Some(end) => {
-                self.take(0, end + 1);
-                Frame::TooBig { tag: skipped.tag, message }
-            }
-            None if self.skipping.is_some() => {
-                // Still no end: drop what came, keep waiting.
-                self.buffer.clear();
-                (self.line_at, self.searched) = (0, 0);
-                Frame::Incomplete
-            }
+            Some(end) => self.end_of_skipped(skipped, end),
             None => {
-                self.buffer.clear();
-                (self.line_at, self.searched, self.message_bytes, self.continued) = (0, 0, 0, false);
-                self.skipping = Some(skipped);
+                // What came is dropped but for its end, which may be the beginning of a literal's announcement.
+                self.take(0, self.buffer.len().saturating_sub(ANNOUNCEMENT_MAX));
+                self.searched = self.buffer.len();
+                self.skipping.get_or_insert(skipped);
                 Frame::Incomplete
             }
         }
@@ -270,5 +263,7 @@ fn is_append(command: &[u8]) -> bool {
     after_tag.and_then(|rest| rest.get(..7)).is_some_and(|verb| verb.eq_ignore_ascii_case(b"APPEND "))
 }
 
+/// `{`, nineteen digits, `+}` and a CR.
+const ANNOUNCEMENT_MAX: usize = 23;
 /// A non-synchronising literal that is too big is read and dropped up to this size; beyond it the connection ends.
 const DISCARD_MAX: u64 = 1 << 30;

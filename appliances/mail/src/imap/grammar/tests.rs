@@ -61,6 +61,33 @@ fn a_message_that_is_too_big_is_refused_and_the_next_command_is_read() {
     assert_eq!(frames(&input), [Frame::TooBig { tag, message: true }, Frame::Command(b"b NOOP".to_vec())]);
 }
 
+/// Found by fuzzing: what followed a line that was too long was taken for commands, though the line had announced it as a
+/// literal; and whether it was depended on the pieces in which it came.
+#[test]
+fn a_literal_behind_a_line_that_is_too_long_is_passed_over() {
+    for len in LIMITS.command_bytes_max - 30..LIMITS.command_bytes_max + 30 {
+        let mut input = b"a ".to_vec();
+        input.resize(len, b'u');
+        input.extend(b"{12+}\r\nx DELETE y\r\n\r\nb NOOP\r\n");
+        for size in [1, 7, 16, 1000, input.len()] {
+            let mut framer = Framer::new();
+            let mut commands = Vec::new();
+            for piece in input.chunks(size) {
+                framer.push(piece);
+                loop {
+                    match framer.next(LIMITS) {
+                        Frame::Command(command) => commands.push(command),
+                        Frame::Incomplete => break,
+                        frame => assert_eq!(frame, Frame::TooBig { tag: Some("a".into()), message: false }),
+                    }
+                }
+            }
+            assert_eq!(commands.last().map(Vec::as_slice), Some(&b"b NOOP"[..]), "{len} in pieces of {size}");
+            assert!(commands.iter().all(|command| !command.starts_with(b"x")), "{len} in pieces of {size}");
+        }
+    }
+}
+
 #[test]
 fn a_line_without_end_is_dropped_in_bounded_memory() {
     let mut framer = Framer::new();
@@ -233,6 +260,32 @@ proptest! {
         let _ = parse(&bytes, true);
         let _ = parse(&[b"a SEARCH ", &bytes[..]].concat(), false);
         let _ = parse(&[b"a FETCH 1 ", &bytes[..]].concat(), false);
+    }
+
+    #[test]
+    fn under_small_limits_no_pieces_make_other_commands(
+        verb in prop::sample::select(vec!["", "a APPEND x "]),
+        input in prop::collection::vec(prop::sample::select(&b"a {{}}++12\r\r\n\n"[..]), 0..200),
+        size in 1usize..40,
+    ) {
+        let limits = Limits { command_bytes_max: 30, message_bytes_max: 40 };
+        let input = [verb.as_bytes(), &input].concat();
+        let commands = |size: usize| {
+            let (mut framer, mut found) = (Framer::new(), Vec::new());
+            for piece in input.chunks(size) {
+                framer.push(piece);
+                loop {
+                    match framer.next(limits) {
+                        Frame::Command(command) => found.push(command),
+                        Frame::Incomplete => break,
+                        Frame::Lost => return found,
+                        Frame::Continue | Frame::TooBig { .. } => {}
+                    }
+                }
+            }
+            found
+        };
+        prop_assert_eq!(commands(input.len().max(1)), commands(size));
     }
 
     #[test]
