@@ -99,7 +99,7 @@ impl Session {
             let mut writer = writer.clone();
             let mut out = Vec::with_capacity(piece.weight);
             for (number, row) in rows.in_ranges(&piece.ranges) {
-                match Read::whole(&account, row, needs) {
+                match Read::whole(&account, row, needs, true) {
                     Ok(Some(read)) => writer.write(&mut out, number, row, &read),
                     Ok(None) => {}
                     Err(error) => return (out, writer.unknown, Some(error)),

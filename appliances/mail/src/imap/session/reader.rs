@@ -41,11 +41,18 @@ enum Source {
 }
 
 impl Read {
-    /// A message, or its header where that is all that is needed; nothing where it was forgotten meanwhile.
-    pub fn whole(account: &Account, row: &Row, needs: Needs) -> Result<Option<Read>, MailboxError> {
+    /// A message, or its header where that is all that is needed; nothing where it was forgotten meanwhile. One of `many`
+    /// does not stay in memory; one alone does, because clients fetch it in pieces.
+    pub fn whole(
+        account: &Account,
+        row: &Row,
+        needs: Needs,
+        many: bool,
+    ) -> Result<Option<Read>, MailboxError> {
         let read = match needs {
             Needs::WholeHeader => account.read_header(row)?,
-            _ => account.read_once(row)?,
+            _ if many => account.read_once(row)?,
+            _ => account.read(row)?,
         };
         Ok(read.map(Read::Whole))
     }
@@ -102,7 +109,7 @@ impl Reader {
             let read = match &self.source {
                 Source::Rows => Ok(Some(Read::Nothing)),
                 Source::Heads(_) => self.head(&row).map(|head| head.map(|head| Read::Head(head.into()))),
-                Source::Messages(needs) => Read::whole(&self.account, &row, *needs),
+                Source::Messages(needs) => Read::whole(&self.account, &row, *needs, false),
             };
             match read {
                 Ok(Some(read)) => return Some(Ok((number, row, read))),
