@@ -13,6 +13,10 @@ pub const HEADERS_MAX: usize = 100;
 pub const HEAD_TIME: Duration = Duration::from_secs(15);
 /// A connection without a request is closed after this time.
 pub const IDLE_TIME: Duration = Duration::from_secs(75);
+/// A connection whose client asks again within this time is looked at for so long before its thread sleeps.
+pub const LOOK_TIME: Duration = Duration::from_micros(100);
+/// Every so many quick requests the thread sleeps all the same.
+pub const LOOKS_IN_A_ROW: u32 = 64;
 /// A TLS handshake must be done within this time.
 pub const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// The next piece of a body must arrive, or be taken, within this time.

@@ -9,6 +9,7 @@ mod fault;
 mod form;
 #[cfg(feature = "http2")]
 mod hpack;
+mod look;
 mod request;
 mod router;
 mod server;

@@ -108,6 +108,10 @@ impl Router {
         let mut allowed: Vec<&str> = Vec::new();
         for route in &self.routes {
             let Some(matched) = matched(&route.pattern, &segments) else { continue };
+            // `*` is the server as a whole, and no path (RFC 9112 section 3.2.4).
+            if (route.pattern == [Part::Literal("*")]) != (request.path() == "*") {
+                continue;
+            }
             let head_as_get = request.method == Method::HEAD && route.method == Some(Method::GET);
             match &route.method {
                 Some(method) if *method != request.method && !head_as_get => allowed.push(method.as_str()),
@@ -193,6 +197,8 @@ mod tests {
             .get("/event/{id}", says("event"))
             .post("/event/{id}", says("post"))
             .get("/event/new", says("new"))
+            .method(Method::OPTIONS, "*", says("all"))
+            .get("/{id}", says("one"))
     }
 
     async fn ask(method: &str, path: &str) -> Result<String, (u16, String)> {
@@ -218,7 +224,15 @@ mod tests {
     #[tokio::test]
     async fn rfc9110_15_5_6_method_not_allowed_names_those_that_are() {
         assert_eq!(ask("DELETE", "/event/7").await.unwrap_err(), (405, "GET, POST, HEAD".into()));
-        assert_eq!(ask("GET", "/none").await.unwrap_err().0, 404);
+        assert_eq!(ask("GET", "/none/here").await.unwrap_err().0, 404);
+    }
+
+    #[tokio::test]
+    async fn rfc9110_9_3_7_an_asterisk_is_the_server_and_no_path() {
+        assert_eq!(ask("OPTIONS", "*").await.unwrap(), "all");
+        assert_eq!(ask("GET", "/*").await.unwrap(), "one *");
+        assert_eq!(ask("OPTIONS", "/*").await.unwrap_err(), (405, "GET, HEAD".into()));
+        assert_eq!(ask("GET", "*").await.unwrap_err(), (405, "OPTIONS".into()));
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@
 //!   For HTTP/2 see `hpack`.
 //! - **Slow heads.** hyper has one clock for an idle connection and for a head under way. A head that began must end
 //!   within `HEAD_TIME`.
+//! - **Quick askers.** See `look`.
 //! - **Stuck readers.** A client that takes nothing of its answer for `BODY_PIECE_TIME` is let go.
 
 use std::io;
@@ -25,6 +26,7 @@ pub(super) struct Watched<S> {
     requests: Requests,
     head_clock: Clock,
     write_clock: Clock,
+    look: super::look::Look,
 }
 
 /// Where the requests of a connection are.
@@ -63,7 +65,19 @@ impl<S> Watched<S> {
     }
 
     fn new(stream: S, requests: Requests) -> Watched<S> {
-        Watched { stream, requests, head_clock: Clock::default(), write_clock: Clock::default() }
+        Watched {
+            stream,
+            requests,
+            head_clock: Clock::default(),
+            write_clock: Clock::default(),
+            look: super::look::Look::default(),
+        }
+    }
+
+    fn answered(&mut self, result: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(1..)) = result {
+            self.look.answered();
+        }
     }
 
     fn wrote<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -88,9 +102,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         let before = buffer.filled().len();
         let result = Pin::new(&mut this.stream).poll_read(cx, buffer);
         if result.is_pending() {
+            this.look.again(cx);
             let late = this.requests.is_under_way() && this.head_clock.run(cx, limits::HEAD_TIME);
             return if late { Poll::Ready(Err(slow("the request's head came too slowly"))) } else { result };
         }
+        this.look.asked();
         this.requests.pass(&mut buffer.filled_mut()[before..]);
         if !this.requests.is_under_way() {
             this.head_clock.stop();
@@ -102,6 +118,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.answered(&result);
         self.wrote(cx, result)
     }
 
@@ -111,6 +128,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.answered(&result);
         self.wrote(cx, result)
     }
 

@@ -83,6 +83,10 @@ impl Shell {
 fn own_routes(chassis: &Chassis) -> Router {
     let (health, metrics, authority) = (chassis.clone(), chassis.clone(), chassis.clone());
     Router::new()
+        .method(Method::OPTIONS, "*", |_| {
+            let response = http::Response::builder().header(header::ALLOW, "OPTIONS, GET, HEAD, POST");
+            ready(response.body(Body::empty()).map_err(Fault::internal))
+        })
         .get("/healthz", move |_| ready(healthz(&health)))
         .get("/metrics", move |request| {
             let chassis = metrics.clone();
