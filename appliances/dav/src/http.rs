@@ -63,6 +63,7 @@ impl Site {
                 async move { site.dav(request).await }
             });
         }
+        router = router.method(Method::OPTIONS, "*", |_| async { to_http(crate::server::options()) });
         for pattern in ["/.well-known/caldav", "/.well-known/carddav"] {
             router = router.any(pattern, |_| async { to_http(crate::server::well_known()) });
         }

@@ -233,11 +233,7 @@ impl Service {
             return Ok(well_known());
         }
         match request.method.as_str() {
-            "OPTIONS" => {
-                let mut response = Response::new(200);
-                response.header("allow", ALLOW);
-                Ok(response)
-            }
+            "OPTIONS" => Ok(allowing()),
             "PROPFIND" => self.propfind(caller, request, &place),
             "REPORT" => self.report(caller, request, &place),
             "GET" | "HEAD" => self.get(caller, request, &place),
@@ -255,6 +251,19 @@ impl Service {
             }
         }
     }
+}
+
+fn allowing() -> Response {
+    let mut response = Response::new(200);
+    response.header("allow", ALLOW);
+    response
+}
+
+/// OPTIONS of the server as a whole, `OPTIONS *` (RFC 9110 section 9.3.7).
+pub fn options() -> Response {
+    let mut response = allowing();
+    response.header("dav", CLASSES);
+    response
 }
 
 /// RFC 6764: the service's root.

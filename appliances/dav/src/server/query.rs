@@ -47,7 +47,7 @@ impl Service {
         let filter = CompFilter::of(filter).map_err(|bad| Fault::filter(&bad, true))?;
         let wanted = report.wanted()?;
         let zone = query_zone(root)?;
-        let parts = calendar_members(subject, depth)?;
+        let parts = members_asked(subject, Kind::Calendar, depth)?;
         let zone_for = move |at: &At| zone.clone().unwrap_or_else(|| default_zone(at));
         let (service, caller) = (self.clone(), caller.to_string());
         let bounded = wanted.calendar.as_ref().is_some_and(|data| data.expand.is_some());
@@ -118,6 +118,7 @@ impl Service {
         &self,
         report: &Report<'_>,
         subject: &Subject,
+        depth: Depth,
     ) -> Result<Response, Fault> {
         let Report { caller, root, .. } = *report;
         let filter = match root.child(CARDDAV, "filter") {
@@ -132,13 +133,11 @@ impl Service {
             None => usize::MAX,
             Some(n) => n.text.trim().parse().map_err(|_| Fault::new(400, "nresults is a number"))?,
         };
-        let books = collections(subject, Kind::AddressBook);
+        let parts = members_asked(subject, Kind::AddressBook, depth)?;
         let own = subject.href();
         let (service, caller) = (self.clone(), caller.to_string());
         let (mut found, mut budget) = (0, REPORT_INSTANCES_MAX);
-        let parts =
-            books.into_iter().flat_map(|at| Members::of(at.collection.clone()).map(move |m| (at.clone(), m)));
-        let render = move |(at, (name, member)): (At, (String, Member)), out: &mut Writer| {
+        let render = move |(at, name, member): (At, String, Member), out: &mut Writer| {
             if found > limit {
                 return;
             }
@@ -333,19 +332,25 @@ fn collections(subject: &Subject, kind: Kind) -> Vec<At> {
 
 type Part = (At, String, Member);
 
-fn calendar_members(subject: &Subject, depth: Depth) -> Result<Box<dyn Iterator<Item = Part> + Send>, Fault> {
+/// The members that a query is about. Of a collection itself (Depth 0) there are none: that is how all servers but Radicale
+/// read RFC 4791 section 7.8 and RFC 6352 section 8.6, and why every client sends Depth 1.
+fn members_asked(
+    subject: &Subject,
+    kind: Kind,
+    depth: Depth,
+) -> Result<Box<dyn Iterator<Item = Part> + Send>, Fault> {
     match subject {
         Subject::Member(at, name, member) => {
             Ok(Box::new(std::iter::once((at.clone(), name.clone(), member.clone()))))
         }
         Subject::Collection(_) if depth == Depth::Zero => Ok(Box::new(std::iter::empty())),
         Subject::Collection(_) => {
-            let calendars = collections(subject, Kind::Calendar).into_iter();
-            Ok(Box::new(calendars.flat_map(|at| {
+            let collections = collections(subject, kind).into_iter();
+            Ok(Box::new(collections.flat_map(|at| {
                 Members::of(at.collection.clone()).map(move |(name, member)| (at.clone(), name, member))
             })))
         }
-        _ => Err(Fault::condition(403, "D:supported-report", "there is no calendar here")),
+        _ => Err(Fault::condition(403, "D:supported-report", "there is no calendar or book here")),
     }
 }
 

@@ -78,15 +78,17 @@ impl Service {
                     self.multistatus(account, report.wanted()?, subjects, "</D:multistatus>"),
                 ))
             }
+            // RFC 3253 section 3.6: without a Depth it is 0.
             (CALDAV, "calendar-query") => {
-                let depth = Depth::of(request, Depth::One)?;
-                self.calendar_query(report, &subject, depth)
+                self.calendar_query(report, &subject, Depth::of(request, Depth::Zero)?)
+            }
+            (CARDDAV, "addressbook-query") => {
+                self.addressbook_query(report, &subject, Depth::of(request, Depth::Zero)?)
             }
             (CALDAV, "calendar-multiget") | (CARDDAV, "addressbook-multiget") => {
                 self.multiget(report, &subject)
             }
             (CALDAV, "free-busy-query") => self.free_busy(&subject, root, request.now()),
-            (CARDDAV, "addressbook-query") => self.addressbook_query(report, &subject),
             _ => Err(not_here()),
         }
     }

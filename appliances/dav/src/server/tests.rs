@@ -312,6 +312,35 @@ fn queries_multigets_and_busy_times() {
 }
 
 #[test]
+fn rfc3253_3_6_a_query_without_a_depth_is_of_the_resource_itself() {
+    let world = World::new();
+    assert_eq!(world.put("/dav/anna/calendar/1.ics", EVENT), 201);
+    assert_eq!(world.put("/dav/anna/contacts/1.vcf", CARD), 201);
+    let events = "<C:calendar-query xmlns='DAV:' xmlns:C='urn:ietf:params:xml:ns:caldav'><prop><getetag/></prop><C:filter><C:comp-filter name='VCALENDAR'/></C:filter></C:calendar-query>";
+    let cards = "<R:addressbook-query xmlns='DAV:' xmlns:R='urn:ietf:params:xml:ns:carddav'><prop><getetag/></prop><R:filter/></R:addressbook-query>";
+    for (home, name, query) in
+        [("/dav/anna/calendar/", "1.ics", events), ("/dav/anna/contacts/", "1.vcf", cards)]
+    {
+        let found = |target: &str, depth: &[(&str, &str)]| {
+            let text = world.ask("REPORT", target, depth, query).into_bytes();
+            String::from_utf8_lossy(&text).matches("getetag>").count() / 2
+        };
+        let member = format!("{home}{name}");
+        assert_eq!((found(home, &[]), found(home, &[("depth", "0")])), (0, 0), "{home}");
+        assert_eq!((found(home, &[("depth", "1")]), found(home, &[("depth", "infinity")])), (1, 1), "{home}");
+        assert_eq!((found("/dav/anna/", &[("depth", "1")]), found(&member, &[])), (1, 1), "{home}");
+    }
+}
+
+#[test]
+fn rfc4918_10_1_options_of_the_server_as_a_whole() {
+    let response = options();
+    let field =
+        |name: &str| response.fields.iter().find(|(one, _)| *one == name).map(|(_, value)| &value[..]);
+    assert_eq!((response.status, field("allow"), field("dav")), (200, Some(ALLOW), Some(CLASSES)));
+}
+
+#[test]
 fn collections_are_made_changed_copied_and_moved() {
     let world = World::new();
     let make = "<mkcol xmlns='DAV:' xmlns:R='urn:ietf:params:xml:ns:carddav'><set><prop><resourcetype><collection/><R:addressbook/></resourcetype><displayname>B &amp; C</displayname></prop></set></mkcol>";
