@@ -1,7 +1,9 @@
-//! One instance of a series: found by its RECURRENCE-ID, changed by an override, taken out by EXDATE.
+//! One instance of a series: found by its RECURRENCE-ID, changed by an override, taken out by EXDATE. An override with
+//! RANGE=THISANDFUTURE says what the instances after it are as well; when its own becomes another or goes, the next one takes
+//! the range over.
 
 use chassis::http::Fault;
-use content_lines::{Document, Limits};
+use content_lines::{ComponentId, Document, Limits};
 use dav::calendar::civil::{Civil, DAY_S};
 use dav::calendar::series::{Instance, Series, series_of};
 use dav::calendar::value;
@@ -16,10 +18,15 @@ pub struct Found {
     pub calendar: Component,
     /// The instance.
     pub instance: Instance,
-    /// Which of the object's VEVENTs says what it is: the master, or its own override.
+    /// Which of the object's VEVENTs says what it is: the master, its own override, or that of an earlier one which changed
+    /// all that follow.
     pub nth: usize,
     /// Whether that is an override of its own.
     pub is_override: bool,
+    /// Whether that is an override of all that follow.
+    pub has_range: bool,
+    /// The next instance that its own override says.
+    next: Option<Instance>,
     /// How times of the series are written.
     like: Like,
     key: Civil,
@@ -36,11 +43,13 @@ pub fn find(bytes: &[u8], key: &str, zone: &Zone) -> Option<Found> {
     let series = all.iter().find(|series| series.kind == "VEVENT")?;
     let instance = around(series, key, zone).into_iter().find(|one| one.recurrence == Some(key))?;
     let nth = calendar.components[..instance.component].iter().filter(|c| c.name == "VEVENT").count();
-    let is_override = calendar.components[instance.component].property("RECURRENCE-ID").is_some();
+    let (of, has_range) = series.override_at(instance.component, zone).unzip();
+    let (is_override, has_range) = (of == Some(key), has_range == Some(true));
+    let next = if is_override && has_range { follower(series, &instance, zone) } else { None };
     let (master, _) = series.master.as_ref()?;
     let shown = Shown::of(&calendar.components[*master])?;
     let like = Like::of(shown.all_day, &shown.zone);
-    Some(Found { instance, nth, is_override, like, key, calendar })
+    Some(Found { instance, nth, is_override, has_range, next, like, key, calendar })
 }
 
 /// The next times of a series from a moment on.
@@ -56,6 +65,16 @@ pub fn next(bytes: &[u8], from: Civil, most: usize, zone: &Zone) -> Vec<Instance
         }
     }
     Vec::new()
+}
+
+/// The first instance after one that the same component says.
+fn follower(series: &Series, one: &Instance, zone: &Zone) -> Option<Instance> {
+    let from = Civil(one.start.0.min(one.recurrence?.0) - 2 * DAY_S);
+    [60, 800, 8_000].into_iter().find_map(|days| {
+        let all = series.instances(from, Civil(from.0 + days * DAY_S), zone, AROUND_MAX).ok()?;
+        let after = all.into_iter().filter(|o| o.component == one.component && o.recurrence > one.recurrence);
+        after.min_by_key(|other| other.recurrence)
+    })
 }
 
 /// An instance may have been moved far from where its RECURRENCE-ID says.
@@ -103,45 +122,65 @@ impl Found {
         Some(shown)
     }
 
-    /// The object with an override for this instance, and which VEVENT that is; it says what the master says.
+    /// The object with an override for this instance alone, and which VEVENT that is; it says what was said before.
     pub fn with_override(&self, bytes: &[u8]) -> Result<(Vec<u8>, usize), Fault> {
         if self.is_override {
-            return Ok((bytes.to_vec(), self.nth));
+            return Ok((self.narrowed(bytes)?, self.nth));
         }
-        let bad = |error: content_lines::PropertyError| Fault::bad_request(error.to_string());
-        let parse = |bytes: &[u8]| {
-            Document::parse(bytes, &Limits::default()).map_err(|e| Fault::bad_request(e.to_string()))
-        };
         let mut document = parse(bytes)?;
-        let master = nth_event(&document, master_of(bytes)).ok_or_else(Fault::not_found)?;
-        let mut copy = parse(&document.component_bytes(master))?;
-        let event = nth_event(&copy, 0).ok_or_else(Fault::not_found)?;
-        for name in ["RRULE", "RDATE", "EXDATE", "EXRULE", "DURATION", "DTSTART", "DTEND"] {
-            copy.remove_properties(event, name).map_err(bad)?;
-        }
-        let length = self.instance.end.0 - self.instance.start.0;
-        let times = [
-            ("RECURRENCE-ID", self.key),
-            ("DTSTART", self.instance.local),
-            ("DTEND", Civil(self.instance.local.0 + length)),
-        ];
-        for (name, at) in times {
-            copy.add_property(event, &self.like.property(name, self.like.value(at))).map_err(bad)?;
-        }
-        let root = document.find_component("VCALENDAR").ok_or_else(Fault::not_found)?;
-        document.add_component(root, &copy.to_bytes()).map_err(bad)?;
+        let source = nth_event(&document, self.nth).ok_or_else(Fault::not_found)?;
+        self.add_override(&mut document, source, &self.instance, false)?;
         let out = document.to_bytes();
         let events = read(&out).ok().and_then(|all| all.into_iter().next());
         let last = events.map_or(0, |c| c.components.iter().filter(|c| c.name == "VEVENT").count());
         Ok((out, last.saturating_sub(1)))
     }
 
+    /// The object in which its own override is of this instance alone; the next one has the range.
+    fn narrowed(&self, bytes: &[u8]) -> Result<Vec<u8>, Fault> {
+        let mut document = parse(bytes)?;
+        let own = nth_event(&document, self.nth).ok_or_else(Fault::not_found)?;
+        if !self.has_range {
+            return Ok(bytes.to_vec());
+        }
+        if let Some(next) = &self.next {
+            self.add_override(&mut document, own, next, true)?;
+        }
+        let own = nth_event(&document, self.nth).ok_or_else(Fault::not_found)?;
+        let line = document.properties(own, "RECURRENCE-ID").next().ok_or_else(Fault::not_found)?;
+        document.remove_parameter(line, "RANGE").map_err(bad)?;
+        Ok(document.to_bytes())
+    }
+
+    /// Adds an override of an instance that says what another VEVENT says.
+    fn add_override(
+        &self,
+        document: &mut Document,
+        source: ComponentId,
+        one: &Instance,
+        range: bool,
+    ) -> Result<(), Fault> {
+        let mut copy = parse(&document.component_bytes(source))?;
+        let event = nth_event(&copy, 0).ok_or_else(Fault::not_found)?;
+        for name in ["RECURRENCE-ID", "RRULE", "RDATE", "EXDATE", "EXRULE", "DURATION", "DTSTART", "DTEND"] {
+            copy.remove_properties(event, name).map_err(bad)?;
+        }
+        let key = self.like.property("RECURRENCE-ID", self.like.value(one.recurrence.unwrap_or(one.local)));
+        let key = if range { key.parameter("RANGE", ["THISANDFUTURE"]) } else { key };
+        copy.add_property(event, &key).map_err(bad)?;
+        let end = Civil(one.local.0 + one.end.0 - one.start.0);
+        for (name, at) in [("DTSTART", one.local), ("DTEND", end)] {
+            copy.add_property(event, &self.like.property(name, self.like.value(at))).map_err(bad)?;
+        }
+        let root = document.find_component("VCALENDAR").ok_or_else(Fault::not_found)?;
+        document.add_component(root, &copy.to_bytes()).map_err(bad)
+    }
+
     /// The object without this instance.
     pub fn excluded(&self, bytes: &[u8]) -> Result<Vec<u8>, Fault> {
-        let bad = |error: content_lines::PropertyError| Fault::bad_request(error.to_string());
-        let mut document =
-            Document::parse(bytes, &Limits::default()).map_err(|e| Fault::bad_request(e.to_string()))?;
+        let mut document = parse(bytes)?;
         if self.is_override {
+            document = parse(&self.narrowed(bytes)?)?;
             let own = nth_event(&document, self.nth).ok_or_else(Fault::not_found)?;
             document.remove_component(own).map_err(bad)?;
         }
@@ -150,6 +189,14 @@ impl Found {
         document.add_property(event, &property).map_err(bad)?;
         Ok(document.to_bytes())
     }
+}
+
+fn parse(bytes: &[u8]) -> Result<Document, Fault> {
+    Document::parse(bytes, &Limits::default()).map_err(|error| Fault::bad_request(error.to_string()))
+}
+
+fn bad(error: content_lines::PropertyError) -> Fault {
+    Fault::bad_request(error.to_string())
 }
 
 #[cfg(test)]
@@ -192,6 +239,44 @@ mod tests {
         let without = find(&without, "20240318T100000", &Zone::UTC).unwrap().excluded(&without).unwrap();
         assert_eq!(starts(&without), [expected[1], expected[3], expected[4]]);
         assert!(find(&without, "20240318T100000", &Zone::UTC).is_none());
+    }
+
+    #[test]
+    fn one_of_those_that_a_program_changed_for_all_that_follow() {
+        let range = "RECURRENCE-ID;TZID=Europe/Berlin;RANGE=THISANDFUTURE:20240401T100000";
+        let late = format!(
+            "BEGIN:VEVENT\r\nUID:1\r\n{range}\r\nDTSTART;TZID=Europe/Berlin:20240401T110000\r\nDTEND;TZID=Europe/Berlin:20240401T130000\r\nSUMMARY:Late\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+        );
+        let series = SERIES.replace("END:VCALENDAR\r\n", &late);
+        let all =
+            ["20240318T090000", "20240325T090000", "20240401T090000", "20240408T090000", "20240415T090000"];
+        assert_eq!(starts(series.as_bytes()), all);
+        let change = |key: &str, start: &str| {
+            let found = find(series.as_bytes(), key, &Zone::UTC).unwrap();
+            let (bytes, nth) = found.with_override(series.as_bytes()).unwrap();
+            assert_eq!(starts(&bytes), all, "{key}");
+            let form = format!("title=Early&zone=Europe/Berlin&start={start}T08%3A00&end={start}T09%3A00");
+            let bytes = crate::form::edited(&bytes, nth, &Form::parse(form.as_bytes()), false).unwrap();
+            let text = String::from_utf8(found.excluded(series.as_bytes()).unwrap()).unwrap();
+            (starts(&bytes), starts(text.as_bytes()), all.to_vec(), text)
+        };
+        let shown = |key: &str| find(series.as_bytes(), key, &Zone::UTC).unwrap().shown().unwrap();
+        assert_eq!(
+            (shown("20240408T100000").title, shown("20240408T100000").start),
+            ("Late".into(), "2024-04-08T11:00".into())
+        );
+        for (at, key, start, utc) in [
+            (2, "20240401T100000", "2024-04-01", "20240401T060000"),
+            (3, "20240408T100000", "2024-04-08", "20240408T060000"),
+            (4, "20240415T100000", "2024-04-15", "20240415T060000"),
+        ] {
+            let (changed, excluded, mut expected, text) = change(key, start);
+            expected[at] = utc;
+            assert_eq!(changed, expected, "{key}");
+            expected.remove(at);
+            assert_eq!(excluded, expected, "{text}");
+            assert_eq!(text.matches("RANGE=THISANDFUTURE").count(), 1, "{text}");
+        }
     }
 
     #[test]

@@ -16,6 +16,9 @@ use crate::instance::{Found, master_of};
 /// Starts of a series that are compared when its times move; what is special beyond them moves by the clock.
 const STARTS_MAX: usize = 2_000;
 
+/// What says how an event repeats.
+const REPEATS: [&str; 4] = ["RRULE", "RDATE", "EXDATE", "EXRULE"];
+
 /// A series in two.
 pub struct Split {
     /// What was before; none when nothing was, and the new part is the whole.
@@ -38,6 +41,7 @@ pub fn split(found: &Found, bytes: &[u8], form: &Form, zone: &Zone, uid: &str) -
     let cut = Cut::new(found, bytes, zone)?;
     let before = cut.before(zone)?;
     let whole = cut.after(found, zone, before.is_some().then_some(uid))?;
+    let whole = cut.shifted(found, whole, zone)?;
     let master = master_of(&whole);
     let changed = edited(&whole, master, form, false)?;
     let changed = with_moved_rule(&whole, &changed)?;
@@ -52,11 +56,6 @@ pub fn ended_before(found: &Found, bytes: &[u8], zone: &Zone) -> Result<Option<V
 impl<'a> Cut<'a> {
     fn new(found: &Found, bytes: &'a [u8], zone: &Zone) -> Result<Cut<'a>, Fault> {
         let series = series(bytes).ok_or_else(Fault::not_found)?;
-        if series.overrides.iter().any(|(_, times)| times.and_future) {
-            return Err(refuse(
-                "A program changed this series with “this and all that follow” inside of one object; it cannot be cut here. Change this one only, or the whole series.",
-            ));
-        }
         let clock = series.clock(zone);
         Ok(Cut { bytes, series, clock, like: found.like(), key: found.key() })
     }
@@ -93,7 +92,8 @@ impl<'a> Cut<'a> {
 
     /// The instance and all that follow, as they are now, with the instance as the first.
     fn after(&self, found: &Found, zone: &Zone, uid: Option<&str>) -> Result<Vec<u8>, Fault> {
-        let mut document = parse(self.bytes)?;
+        let said = found.has_range.then(|| self.as_master(found)).transpose()?;
+        let mut document = parse(said.as_deref().unwrap_or(self.bytes))?;
         // An override of this one gives way to the form, which shows what it says.
         self.keep(&mut document, |key| key > self.key)?;
         let event = master(&document)?;
@@ -122,6 +122,47 @@ impl<'a> Cut<'a> {
             document.set_property(event, "UID", &Property::raw("UID", uid)).map_err(bad)?;
         }
         Ok(document.to_bytes())
+    }
+
+    /// The object whose master says what an override says that is of this one and all that follow. It repeats as before,
+    /// at the times from before.
+    fn as_master(&self, found: &Found) -> Result<Vec<u8>, Fault> {
+        let mut document = parse(self.bytes)?;
+        let said = nth_event(&document, found.nth).ok_or_else(Fault::not_found)?;
+        let mut copy = parse(&document.component_bytes(said))?;
+        let of_copy = |copy: &Document| nth_event(copy, 0).ok_or_else(Fault::not_found);
+        let event = of_copy(&copy)?;
+        for name in REPEATS.iter().chain(&["RECURRENCE-ID", "DURATION"]) {
+            copy.remove_properties(event, name).map_err(bad)?;
+        }
+        let old = master(&document)?;
+        for line in REPEATS.iter().flat_map(|name| lines(&document, old, name)) {
+            copy.add_property(of_copy(&copy)?, &property_of(&document, line)).map_err(bad)?;
+        }
+        for (name, at) in [("DTSTART", self.key), ("DTEND", Civil(self.key.0 + found.seconds()))] {
+            let event = of_copy(&copy)?;
+            set_time(&mut copy, event, name, at, &self.like)?;
+        }
+        for event in [said.max(old), said.min(old)] {
+            document.remove_component(event).map_err(bad)?;
+        }
+        let root = document.find_component("VCALENDAR").ok_or_else(Fault::not_found)?;
+        document.add_component(root, &copy.to_bytes()).map_err(bad)?;
+        Ok(document.to_bytes())
+    }
+
+    /// What follows at the times that such an override moved it to; what is special about one stays where it was put.
+    fn shifted(&self, found: &Found, whole: Vec<u8>, zone: &Zone) -> Result<Vec<u8>, Fault> {
+        let start = found.instance.local;
+        if !found.has_range || start == self.key {
+            return Ok(whole);
+        }
+        let mut document = parse(&whole)?;
+        for (name, at) in [("DTSTART", start), ("DTEND", Civil(start.0 + found.seconds()))] {
+            let event = master(&document)?;
+            set_time(&mut document, event, name, at, &self.like)?;
+        }
+        rekeyed_as(&whole, &with_moved_rule(&whole, &document.to_bytes())?, zone, false)
     }
 
     /// How many of a COUNT the instances before the cut have used up.
@@ -208,6 +249,10 @@ fn turn(rule: &mut Rule, was: Day, is: Day) {
 /// The object with the keys of its overrides and EXDATEs as they are after its master changed: what was special about the
 /// n-th instance is special about the n-th. An override that had the series' own time goes along with it.
 pub fn rekeyed(before: &[u8], after: &[u8], zone: &Zone) -> Result<Vec<u8>, Fault> {
+    rekeyed_as(before, after, zone, true)
+}
+
+fn rekeyed_as(before: &[u8], after: &[u8], zone: &Zone, goes_along: bool) -> Result<Vec<u8>, Fault> {
     let (Some(old), Some(new)) = (series(before), series(after)) else { return Ok(after.to_vec()) };
     let (was, is) = (start_of(before), start_of(after));
     let like = |bytes: &[u8]| shown_master(bytes).map(|shown| Like::of(shown.all_day, &shown.zone));
@@ -232,10 +277,13 @@ pub fn rekeyed(before: &[u8], after: &[u8], zone: &Zone) -> Result<Vec<u8>, Faul
     }
     for at in 0..overrides(&document, &clock).len() {
         let Some((event, key)) = overrides(&document, &clock).get(at).copied() else { break };
+        let has_range =
+            document.property(event, "RECURRENCE-ID").is_some_and(|l| l.parameter("RANGE").is_some());
         let key_line = own.property("RECURRENCE-ID", own.value(moved(key)));
+        let key_line = if has_range { key_line.parameter("RANGE", ["THISANDFUTURE"]) } else { key_line };
         let shown = override_times(&document, event, &clock);
         document.set_property(event, "RECURRENCE-ID", &key_line).map_err(bad)?;
-        if let Some((start, seconds)) = shown.filter(|(start, _)| *start == key) {
+        if let Some((start, seconds)) = shown.filter(|(start, _)| goes_along && *start == key) {
             let start = moved(start);
             set_time(&mut document, event, "DTSTART", start, &own)?;
             let Some((event, _)) = overrides(&document, &clock).get(at).copied() else { break };
@@ -317,6 +365,16 @@ fn lines(document: &Document, event: ComponentId, name: &str) -> Vec<usize> {
 
 fn value_of(document: &Document, line: usize) -> String {
     document.lines()[line].value_str().unwrap_or_default().to_string()
+}
+
+/// A property as it stands.
+fn property_of(document: &Document, line: usize) -> Property {
+    let line = &document.lines()[line];
+    let name = String::from_utf8_lossy(line.name());
+    line.parameters().fold(Property::raw(&name, line.value()), |property, parameter| {
+        let values: Vec<String> = parameter.values().map(|value| value.decoded().into_owned()).collect();
+        property.parameter(&String::from_utf8_lossy(parameter.name()), values)
+    })
 }
 
 fn tzid(document: &Document, line: usize) -> Option<Zone> {

@@ -92,3 +92,46 @@ fn whole_days_and_rules_with_an_end() {
         cut(&over, "20240701T000000", "title=Bins&start=2024-07-01T00%3A00&end=2024-07-01T00%3A00&all_day=1");
     assert!(!after.contains("RRULE"), "{after}");
 }
+
+/// The series of [`SERIES`], which a program changed from 8 April on: an hour later, twice as long, elsewhere.
+fn with_range() -> String {
+    let late = "BEGIN:VEVENT\r\nUID:old\r\nRECURRENCE-ID;RANGE=THISANDFUTURE;TZID=Europe/Berlin:20240408T100000\r\nDTSTART;TZID=Europe/Berlin:20240408T110000\r\nDURATION:PT3H\r\nSUMMARY:Late choir\r\nX-LATE:kept\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n";
+    SERIES.replace("END:VCALENDAR\r\n", late)
+}
+
+#[test]
+fn what_a_program_changed_for_all_that_follow_is_cut() {
+    let series = with_range();
+    let all = starts(series.as_bytes());
+    assert_eq!(all[1..4], ["240401T0800", "240408T0900", "240422T0800"], "{all:?}");
+    for (key, start, hours, before_has) in [
+        ("20240401T100000", "2024-04-01T10%3A00", "11%3A30", 1),
+        ("20240408T100000", "2024-04-08T11%3A00", "14%3A00", 2),
+        ("20240506T100000", "2024-05-06T11%3A00", "14%3A00", 5),
+    ] {
+        let day = &start[..10];
+        let title = if before_has == 1 { "Choir" } else { "Late choir" };
+        let form = format!("title={title}&zone=Europe/Berlin&start={start}&end={day}T{hours}");
+        let (before, after) = cut(&series, key, &form);
+        let before = before.unwrap();
+        let two = (starts(before.as_bytes()), starts(after.as_bytes()));
+        assert_eq!((two.0.len(), [two.0, two.1].concat()), (before_has, all.clone()), "{before}\n{after}");
+        assert_eq!(before.contains("RANGE="), before_has == 5, "{before}");
+        assert_eq!(after.contains("RANGE="), before_has == 1, "{after}");
+        assert!(after.contains("X-LATE:kept") && !after.contains("UID:old"), "{after}");
+    }
+    let found = find(series.as_bytes(), "20240506T100000", &Zone::UTC).unwrap();
+    assert_eq!(found.shown().unwrap().start, "2024-05-06T11:00");
+    let ended = ended_before(&found, series.as_bytes(), &Zone::UTC).unwrap().unwrap();
+    assert_eq!(starts(&ended), all[..5]);
+}
+
+#[test]
+fn a_range_stays_one_when_the_whole_series_moves() {
+    let series = with_range();
+    let form = "title=Choir&zone=Europe/Berlin&start=2024-03-18T09%3A00&end=2024-03-18T10%3A30";
+    let edited = edited(series.as_bytes(), 0, &Form::parse(form.as_bytes()), false).unwrap();
+    let moved = String::from_utf8(rekeyed(series.as_bytes(), &edited, &Zone::UTC).unwrap()).unwrap();
+    assert!(moved.contains("RANGE=THISANDFUTURE:20240408T090000"), "{moved}");
+    assert_eq!(starts(moved.as_bytes())[..3], ["240318T0800", "240401T0700", "240408T0900"], "{moved}");
+}

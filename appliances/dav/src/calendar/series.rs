@@ -202,6 +202,13 @@ impl Series {
         start.map_or(Zone::UTC, |start| start.clock(default).clone())
     }
 
+    /// Which instance an override at this place is of, on the series' clock, and whether it is of all that follow too.
+    pub fn override_at(&self, component: usize, default: &Zone) -> Option<(Civil, bool)> {
+        let (_, times) = self.overrides.iter().find(|(at, _)| *at == component)?;
+        let id = times.recurrence_id.as_ref()?;
+        Some((self.key(id, &self.clock(default), default), times.and_future))
+    }
+
     /// A RECURRENCE-ID on the master's clock.
     fn key(&self, id: &Stamp, clock: &Zone, default: &Zone) -> Civil {
         let master_is_date =
