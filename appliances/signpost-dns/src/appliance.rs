@@ -5,9 +5,10 @@ use std::sync::{Arc, OnceLock};
 
 use chassis::control::CommandError;
 use chassis::{Chassis, Failure, Identity, Service};
-use tokio::sync::mpsc;
+use tokio::runtime::Handle;
 
 use crate::engine::Engine;
+use crate::errand::Errands;
 use crate::house::{House, commands};
 use crate::limits::RRL_ROWS;
 use crate::serve::{self, Manner};
@@ -23,15 +24,15 @@ pub static IDENTITY: Identity = Identity {
     labels: &["signpost", "ns1"],
 };
 
-/// Errands that wait to be begun; more are dropped over UDP and wait over TCP.
-const ERRANDS_WAITING: usize = 1024;
+/// Errands of datagrams under way; more are dropped. A stream has its own bound.
+const DATAGRAM_ERRANDS: usize = 1024;
 
 /// The life of the appliance: opens the zones, listens, says that it is ready, ends when it is told to.
 ///
 /// # Errors
 /// Whatever keeps it from starting.
 pub async fn run(chassis: Chassis) -> Result<(), Failure> {
-    let (errands, incoming) = mpsc::channel(ERRANDS_WAITING);
+    let errands = Errands::new(Handle::current(), DATAGRAM_ERRANDS);
     let identity = chassis.config::<crate::settings::Settings>().get()?.identity;
     let nsid = if identity.is_empty() { "signpost" } else { &identity };
     let engine = Arc::new(Engine::new(chassis::accounts::random(), nsid.as_bytes(), Some(errands)));
@@ -40,13 +41,13 @@ pub async fn run(chassis: Chassis) -> Result<(), Failure> {
     for keeper in house.keepers() {
         keeper.count_up_after_start().await?;
     }
+    house.do_errands();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let manner = Manner { threads, limiter_rows: RRL_ROWS };
     listen(&chassis, &engine, manner).await?;
     let given = house.clone();
     commands::register(&chassis, Arc::new(move || Ok(given.clone())));
     chassis.http(crate::web::routes(&chassis, &house)).await?;
-    tokio::spawn(house.clone().do_errands(incoming));
     tokio::spawn(house.clone().follow());
     tokio::spawn(house.clone().tick());
     let mut settings = chassis.config::<crate::settings::Settings>().watch();

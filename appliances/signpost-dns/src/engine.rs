@@ -6,10 +6,9 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use tokio::sync::mpsc;
-
 use crate::answer::edns::{CookieJar, Opt, pad};
 use crate::answer::{Writer, answer};
+use crate::errand::Errands;
 use crate::limits::{MESSAGE_OCTETS_MAX, UDP_OCTETS_EDNS, UDP_OCTETS_PLAIN};
 use crate::name::Name;
 use crate::network::Network;
@@ -136,40 +135,6 @@ pub struct Asker {
     pub stream: bool,
 }
 
-/// A request that cannot be answered at once: an update, a transfer, a signed question, a sleeping service.
-pub struct Errand {
-    /// The request.
-    pub message: Vec<u8>,
-    /// Who asks.
-    pub asker: Asker,
-    /// Where the replies go. Dropped without a reply: no answer.
-    pub replies: Replies,
-}
-
-/// Sends a datagram.
-type SendOne = Box<dyn FnOnce(Vec<u8>) + Send>;
-
-/// Where an errand's replies go.
-pub enum Replies {
-    /// To whoever listens: one, or the many of a transfer.
-    Stream(mpsc::Sender<Vec<u8>>),
-    /// Out as a datagram by whoever has it, at once; there is one.
-    Datagram(Mutex<Option<SendOne>>),
-}
-
-impl Replies {
-    /// Sends a reply; false when nobody listens any more.
-    pub async fn send(&self, reply: Vec<u8>) -> bool {
-        match self {
-            Replies::Stream(stream) => stream.send(reply).await.is_ok(),
-            Replies::Datagram(send) => {
-                let send = send.lock().unwrap_or_else(PoisonError::into_inner).take();
-                send.map(|send| send(reply)).is_some()
-            }
-        }
-    }
-}
-
 /// What to do with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -200,7 +165,7 @@ pub struct Engine {
     limits_changed: AtomicU64,
     cookies: CookieJar,
     nsid: Box<[u8]>,
-    errands: Option<mpsc::Sender<Errand>>,
+    errands: Option<Errands>,
 }
 
 /// What one thread keeps for itself between requests.
@@ -218,8 +183,8 @@ struct Counter {
 }
 
 impl Engine {
-    /// An engine. `errands` leads to whoever does them; without it such requests are answered NOTIMP or REFUSED.
-    pub fn new(cookie_secret: [u8; 16], nsid: &[u8], errands: Option<mpsc::Sender<Errand>>) -> Engine {
+    /// An engine. `errands` has them done; without it such requests are answered NOTIMP or REFUSED.
+    pub fn new(cookie_secret: [u8; 16], nsid: &[u8], errands: Option<Errands>) -> Engine {
         Engine {
             served: Published::new(Served::default()),
             totals: Totals::default(),
@@ -255,8 +220,8 @@ impl Engine {
         })
     }
 
-    /// Where errands go.
-    pub fn errands(&self) -> Option<&mpsc::Sender<Errand>> {
+    /// Who does errands.
+    pub fn errands(&self) -> Option<&Errands> {
         self.errands.as_ref()
     }
 

@@ -14,6 +14,7 @@ pub mod calendar;
 pub mod command;
 pub mod dnssec;
 pub mod engine;
+pub mod errand;
 pub mod guest;
 #[cfg(feature = "suite")]
 pub mod house;

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
-
 use super::{House, KnownKey, unlocked};
 use crate::answer::{Writer, answer};
-use crate::engine::{Asker, Errand, reply_limit};
+use crate::engine::{Asker, reply_limit};
+use crate::errand::Errand;
 use crate::keeper::Cause;
 use crate::message::{Message, bare_reply};
 use crate::name::Name;
@@ -41,12 +40,18 @@ impl Party<'_> {
 }
 
 impl House {
-    /// Does errands for ever, each in its own task.
-    pub async fn do_errands(self: Arc<Self>, mut errands: mpsc::Receiver<Errand>) {
-        while let Some(errand) = errands.recv().await {
-            let house = self.clone();
-            tokio::spawn(async move { house.errand(errand).await });
-        }
+    /// Does the engine's errands from now on.
+    pub fn do_errands(self: &Arc<Self>) {
+        let Some(errands) = self.engine.errands() else { return };
+        let house = Arc::downgrade(self);
+        errands.done_by(move |errand| {
+            let house = house.upgrade();
+            Box::pin(async move {
+                if let Some(house) = house {
+                    house.errand(errand).await;
+                }
+            })
+        });
     }
 
     async fn errand(&self, errand: Errand) {

@@ -502,4 +502,6 @@ pub fn zone_settings_mut<'s>(settings: &'s mut Settings, origin: &Name) -> &'s m
 }
 
 #[cfg(test)]
+mod leaving;
+#[cfg(test)]
 mod rolling;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::errands::{Party, now};
 use super::{House, zone_settings};
-use crate::engine::Errand;
+use crate::errand::Errand;
 use crate::keeper::Keeper;
 use crate::keeper::journal::Delta;
 use crate::limits::{TRANSFER_MESSAGE_OCTETS, UDP_OCTETS_PLAIN};

@@ -237,7 +237,7 @@ impl Keeper {
         cause: &Cause,
         work: impl FnOnce(&Zone) -> Result<Vec<SetChange>, u16>,
     ) -> Result<Changed, KeepError> {
-        let (waiting, zone, step, sets) = {
+        let (waiting, zone, step, sets, outgrown) = {
             let mut state = self.state();
             let changes = work(&state.working).map_err(KeepError::Refused)?;
             if changes.is_empty() {
@@ -245,7 +245,8 @@ impl Keeper {
             }
             let zone = Arc::new(next_zone(&state, &changes)?);
             let mut transaction = self.branch.begin()?;
-            match files::is_outgrown(&zone, state.layout, &state.strays) {
+            let outgrown = files::is_outgrown(&zone, state.layout, &state.strays);
+            match outgrown {
                 true => {
                     files::write_whole(&mut transaction, &zone)?;
                     (state.layout, state.strays) = (Layout::Spread, HashMap::new());
@@ -271,9 +272,13 @@ impl Keeper {
             let waiting = transaction.commit_async(cause.author(), message);
             state.working = zone.clone();
             state.step += 1;
-            (waiting, zone, state.step, changes.len())
+            (waiting, zone, state.step, changes.len(), outgrown)
         };
         let committed = waiting.await;
+        if let (Ok(commit), true) = (&committed, outgrown) {
+            // Without its table the next start would read every file, and make it.
+            let _ = self.tables.rows.make(self.branch.store(), Some(**commit), &zone);
+        }
         let mut state = self.state();
         match committed {
             Ok(commit) => {

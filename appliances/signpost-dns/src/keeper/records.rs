@@ -51,7 +51,7 @@ impl Rows {
         }
         let loaded = files::load(snapshot, origin)?;
         if loaded.layout == Layout::Spread && loaded.strays.is_empty() {
-            self.make(store, snapshot.commit(), &loaded)?;
+            self.make(store, snapshot.commit(), &loaded.zone)?;
         }
         Ok(loaded)
     }
@@ -88,10 +88,13 @@ impl Rows {
         }
     }
 
-    fn make(&self, store: &Store, commit: Option<CommitId>, loaded: &Loaded) -> Result<(), store::Error> {
+    /// Makes the table of a zone anew, as it is at a commit.
+    ///
+    /// # Errors
+    /// What the store says; there is no table then, or that of another commit.
+    pub fn make(&self, store: &Store, commit: Option<CommitId>, zone: &Zone) -> Result<(), store::Error> {
         let index = store.index(&self.name)?;
         index.clear()?;
-        let zone = &loaded.zone;
         let nodes: Vec<_> = zone.nodes().filter(|node| !node.rrsets.is_empty()).collect();
         for some in nodes.chunks(ROWS_AT_ONCE) {
             let mut edits = IndexEdits::new();
@@ -329,6 +332,8 @@ mod tests {
             store.branch(BRANCH).unwrap().snapshot().unwrap().entry(&path).unwrap().is_some()
         };
         assert!(file("ns1", Layout::Spread) && !file("ns1", Layout::Flat));
+        let index = store.index(&keeper.tables.rows.name).unwrap();
+        assert_eq!(index.at().unwrap(), store.branch(BRANCH).unwrap().head(), "its table is there at once");
         keeper.change(&cause, |_| Ok(vec![set("ns1", vec![vec![192, 0, 2, 9]])])).await.unwrap();
         let (table, files) = both(&store);
         assert_eq!(table, Some(files));

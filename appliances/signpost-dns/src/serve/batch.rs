@@ -12,7 +12,7 @@ use nix::sys::socket::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{now_s, udp};
+use super::now_s;
 use crate::engine::{Asker, Desk, Engine, Verdict};
 use crate::limits::DATAGRAM_OCTETS_MAX;
 use crate::rrl::Limiter;
@@ -98,79 +98,111 @@ impl Own {
 
 /// Serves a socket on this thread for ever.
 pub fn serve(engine: &Engine, socket: &Arc<UdpSocket>, limiter: Limiter) -> ! {
-    let mut desk = engine.desk(limiter);
-    let mut datagrams: Vec<Vec<u8>> = (0..BATCH).map(|_| vec![0; DATAGRAM_OCTETS_MAX]).collect();
-    let mut outs: Vec<Vec<u8>> = (0..BATCH).map(|_| Vec::with_capacity(DATAGRAM_OCTETS_MAX)).collect();
-    let everywhere = socket.local_addr().is_ok_and(|address| address.ip().is_unspecified());
-    let told = everywhere.then(|| nix::cmsg_space!(in6_pktinfo));
-    let mut receive = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, told);
-    let mut send = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, None);
-    let mut came: Vec<(usize, Option<SockaddrStorage>, Own)> = Vec::with_capacity(BATCH);
-    let mut to: Vec<Option<SockaddrStorage>> = Vec::with_capacity(BATCH);
+    let mut station = Station::new(engine, socket, limiter);
     let mut looked = LOOKS;
     loop {
-        came.clear();
-        {
-            let mut slices: Vec<[IoSliceMut<'_>; 1]> =
-                datagrams.iter_mut().map(|one| [IoSliceMut::new(one)]).collect();
-            match recvmmsg(
-                socket.as_raw_fd(),
-                &mut receive,
-                slices.iter_mut(),
-                if looked < LOOKS { MsgFlags::MSG_DONTWAIT } else { MsgFlags::MSG_WAITFORONE },
-                None,
-            ) {
-                Ok(all) => came.extend(all.map(|one| (one.bytes, one.address, Own::of(&one)))),
-                Err(_) => {
-                    looked += 1;
-                    std::thread::yield_now();
-                    continue;
-                }
-            }
-            looked = if came.len() >= MANY { 0 } else { LOOKS };
+        let waits = if looked < LOOKS { MsgFlags::MSG_DONTWAIT } else { MsgFlags::MSG_WAITFORONE };
+        let came = station.take(waits);
+        if came == 0 {
+            looked += 1;
+            std::thread::yield_now();
+            continue;
         }
-        engine.look_up(&mut desk, now_s());
-        to.clear();
-        for (datagram, (octets, from, own)) in datagrams.iter().zip(&came) {
-            let Some(from) = from else { continue };
-            let out = &mut outs[to.len()];
-            match (one(engine, &mut desk, &datagram[..*octets], (from, *own), out, socket), own) {
-                (true, Own::Bound) => to.push(Some(*from)),
-                (true, own) => own.send(socket, out, from),
-                (false, _) => {}
+        looked = if came >= MANY { 0 } else { LOOKS };
+        station.answer();
+        station.begin_errands();
+    }
+}
+
+/// A datagram that came: its octets, from where, to which address of ours.
+type Came = (usize, Option<SockaddrStorage>, Own);
+
+/// What a thread has for a batch.
+struct Station<'s> {
+    engine: &'s Engine,
+    socket: &'s Arc<UdpSocket>,
+    desk: Desk,
+    datagrams: Vec<Vec<u8>>,
+    outs: Vec<Vec<u8>>,
+    receive: MultiHeaders<SockaddrStorage>,
+    send: MultiHeaders<SockaddrStorage>,
+    came: Vec<Came>,
+    to: Vec<Option<SockaddrStorage>>,
+    /// Which of those that came are errands.
+    errands: Vec<usize>,
+}
+
+impl<'s> Station<'s> {
+    fn new(engine: &'s Engine, socket: &'s Arc<UdpSocket>, limiter: Limiter) -> Station<'s> {
+        let everywhere = socket.local_addr().is_ok_and(|address| address.ip().is_unspecified());
+        let told = everywhere.then(|| nix::cmsg_space!(in6_pktinfo));
+        Station {
+            engine,
+            socket,
+            desk: engine.desk(limiter),
+            datagrams: (0..BATCH).map(|_| vec![0; DATAGRAM_OCTETS_MAX]).collect(),
+            outs: (0..BATCH).map(|_| Vec::with_capacity(DATAGRAM_OCTETS_MAX)).collect(),
+            receive: MultiHeaders::preallocate(BATCH, told),
+            send: MultiHeaders::preallocate(BATCH, None),
+            came: Vec::with_capacity(BATCH),
+            to: Vec::with_capacity(BATCH),
+            errands: Vec::new(),
+        }
+    }
+
+    /// Takes a batch; how many came.
+    fn take(&mut self, waits: MsgFlags) -> usize {
+        self.came.clear();
+        let mut slices: Vec<[IoSliceMut<'_>; 1]> =
+            self.datagrams.iter_mut().map(|one| [IoSliceMut::new(one)]).collect();
+        let taken = recvmmsg(self.socket.as_raw_fd(), &mut self.receive, slices.iter_mut(), waits, None);
+        if let Ok(all) = taken {
+            self.came.extend(all.map(|one| (one.bytes, one.address, Own::of(&one))));
+        }
+        self.came.len()
+    }
+
+    /// Answers what can be answered at once, and notes the errands.
+    fn answer(&mut self) {
+        self.engine.look_up(&mut self.desk, now_s());
+        self.to.clear();
+        self.errands.clear();
+        for (at, (octets, from, own)) in self.came.iter().enumerate() {
+            let Some(address) = from.as_ref().and_then(address_of) else { continue };
+            let (out, asker) = (&mut self.outs[self.to.len()], asker(address));
+            match (self.engine.handle(&mut self.desk, &self.datagrams[at][..*octets], asker, out), own) {
+                (Verdict::Reply, Own::Bound) => self.to.push(*from),
+                (Verdict::Reply, own) => from.iter().for_each(|from| own.send(self.socket, out, from)),
+                (Verdict::Silence, _) => {}
+                (Verdict::Errand, _) => self.errands.push(at),
             }
         }
         let mut done = 0;
-        while done < to.len() {
+        while done < self.to.len() {
             let slices: Vec<[IoSlice<'_>; 1]> =
-                outs[done..to.len()].iter().map(|one| [IoSlice::new(one)]).collect();
-            let sent = sendmmsg(socket.as_raw_fd(), &mut send, &slices, &to[done..], [], MsgFlags::empty());
+                self.outs[done..self.to.len()].iter().map(|one| [IoSlice::new(one)]).collect();
+            let (socket, to) = (self.socket.as_raw_fd(), &self.to[done..]);
+            let sent = sendmmsg(socket, &mut self.send, &slices, to, [], MsgFlags::empty());
             // One datagram that cannot go (no route) must not hold back the rest.
             done += sent.map_or(1, |all| all.count().max(1));
         }
     }
-}
 
-/// Handles one datagram; whether there is a reply to send.
-fn one(
-    engine: &Engine,
-    desk: &mut Desk,
-    datagram: &[u8],
-    (from, own): (&SockaddrStorage, Own),
-    out: &mut Vec<u8>,
-    socket: &Arc<UdpSocket>,
-) -> bool {
-    let Some(address) = address_of(from) else { return false };
-    let asker = Asker { address: address.ip(), stream: false };
-    match engine.handle(desk, datagram, asker, out) {
-        Verdict::Reply => true,
-        Verdict::Silence => false,
-        Verdict::Errand => {
-            let (socket, from) = (socket.clone(), *from);
-            udp::errand(engine, datagram, asker, move |reply| own.send(&socket, &reply, &from));
-            false
+    /// Begins the errands, after the questions that came with them.
+    fn begin_errands(&mut self) {
+        let Some(errands) = self.engine.errands() else { return };
+        for at in self.errands.drain(..) {
+            let (octets, Some(from), own) = self.came[at] else { continue };
+            let Some(address) = address_of(&from) else { continue };
+            let socket = self.socket.clone();
+            let send = move |reply: Vec<u8>| own.send(&socket, &reply, &from);
+            errands.begin(&self.datagrams[at][..octets], asker(address), send);
         }
     }
+}
+
+fn asker(address: SocketAddr) -> Asker {
+    Asker { address: address.ip(), stream: false }
 }
 
 fn address_of(storage: &SockaddrStorage) -> Option<SocketAddr> {

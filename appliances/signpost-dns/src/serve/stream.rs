@@ -15,7 +15,7 @@ use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use super::now_s;
-use crate::engine::{Asker, Engine, Errand, Replies, Verdict};
+use crate::engine::{Asker, Engine, Verdict};
 use crate::limits::{
     MESSAGE_OCTETS_MAX, TCP_CONNECTIONS_MAX, TCP_ERRANDS_MAX, TCP_IDLE, TCP_MESSAGE, TCP_PIPELINE_MAX,
 };
@@ -71,7 +71,7 @@ pub async fn converse(
                 Verdict::Reply => frame(&reply, &mut outbox),
                 Verdict::Silence => return Ok(()),
                 Verdict::Errand => {
-                    errand(engine, message, asker, telling.clone()).await?;
+                    errand(engine, message, asker, telling.clone())?;
                     under_way += 1;
                 }
             }
@@ -183,16 +183,9 @@ fn frame(reply: &[u8], outbox: &mut Vec<u8>) {
 }
 
 /// Has an errand done; its replies are told as they come, so that a transfer of any size needs little memory.
-async fn errand(
-    engine: &Engine,
-    message: &[u8],
-    asker: Asker,
-    telling: mpsc::Sender<Told>,
-) -> io::Result<()> {
-    let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
-    let (replies, mut incoming) = mpsc::channel(4);
-    let errand = Errand { message: message.to_vec(), asker, replies: Replies::Stream(replies) };
-    engine.errands().ok_or_else(gone)?.send(errand).await.map_err(|_| gone())?;
+fn errand(engine: &Engine, message: &[u8], asker: Asker, telling: mpsc::Sender<Told>) -> io::Result<()> {
+    let begun = engine.errands().and_then(|errands| errands.replies_to(message.to_vec(), asker));
+    let mut incoming = begun.ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))?;
     tokio::spawn(async move {
         while let Some(reply) = incoming.recv().await {
             if telling.send(Told::Reply(reply)).await.is_err() {

@@ -1,11 +1,11 @@
 //! Datagrams on tokio: the form that runs in a machine. On Linux [`super::batch`] is quicker.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use tokio::net::UdpSocket;
 
 use super::now_s;
-use crate::engine::{Asker, Engine, Errand, Replies, Verdict};
+use crate::engine::{Asker, Engine, Verdict};
 use crate::limits::DATAGRAM_OCTETS_MAX;
 use crate::rrl::Limiter;
 
@@ -26,18 +26,11 @@ pub async fn serve(engine: Arc<Engine>, socket: Arc<UdpSocket>, limiter: Limiter
             Verdict::Silence => {}
             Verdict::Errand => {
                 let socket = socket.clone();
-                errand(&engine, &datagram[..octets], asker, move |reply| {
-                    let _ = socket.try_send_to(&reply, from);
-                });
+                let send = move |reply: Vec<u8>| drop(socket.try_send_to(&reply, from));
+                if let Some(errands) = engine.errands() {
+                    errands.begin(&datagram[..octets], asker, send);
+                }
             }
         }
     }
-}
-
-/// Hands a datagram to whoever does errands, who sends the reply. When too many wait already it is dropped: the asker will
-/// ask again.
-pub fn errand(engine: &Engine, message: &[u8], asker: Asker, send: impl FnOnce(Vec<u8>) + Send + 'static) {
-    let Some(errands) = engine.errands() else { return };
-    let replies = Replies::Datagram(Mutex::new(Some(Box::new(send))));
-    let _ = errands.try_send(Errand { message: message.to_vec(), asker, replies });
 }

@@ -4,9 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chassis::http::{Answer, Fault, Method, Request, Router, StatusCode, header, reply};
 use data_encoding::BASE64URL_NOPAD;
-use tokio::sync::mpsc;
 
-use crate::engine::{Asker, Errand, Replies, Verdict};
+use crate::engine::{Asker, Verdict};
 use crate::house::House;
 use crate::limits::MESSAGE_OCTETS_MAX;
 use crate::message::Message;
@@ -74,13 +73,8 @@ async fn answer(house: &House, mut request: Request) -> Answer {
         Verdict::Reply => {}
         Verdict::Silence => return Err(Fault::bad_request("This is no DNS question.")),
         Verdict::Errand => {
-            let (replies, mut incoming) = mpsc::channel(1);
-            let errands = house.engine.errands().ok_or_else(|| Fault::busy(1))?;
-            errands
-                .send(Errand { message, asker, replies: Replies::Stream(replies) })
-                .await
-                .map_err(|_| Fault::busy(1))?;
-            out = incoming.recv().await.ok_or_else(|| Fault::busy(1))?;
+            let begun = house.engine.errands().and_then(|errands| errands.replies_to(message, asker));
+            out = begun.ok_or_else(|| Fault::busy(1))?.recv().await.ok_or_else(|| Fault::busy(1))?;
         }
     }
     let age = header::HeaderValue::from_str(&format!("max-age={}", fresh_s(&out)));
