@@ -186,6 +186,58 @@ fn a_purged_path_is_gone_from_history_and_device() -> Result<()> {
 }
 
 #[test]
+fn a_purge_takes_conflicts_and_words_about_the_path_too() -> Result<()> {
+    let memory = Arc::new(MemoryDevice::new());
+    let store = Store::create(memory.clone(), small())?;
+    put(&store, "main", "other", noise(1, 300))?;
+    let base = put(&store, "main", "d/secret", noise(2, 3_000))?;
+    store.create_branch("side", base)?;
+    put(&store, "side", "d/secret", noise(3, 3_000))?;
+    put(&store, "side", "other", noise(4, 300))?;
+    put(&store, "main", "d/secret", noise(5, 3_000))?;
+    put(&store, "main", "other", noise(6, 300))?;
+    let main = store.branch("main")?;
+    main.merge(store.branch("side")?.head().unwrap(), ada(), "merge")?;
+    assert_eq!(main.conflicts()?.len(), 2);
+    let mut change = main.begin()?;
+    change.remove("d/secret")?;
+    change.commit(ada(), "no more of my diary")?;
+    store.purge("d/secret", ada())?;
+    assert_eq!(store.fsck()?.problems, []);
+    let left: Vec<_> = main.conflicts()?.into_iter().map(|conflict| conflict.path).collect();
+    assert_eq!(left, ["other"]);
+    let said: Vec<String> =
+        main.history("")?.map(|one| one.map(|(_, commit)| commit.message)).collect::<Result<_>>()?;
+    assert!(said.iter().all(|message| !message.contains("secret") && !message.contains("diary")), "{said:?}");
+    assert_eq!(said.iter().filter(|message| message.contains("put other")).count(), 3, "{said:?}");
+    drop(store);
+    let image = memory.image();
+    for seed in [2, 3, 5] {
+        let gone = &noise(seed, 3_000)[1_000..1_064];
+        assert!(!image.windows(64).any(|window| window == gone), "version {seed} is still on the device");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_purge_spares_somebody_else_s_file_of_that_name() -> Result<()> {
+    let store = Store::create(MemoryDevice::new(), small())?;
+    put(&store, "of/anna", "meeting", noise(1, 300))?;
+    let hers = put(&store, "of/anna", "rest", noise(2, 300))?;
+    let his = put(&store, "of/ben", "meeting", noise(3, 300))?;
+    store.tag("before/of/anna", hers, None)?;
+    store.tag("before/of/ben", his, None)?;
+    store.purge_but("meeting", ada(), &["of/ben".to_string()])?;
+    assert_eq!(store.fsck()?.problems, []);
+    assert_eq!(store.branch("of/ben")?.head(), Some(his));
+    assert_eq!(store.resolve("before/of/ben")?, his);
+    assert_eq!(store.branch("of/anna")?.snapshot()?.entry("meeting")?, None);
+    assert_eq!(store.snapshot_at(store.resolve("before/of/anna")?)?.entry("meeting")?, None);
+    assert!(store.commit(hers).is_err());
+    Ok(())
+}
+
+#[test]
 fn retention_keeps_all_then_days_then_weeks() -> Result<()> {
     let now = Arc::new(AtomicI64::new(1_700_000_000));
     let clock = now.clone();

@@ -5,6 +5,7 @@
 mod collect;
 mod marks;
 mod moving;
+mod purged;
 mod reach;
 mod rewrite;
 mod similar;

@@ -1,21 +1,22 @@
 //! Forgetting history: every commit from the first forgotten one on is made again, with the same author, date, message
-//! and (but for what is purged) the same tree. Ids change, as they must; what each became is written down, so that
+//! and the same tree, but for what is purged. Ids change, as they must; what each became is written down, so that
 //! watchers and tables find their place again. The old commits are then collected.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use git_wire::{Kind, ObjectId};
 
 use super::collect::{Thoroughness, collect};
 use super::marks::Marks;
+use super::purged::Purge;
 use crate::committer::Group;
 use crate::core::{Core, Hold, RefState};
 use crate::edits::EditTree;
 use crate::engine::{Batch, NewObject, Take, keys};
-use crate::object::{Commit, CommitId, RawEntry};
+use crate::object::{Commit, CommitId};
 use crate::staging::Staging;
-use crate::{Author, Collected, Error, Mode, Result, Store, TreePath};
+use crate::{Author, Collected, Error, Result, Store, TreePath};
 
 /// How much history is kept: everything for some days, then the last commit of each day, then of each week.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,26 +46,30 @@ const ATTEMPTS: usize = 3;
 /// What is held in memory before it is written.
 const STAGED_BYTES_MAX: usize = 1 << 20;
 const BECAME_MAX: usize = 10_000;
-/// Trees whose purged form is remembered.
-const TREES_MAX: usize = 50_000;
 
 impl Store {
     /// Thins out the history of all branches. Merges, tagged commits and heads are always kept. Then collects.
     pub fn retain(&self, retention: Retention) -> Result<Forgotten> {
         let now = (self.core().options.clock)();
         let now = now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
-        forget(self.core(), Plan { retention: Some(retention), now, purge: None, record: None })
+        forget(self.core(), Plan { retention: Some(retention), now, ..Plan::default() })
     }
 
-    /// Removes a path from every commit of every branch and tag, empties all derived tables (they are to be derived
-    /// again), notes that it happened, and collects. Whoever has cloned the store still has it. A path that no commit
-    /// has makes no commit again, and no note.
+    /// Removes a path from every commit of every branch and tag, with the conflicts about it and what the commits that
+    /// changed it say of it; empties all derived tables (they are to be derived again), notes that it happened, and
+    /// collects. Whoever has cloned the store still has it. A path that no commit has makes no commit again, and no note.
     pub fn purge(&self, path: impl AsRef<[u8]>, author: Author) -> Result<Forgotten> {
+        self.purge_but(path, author, &[])
+    }
+
+    /// [`Self::purge`], but for these branches and the tags whose names end with theirs: somebody else's file of that name.
+    pub fn purge_but(&self, path: impl AsRef<[u8]>, author: Author, spared: &[String]) -> Result<Forgotten> {
         let path = TreePath::new(path)?;
         if path.is_root() {
             return Err(Error::BadPath { path: String::new(), why: "the root cannot be purged" });
         }
-        forget(self.core(), Plan { retention: None, now: 0, purge: Some(path), record: Some(author) })
+        let spared = spared.iter().map(|branch| format!("/{branch}")).collect();
+        forget(self.core(), Plan { purge: Some(path), record: Some(author), spared, ..Plan::default() })
     }
 
     /// What was purged, the latest first: the commits that note it.
@@ -80,12 +85,21 @@ impl Store {
     }
 }
 
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Plan {
     retention: Option<Retention>,
     now: i64,
     purge: Option<TreePath>,
     record: Option<Author>,
+    /// How the refs' names end whose history stays.
+    spared: Vec<String>,
+}
+
+impl Plan {
+    /// Whether the history of that ref is made again.
+    fn reaches(&self, name: &str) -> bool {
+        name != PURGES && !self.spared.iter().any(|end| name.ends_with(end.as_str()))
+    }
 }
 
 fn forget(core: &Arc<Core>, plan: Plan) -> Result<Forgotten> {
@@ -141,8 +155,7 @@ struct Rewrite<'c> {
     has_child: Marks,
     superseded: Marks,
     order: Vec<CommitId>,
-    /// What trees became, as long as it is not too many.
-    trees: HashMap<(ObjectId, usize), Option<ObjectId>>,
+    purge: Option<Purge>,
     /// What commits became, still to be written.
     became: BTreeMap<CommitId, CommitId>,
     staged_bytes: usize,
@@ -166,6 +179,7 @@ impl<'c> Rewrite<'c> {
         number: u64,
         refs: &BTreeMap<String, RefState>,
     ) -> Result<Rewrite<'c>> {
+        let purge = plan.purge.clone().map(Purge::of);
         let mut rewrite = Rewrite {
             core,
             staging: Staging::new(core),
@@ -178,13 +192,13 @@ impl<'c> Rewrite<'c> {
             has_child: Marks::default(),
             superseded: Marks::default(),
             order: Vec::new(),
-            trees: HashMap::new(),
+            purge,
             became: BTreeMap::new(),
             staged_bytes: 0,
             forgotten: Forgotten::default(),
         };
         for (name, state) in refs {
-            if let (true, Some(commit)) = (name != PURGES, target(core, state.id)?) {
+            if let (true, Some(commit)) = (rewrite.plan.reaches(name), target(core, state.id)?) {
                 let at = rewrite.number_of(commit)?;
                 rewrite.fixed.add(at);
                 rewrite.list(commit)?;
@@ -289,62 +303,20 @@ impl<'c> Rewrite<'c> {
             self.becomes(id, at, parents.first().copied());
             return Ok(());
         }
-        let tree = match self.plan.purge.clone() {
-            Some(path) => self.without(commit.tree, &path.components().collect::<Vec<_>>(), 0)?,
-            None => Some(commit.tree),
-        };
-        let tree = tree.map_or_else(|| self.put_tree(&[]), Ok)?;
-        if tree == commit.tree && parents == commit.parents {
+        let mut new = Commit { parents, ..commit.clone() };
+        if let Some(purge) = &mut self.purge {
+            let purged = purge.commit(self.core, &mut self.staging, &commit)?;
+            (new.tree, new.message) = (purged.tree, purged.message);
+            self.staged_bytes += std::mem::take(&mut purge.staged_bytes);
+        }
+        if new == commit {
             return Ok(());
         }
         self.forgotten.rewritten += 1;
         self.staged_bytes += 400;
-        let new = self.staging.put_commit(&Commit { tree, parents, ..commit })?;
+        let new = self.staging.put_commit(&new)?;
         self.becomes(id, at, Some(new));
         Ok(())
-    }
-
-    fn put_tree(&mut self, entries: &[RawEntry]) -> Result<ObjectId> {
-        self.staged_bytes += entries.iter().map(|entry| entry.name.len() + 60).sum::<usize>() + 200;
-        self.staging.put_tree(entries, None)
-    }
-
-    /// A tree without a path, remembered for the next commit.
-    fn without(&mut self, tree: ObjectId, path: &[&[u8]], depth: usize) -> Result<Option<ObjectId>> {
-        if let Some(known) = self.trees.get(&(tree, depth)) {
-            return Ok(*known);
-        }
-        let mut entries = self.core.tree(&tree)?;
-        let at = entries
-            .iter()
-            .position(|entry| Some(&&entry.name[..]) == path.get(depth).as_ref().map(|name| *name));
-        let mut result = Some(tree);
-        if let Some(at) = at {
-            let last = depth + 1 == path.len();
-            let new = if last {
-                None
-            } else if entries[at].mode == Mode::Directory {
-                self.without(entries[at].id, path, depth + 1)?
-            } else {
-                Some(entries[at].id)
-            };
-            match new {
-                Some(id) if id == entries[at].id => {}
-                Some(id) => {
-                    entries[at].id = id;
-                    result = Some(self.put_tree(&entries)?);
-                }
-                None => {
-                    entries.remove(at);
-                    result = if entries.is_empty() { None } else { Some(self.put_tree(&entries)?) };
-                }
-            }
-        }
-        if self.trees.len() >= TREES_MAX {
-            self.trees.clear();
-        }
-        self.trees.insert((tree, depth), result);
-        Ok(result)
     }
 
     /// Writes what was made so far. Nobody sees it; of what commits became nobody asks as long as they are there.
@@ -367,7 +339,7 @@ impl<'c> Rewrite<'c> {
         let mut moved = Vec::new();
         self.flush()?;
         for (name, state) in refs {
-            if name == PURGES {
+            if !self.plan.reaches(name) {
                 continue;
             }
             let new = self.rewritten_ref(state.id)?;

@@ -111,6 +111,21 @@ pub(crate) fn list(core: &Core, tree: Option<ObjectId>) -> Result<Vec<Conflict>>
     entries.map(|entry| read(staging, &String::from_utf8_lossy(&entry.name), entry.id)).collect()
 }
 
+/// Where the conflicts about a path, or about what is below it, stand in a tree. What cannot be read is about nothing.
+pub(crate) fn about(core: &Core, tree: Option<ObjectId>, path: &TreePath) -> Result<Vec<TreePath>> {
+    let conflicts = TreePath::new(CONFLICTS)?;
+    let Some((Mode::Directory, directory)) = core.lookup(tree, &conflicts)? else { return Ok(Vec::new()) };
+    let staging = &Staging::new(core);
+    let mut found = Vec::new();
+    for entry in core.tree(&directory)?.into_iter().filter(|entry| entry.mode == Mode::Directory) {
+        let key = String::from_utf8_lossy(&entry.name);
+        if read(staging, &key, entry.id).is_ok_and(|conflict| conflict.path.is_under(path)) {
+            found.push(conflicts.child(&entry.name));
+        }
+    }
+    Ok(found)
+}
+
 /// The conflict of that key in a tree.
 pub(crate) fn find(staging: &Staging<'_>, tree: ObjectId, key: &str) -> Result<Option<Conflict>> {
     let directory = TreePath::new(format!("{CONFLICTS}/{key}"))?;

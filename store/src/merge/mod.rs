@@ -30,7 +30,9 @@ pub use set::LineSet;
 pub use text::Text;
 
 pub(crate) use base::{is_ancestor, merge_bases};
-pub(crate) use conflict::{find as find_conflict, list as list_conflicts, resolve as resolve_conflict};
+pub(crate) use conflict::{
+    about as conflicts_about, find as find_conflict, list as list_conflicts, resolve as resolve_conflict,
+};
 pub(crate) use entry::entry_or_theirs;
 pub(crate) use tree::{Merger, Sides, merge_commits};
 

@@ -1,10 +1,11 @@
 //! Deleting for good: an object leaves the tree, and then every commit that ever held it.
 
-use super::{Caller, Household, lock};
+use super::{Caller, Household, branch_name, lock};
 use crate::server::Fault;
 
 impl Household {
-    /// Takes an object out of its account's tree and out of all history. The sync tokens of the account are void afterwards: its
+    /// Takes an object out of its account's tree and out of all its history; another account may have one of the same
+    /// name, which stays. The sync tokens of the account are void afterwards: its
     /// commits are others.
     pub async fn purge(&self, caller: &Caller, collection: &str, name: &str) -> Result<(), Fault> {
         let account = caller.account.clone();
@@ -12,13 +13,6 @@ impl Household {
         let known = view.collections.get(collection).ok_or_else(Fault::not_found)?;
         let member = known.member(name).ok_or_else(Fault::not_found)?;
         let path = known.member_path(name, member);
-        // The store purges a path from every branch; another account may have an object at the same one.
-        for other in self.accounts().into_iter().filter(|other| *other != account) {
-            if self.view(&other)?.snapshot.entry(&path)?.is_some() {
-                let why = format!("{other} has an object of the same name; it can be deleted, not purged");
-                return Err(Fault::new(409, why));
-            }
-        }
         let title = crate::server::thing(&member.summary, name);
         drop(view);
         let removed = self.change(&account, caller, |_, change| {
@@ -29,7 +23,9 @@ impl Household {
         // What is held in memory would keep the old trees alive.
         lock(&self.0.views).clear();
         let (store, author) = (self.0.store.clone(), caller.author());
-        let purged = tokio::task::spawn_blocking(move || store.purge(&path, author)).await;
+        let others: Vec<String> = self.accounts().into_iter().filter(|other| *other != account).collect();
+        let spared: Vec<String> = others.iter().map(|other| branch_name(other)).collect();
+        let purged = tokio::task::spawn_blocking(move || store.purge_but(&path, author, &spared)).await;
         lock(&self.0.views).clear();
         purged.map_err(|_| Fault::new(500, "the purge broke off"))??;
         tracing::info!(account, object = title, "purged");

@@ -487,7 +487,7 @@ fn rfc7809_zones_by_reference() {
 fn purged_objects_are_in_no_commit() {
     let world = World::new();
     world.put("/dav/anna/calendar/a.ics", EVENT);
-    world.put("/dav/anna/calendar/b.ics", &EVENT.replace("UID:1", "UID:2"));
+    world.put("/dav/anna/calendar/b.ics", &EVENT.replace("UID:1", "UID:2").replace("Dentist", "Concert"));
     let (_, token) = world.sync("/dav/anna/calendar/", "", None);
     let caller = Caller { account: "anna".into(), device: "page".into(), program: "test".into() };
     let household = &world.service.household;
@@ -495,16 +495,18 @@ fn purged_objects_are_in_no_commit() {
     assert_eq!(world.ask("GET", "/dav/anna/calendar/a.ics", &[], "").status, 404);
     assert_eq!(world.ask("GET", "/dav/anna/calendar/b.ics", &[], "").status, 200);
     for found in household.branch("anna").unwrap().history("").unwrap() {
-        let (id, _) = found.unwrap();
+        let (id, commit) = found.unwrap();
         let all = household.store().snapshot_at(id).unwrap().walk("").unwrap();
         assert!(all.map(Result::unwrap).all(|entry| entry.name() != "a.ics"));
+        assert!(!commit.message.contains("Dentist"), "{}", commit.message);
     }
     let body = format!(
         "<sync-collection xmlns='DAV:'><sync-token>{token}</sync-token><sync-level>1</sync-level><prop/></sync-collection>"
     );
     assert_eq!(world.condition("REPORT", "/dav/anna/calendar/", &body), (403, "valid-sync-token".into()));
-    // The same name in another account keeps both.
+    // What another account has under the same name stays.
     world.ask_as("bob", "PUT", "/dav/bob/calendar/b.ics", &[], EVENT);
-    let refused = world.runtime.block_on(household.purge(&caller, "calendar", "b.ics")).unwrap_err();
-    assert_eq!(refused.status, 409);
+    world.runtime.block_on(household.purge(&caller, "calendar", "b.ics")).unwrap();
+    assert_eq!(world.ask("GET", "/dav/anna/calendar/b.ics", &[], "").status, 404);
+    assert_eq!(world.ask_as("bob", "GET", "/dav/bob/calendar/b.ics", &[], "").status, 200);
 }
