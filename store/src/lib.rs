@@ -62,7 +62,7 @@ pub use device::{Device, FileDevice, MemoryDevice};
 pub use diff::Change;
 pub use durable::Durable;
 pub use error::{Error, Result};
-pub use forget::{Collected, Forgotten, Retention, Statistics};
+pub use forget::{Collected, Forgotten, PURGED, Retention, Statistics};
 pub use fsck::{Checked, Problem};
 pub use git_wire as wire;
 pub use git_wire::{Kind, ObjectId};

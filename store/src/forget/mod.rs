@@ -12,5 +12,6 @@ mod similar;
 
 pub use collect::{Collected, Statistics};
 pub(crate) use marks::Marks;
+pub use purged::PURGED;
 pub(crate) use reach::{closure, forget_reach, note_walk};
 pub use rewrite::{Forgotten, Retention};

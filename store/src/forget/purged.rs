@@ -1,5 +1,5 @@
-//! What a purge leaves of a commit: its tree without the path and without the conflicts about it, and nothing of the message
-//! of a commit that changed the path, for messages name what they change.
+//! What a purge leaves of a commit: its tree without the path and without the conflicts about it, and of the message of a
+//! commit that changed the path the trailers alone (by what it was made), for messages name what they change.
 
 use std::collections::HashMap;
 
@@ -13,8 +13,8 @@ use crate::{Mode, Result, TreePath};
 
 /// Trees whose purged form is remembered.
 const TREES_MAX: usize = 50_000;
-/// What a commit says that changed the path.
-const MESSAGE: &str = "Purged\n";
+/// What a commit says that changed what was purged.
+pub const PURGED: &str = "Purged";
 
 /// The purge of one path, commit by commit.
 pub(super) struct Purge {
@@ -39,7 +39,8 @@ impl Purge {
             }
         }
         let tree = tree.map_or_else(|| self.put_tree(staging, &[]), Ok)?;
-        let message = if self.changes(core, commit)? { MESSAGE.to_owned() } else { commit.message.clone() };
+        let message =
+            if self.changes(core, commit)? { without_words(&commit.message) } else { commit.message.clone() };
         Ok(Commit { tree, message, ..commit.clone() })
     }
 
@@ -100,5 +101,30 @@ impl Purge {
     fn put_tree(&mut self, staging: &mut Staging<'_>, entries: &[RawEntry]) -> Result<ObjectId> {
         self.staged_bytes += entries.iter().map(|entry| entry.name.len() + 60).sum::<usize>() + 200;
         staging.put_tree(entries, None)
+    }
+}
+
+/// A message without its words: [`PURGED`], and the trailers, if the last of several paragraphs is nothing else.
+fn without_words(message: &str) -> String {
+    let trailer = |line: &str| line.split_once(": ").is_some_and(|(name, _)| !name.contains(' '));
+    match message.trim_end().rsplit_once("\n\n") {
+        Some((_, last)) if last.lines().all(trailer) => format!("{PURGED}\n\n{last}\n"),
+        _ => format!("{PURGED}\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_message_only_trailers_stay() {
+        assert_eq!(
+            without_words("Dentist moved\n\nDevice: phone\nProgram: x y\n"),
+            "Purged\n\nDevice: phone\nProgram: x y\n"
+        );
+        assert_eq!(without_words("Dentist moved\n\nbecause: of that\nand so on\n"), "Purged\n");
+        assert_eq!(without_words("Dentist: moved\n"), "Purged\n");
+        assert_eq!(without_words(""), "Purged\n");
     }
 }

@@ -55,8 +55,8 @@ impl Store {
         forget(self.core(), Plan { retention: Some(retention), now, ..Plan::default() })
     }
 
-    /// Removes a path from every commit of every branch and tag, with the conflicts about it and what the commits that
-    /// changed it say of it; empties all derived tables (they are to be derived again), notes that it happened, and
+    /// Removes a path from every commit of every branch and tag, with the conflicts about it and the words of the commits
+    /// that changed it (they say [`crate::PURGED`]; trailers stay); empties all derived tables (they are to be derived again), notes that it happened, and
     /// collects. Whoever has cloned the store still has it. A path that no commit has makes no commit again, and no note.
     pub fn purge(&self, path: impl AsRef<[u8]>, author: Author) -> Result<Forgotten> {
         self.purge_but(path, author, &[])

@@ -33,7 +33,10 @@ async fn page(site: &Site, about: &'static About, request: &Request) -> Answer {
         let line = |name: &str| {
             commit.message.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_default().trim().to_string()
         };
-        let what = commit.message.lines().next().unwrap_or_default().to_string();
+        let what = match commit.message.lines().next().unwrap_or_default() {
+            store::PURGED => "Something that was deleted for good".to_string(),
+            said => said.to_string(),
+        };
         let (device, program) = (line("Device:"), line("Program:"));
         let device = if device.is_empty() { "a push or the system".to_string() } else { device };
         let who = if program.is_empty() {
