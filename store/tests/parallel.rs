@@ -6,7 +6,7 @@
 mod queue;
 
 mod sync {
-    pub(crate) use shuttle::sync::{Condvar, Mutex};
+    pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard, TryLockError};
 }
 
 /// What the queue carries by default in the store.
@@ -41,44 +41,65 @@ fn wait(slot: &Slot) -> usize {
     }
 }
 
-fn parallel_writers() {
-    let queue: Arc<Queue<Work>> = Arc::new(Queue::default());
-    let committer = {
-        let queue = queue.clone();
-        thread::spawn(move || {
-            let mut committed = Vec::new();
-            while let Some(group) = queue.take(2) {
-                assert!(!group.is_empty() && group.len() <= 2);
-                let first = committed.len();
-                committed.extend(group.iter().map(|work| (work.writer, work.round)));
-                // One flush for all of them, then the answers.
-                for (at, work) in group.into_iter().enumerate() {
-                    *work.slot.answer.lock().unwrap() = Some(first + at);
-                    work.slot.filled.notify_all();
-                }
+/// What was committed, in order, and how many run at this moment.
+#[derive(Default)]
+struct Log {
+    committed: Mutex<Vec<(usize, usize)>>,
+    running: Mutex<()>,
+}
+
+impl Log {
+    /// One flush for all of them, then the answers.
+    #[expect(clippy::vec_box, reason = "the queue carries jobs of unknown size in the store, and gives them as it has them")]
+    fn run(&self, group: Vec<Box<Work>>) {
+        assert!(!group.is_empty() && group.len() <= 2);
+        let _alone = self.running.try_lock().expect("one runs at a time");
+        let mut committed = self.committed.lock().unwrap();
+        let first = committed.len();
+        committed.extend(group.iter().map(|work| (work.writer, work.round)));
+        drop(committed);
+        for (at, work) in group.into_iter().enumerate() {
+            *work.slot.answer.lock().unwrap() = Some(first + at);
+            work.slot.filled.notify_all();
+        }
+    }
+}
+
+/// Every writer puts some for the thread, and runs some by itself.
+fn write(queue: &Queue<Work>, log: &Log, writer: usize) -> Vec<usize> {
+    (0..ROUNDS)
+        .map(|round| {
+            let slot = Arc::new(Slot { answer: Mutex::new(None), filled: Condvar::new() });
+            let work = Box::new(Work { writer, round, slot: slot.clone() });
+            if (writer + round).is_multiple_of(2) {
+                assert!(queue.put(work).is_ok());
+            } else {
+                assert!(queue.put_and_run(work, 2, |group| log.run(group)).is_ok());
             }
-            committed
+            wait(&slot)
         })
+        .collect()
+}
+
+fn parallel_writers() {
+    let (queue, log): (Arc<Queue<Work>>, Arc<Log>) = (Arc::default(), Arc::default());
+    let committer = {
+        let (queue, log) = (queue.clone(), log.clone());
+        thread::spawn(move || while queue.run_next(2, |group| log.run(group)) {})
     };
     let writers: Vec<_> = (0..WRITERS)
         .map(|writer| {
-            let queue = queue.clone();
-            thread::spawn(move || {
-                let mut answers = Vec::new();
-                for round in 0..ROUNDS {
-                    let slot = Arc::new(Slot { answer: Mutex::new(None), filled: Condvar::new() });
-                    assert!(queue.put(Box::new(Work { writer, round, slot: slot.clone() })).is_ok());
-                    answers.push(wait(&slot));
-                }
-                answers
-            })
+            let (queue, log) = (queue.clone(), log.clone());
+            thread::spawn(move || write(&queue, &log, writer))
         })
         .collect();
     let answers: Vec<Vec<usize>> = writers.into_iter().map(|writer| writer.join().unwrap()).collect();
     queue.close();
     let late = Arc::new(Slot { answer: Mutex::new(None), filled: Condvar::new() });
-    assert!(queue.put(Box::new(Work { writer: 9, round: 9, slot: late })).is_err(), "closed is closed");
-    let committed = committer.join().unwrap();
+    let late = Box::new(Work { writer: 9, round: 9, slot: late });
+    assert!(queue.put_and_run(late, 2, |group| log.run(group)).is_err(), "closed is closed");
+    committer.join().unwrap();
+    let committed = log.committed.lock().unwrap();
     assert_eq!(committed.len(), WRITERS * ROUNDS);
     for (writer, answers) in answers.iter().enumerate() {
         assert!(answers.is_sorted(), "a writer's commits keep their order");
@@ -95,9 +116,7 @@ fn closing() {
         let queue = queue.clone();
         thread::spawn(move || {
             let mut taken = 0;
-            while let Some(group) = queue.take(8) {
-                taken += group.len();
-            }
+            while queue.run_next(8, |group| taken += group.len()) {}
             taken
         })
     };

@@ -1,4 +1,4 @@
-//! The one writer: takes what waits, runs it in order on the state as it will be, and flushes once for all of it.
+//! Writing: one at a time takes what waits, runs it in order on the state as it will be, and flushes once for all of it.
 
 mod job;
 mod queue;
@@ -109,8 +109,7 @@ impl Group<'_> {
 pub(crate) fn start(core: Arc<Core>) -> Result<JoinHandle<()>> {
     let thread = std::thread::Builder::new().name("store".into());
     Ok(thread.spawn(move || {
-        while let Some(jobs) = core.queue.take(JOBS_MAX) {
-            run(&core, jobs);
+        while core.queue.run_next(JOBS_MAX, |jobs| run(&core, jobs)) {
             core.keep_up();
         }
     })?)
@@ -172,7 +171,7 @@ fn run(core: &Core, jobs: Vec<Box<dyn Job>>) {
 
 impl Core {
     /// A number under which objects can be written that nobody sees before it is published.
-    pub(crate) fn begin_quarantine(&self) -> Result<u64> {
+    pub(crate) fn begin_quarantine(self: &Arc<Self>) -> Result<u64> {
         self.write(|group| {
             let core = group.staging.core;
             let last = group.value(&keys::setting("pushes"))?;
@@ -184,16 +183,22 @@ impl Core {
         })
     }
 
-    /// Has the writer run something, and waits until it is durable.
-    pub(crate) fn write<T, F>(&self, work: F) -> Result<T>
+    /// Runs something, here or where others are run already, and waits until it is durable.
+    pub(crate) fn write<T, F>(self: &Arc<Self>, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&mut Group<'_>) -> Result<T> + Send + 'static,
     {
-        self.submit(work).wait()
+        let (job, waiting) = job::new(work);
+        match self.queue.put_and_run(job, JOBS_MAX, |jobs| run(self, jobs)) {
+            Ok(true) => self.keep_up(),
+            Ok(false) => {}
+            Err(job) => job.refuse(Error::Closed),
+        }
+        waiting.wait()
     }
 
-    /// Has the writer run something.
+    /// Has the writer's thread run something.
     pub(crate) fn submit<T, F>(&self, work: F) -> Waiting<T>
     where
         T: Send + 'static,

@@ -275,7 +275,7 @@ fn merge_and_settle(core: &Core) -> Result<()> {
     Ok(())
 }
 
-fn drop_notes(core: &Core, days: i64) -> Result<()> {
+fn drop_notes(core: &Arc<Core>, days: i64) -> Result<()> {
     let now = (core.options.clock)()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| since.as_secs() as i64);
