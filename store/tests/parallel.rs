@@ -50,7 +50,10 @@ struct Log {
 
 impl Log {
     /// One flush for all of them, then the answers.
-    #[expect(clippy::vec_box, reason = "the queue carries jobs of unknown size in the store, and gives them as it has them")]
+    #[expect(
+        clippy::vec_box,
+        reason = "the queue carries jobs of unknown size in the store, and gives them as it has them"
+    )]
     fn run(&self, group: Vec<Box<Work>>) {
         assert!(!group.is_empty() && group.len() <= 2);
         let _alone = self.running.try_lock().expect("one runs at a time");

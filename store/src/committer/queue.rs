@@ -42,7 +42,12 @@ impl<T: ?Sized> Queue<T> {
 
     /// Adds one at the end, and has what waits run here if nobody runs anything. Says whether that was so; gives it back when
     /// the queue is closed.
-    pub(crate) fn put_and_run(&self, one: Box<T>, most: usize, run: impl FnOnce(Vec<Box<T>>)) -> Result<bool, Box<T>> {
+    pub(crate) fn put_and_run(
+        &self,
+        one: Box<T>,
+        most: usize,
+        run: impl FnOnce(Vec<Box<T>>),
+    ) -> Result<bool, Box<T>> {
         self.add(one)?;
         let Some(turn) = self.try_turn() else {
             // Whoever has the turn looks for more when he has given it back.
