@@ -25,6 +25,10 @@ pub const BODY_PIECE_TIME: Duration = Duration::from_secs(30);
 pub const BODY_RATE_MIN: u64 = 512;
 /// A form of the web shell: a password change is below 1 kB.
 pub const FORM_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a body that no handler wants, read before the answer over HTTP/2: what its window lets a client send at once.
+pub const LEFTOVER_BYTES_MAX: usize = 64 * 1024;
+/// And for how long.
+pub const LEFTOVER_TIME: Duration = Duration::from_secs(2);
 /// Streams that one HTTP/2 connection may have open at once. Browsers use up to 100; each costs some kB.
 pub const HTTP2_STREAMS_MAX: u32 = 64;
 /// HTTP/2 flow-control windows: two of these bound what a stalled handler holds of one connection.

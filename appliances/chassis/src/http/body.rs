@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -21,8 +22,56 @@ pub struct RequestBody {
 
 #[derive(Debug)]
 enum Source {
-    Network(hyper::body::Incoming),
+    Network(Lent),
     Memory(Option<Bytes>),
+}
+
+/// A body that goes back to the connection when its handler has done with it.
+#[derive(Debug)]
+struct Lent {
+    incoming: Option<hyper::body::Incoming>,
+    back: Leftover,
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let (Some(incoming), Some(back)) = (self.incoming.take(), &self.back.0)
+            && !http_body::Body::is_end_stream(&incoming)
+        {
+            *back.lock().unwrap_or_else(PoisonError::into_inner) = Some(incoming);
+        }
+    }
+}
+
+/// What a handler did not read of a body.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Leftover(Option<Arc<Mutex<Option<hyper::body::Incoming>>>>);
+
+impl Leftover {
+    /// Takes what a handler will leave of this body.
+    #[cfg(feature = "http2")]
+    pub(crate) fn of(incoming: &hyper::body::Incoming) -> Leftover {
+        Leftover((!http_body::Body::is_end_stream(incoming)).then(Arc::default))
+    }
+
+    /// Reads what is left and drops it: some, and not for long. Over HTTP/2 a stream that is answered before its end is
+    /// reset, and clients (curl among them) lose the answer then, although RFC 9113 section 8.1 tells them not to.
+    #[cfg(feature = "http2")]
+    pub(crate) async fn drain(self) {
+        let Some(slot) = self.0 else { return };
+        let left = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut incoming) = left else { return };
+        let reading = async {
+            let mut room = limits::LEFTOVER_BYTES_MAX;
+            while room > 0 {
+                let next =
+                    std::future::poll_fn(|cx| http_body::Body::poll_frame(Pin::new(&mut incoming), cx));
+                let Some(Ok(frame)) = next.await else { return };
+                room = room.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            }
+        };
+        let _ = tokio::time::timeout(limits::LEFTOVER_TIME, reading).await;
+    }
 }
 
 /// Why a body could not be read.
@@ -40,14 +89,17 @@ pub enum BodyError {
 }
 
 impl RequestBody {
-    pub(crate) fn network(incoming: hyper::body::Incoming) -> RequestBody {
-        RequestBody { source: Source::Network(incoming), started: Instant::now(), received: 0 }
+    pub(crate) fn network(incoming: hyper::body::Incoming, back: Leftover) -> RequestBody {
+        let source = Source::Network(Lent { incoming: Some(incoming), back });
+        RequestBody { source, started: Instant::now(), received: 0 }
     }
 
     /// The length that the client announced, if it did.
     pub fn announced(&self) -> Option<u64> {
         match &self.source {
-            Source::Network(incoming) => http_body::Body::size_hint(incoming).exact(),
+            Source::Network(lent) => {
+                lent.incoming.as_ref().and_then(|incoming| http_body::Body::size_hint(incoming).exact())
+            }
             Source::Memory(bytes) => Some(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
         }
     }
@@ -56,7 +108,10 @@ impl RequestBody {
     pub async fn piece(&mut self) -> Result<Option<Bytes>, BodyError> {
         let incoming = match &mut self.source {
             Source::Memory(bytes) => return Ok(bytes.take()),
-            Source::Network(incoming) => incoming,
+            Source::Network(lent) => match &mut lent.incoming {
+                Some(incoming) => incoming,
+                None => return Ok(None),
+            },
         };
         loop {
             let next = std::future::poll_fn(|cx| http_body::Body::poll_frame(Pin::new(&mut *incoming), cx));

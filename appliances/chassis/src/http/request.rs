@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
 
+use super::body::Leftover;
 use super::{BodyError, Fault, Form, RequestBody, decode};
 use crate::limits;
 
@@ -24,12 +25,16 @@ pub struct Request {
 }
 
 impl Request {
-    pub(crate) fn from_hyper(request: hyper::Request<hyper::body::Incoming>, peer: SocketAddr) -> Request {
+    pub(crate) fn from_hyper(
+        request: hyper::Request<hyper::body::Incoming>,
+        peer: SocketAddr,
+        back: Leftover,
+    ) -> Request {
         let (head, body) = request.into_parts();
         Request {
             method: head.method,
             headers: head.headers,
-            body: RequestBody::network(body),
+            body: RequestBody::network(body, back),
             peer,
             target: head.uri,
             matched: Vec::new(),

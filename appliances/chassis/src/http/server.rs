@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::body::Leftover;
 use super::watch::Watched;
 use super::{Request, Response};
 use crate::limits;
@@ -98,12 +99,17 @@ where
 {
     #[cfg(feature = "http2")]
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let service = service_fn(move |request| {
-        let answering = answer(Request::from_hyper(request, peer));
-        async move { Ok::<_, Infallible>(answering.await) }
-    });
     #[cfg(feature = "http2")]
     if http2 {
+        let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+            let left = Leftover::of(request.body());
+            let answering = answer(Request::from_hyper(request, peer, left.clone()));
+            async move {
+                let answered = answering.await;
+                left.drain().await;
+                Ok::<_, Infallible>(answered)
+            }
+        });
         let stream = TokioIo::new(Watched::http2(stream));
         let connection = http2_builder().serve_connection(stream, service);
         let mut connection = pin!(connection);
@@ -116,6 +122,10 @@ where
         };
         return report(peer, result);
     }
+    let service = service_fn(move |request| {
+        let answering = answer(Request::from_hyper(request, peer, Leftover::default()));
+        async move { Ok::<_, Infallible>(answering.await) }
+    });
     let stream = TokioIo::new(Watched::http1(stream));
     let connection = http1_builder().serve_connection(stream, service);
     let mut connection = pin!(connection);
