@@ -122,9 +122,12 @@ def conf(name, text):
     return path
 
 
-def nsd(zone, path, threads=1, primary=None, name="nsd"):
+def nsd(zone, path, threads=1, primary=None, name="nsd", authority=None):
+    """With an authority's file the primary is spoken to over TLS (RFC 9103)."""
     port = free_port()
-    more = f"  request-xfr: AXFR 127.0.0.1@{primary} upd\n  allow-notify: 127.0.0.1 NOKEY\n" if primary else ""
+    bundle = f'  tls-cert-bundle: "{authority}"\n' if authority else ""
+    known = "tls-auth:\n  name: ours\n  auth-domain-name: signpost.example.test\n" if authority else ""
+    more = f"  request-xfr: AXFR 127.0.0.1@{primary} upd{' ours' if authority else ''}\n  allow-notify: 127.0.0.1 NOKEY\n" if primary else ""
     place = conf(name, f"""server:
   ip-address: 127.0.0.1@{port}
   server-count: {threads}
@@ -139,13 +142,13 @@ def nsd(zone, path, threads=1, primary=None, name="nsd"):
   rrl-ratelimit: 0
   rrl-whitelist-ratelimit: 0
   cookie-secret-file: ""
-remote-control:
+{bundle}remote-control:
   control-enable: no
 key:
   name: upd
   algorithm: hmac-sha256
   secret: "{SECRET}"
-zone:
+{known}zone:
   name: {zone}
   zonefile: {path if not primary else "copy"}
 {more}""")
@@ -189,11 +192,13 @@ acl:
     return port
 
 
-def bind(zone, path, threads=1, primary=None, name="bind", update=False, sign=False):
+def bind(zone, path, threads=1, primary=None, name="bind", update=False, sign=False, authority=None):
+    """With an authority's file the primary is spoken to over TLS (RFC 9103)."""
     port = free_port()
     place = conf(name, "")
     if primary:
-        of_zone = f'type secondary; file "{place}/copy"; primaries {{ 127.0.0.1 port {primary} key upd; }}; masterfile-format text;'
+        over = " tls ours" if authority else ""
+        of_zone = f'type secondary; file "{place}/copy"; primaries {{ 127.0.0.1 port {primary} key upd{over}; }}; masterfile-format text;'
     else:
         shutil.copy(path, place + "/zone")
         policy = " dnssec-policy default; inline-signing no;" if sign else ""
@@ -203,6 +208,7 @@ def bind(zone, path, threads=1, primary=None, name="bind", update=False, sign=Fa
  recursion no; dnssec-validation no; session-keyfile "DIR/session"; managed-keys-directory "DIR"; key-directory "DIR"; minimal-responses yes; }};
 controls {{}};
 key "upd" {{ algorithm hmac-sha256; secret "{SECRET}"; }};
+{f'tls ours {{ ca-file "{authority}"; remote-hostname "signpost.example.test"; }};' if authority else ""}
 zone "{zone}" {{ {of_zone} }};
 """)
     start(["named", "-g", "-c", place + "/conf", "-n", str(threads)], place + "/log")

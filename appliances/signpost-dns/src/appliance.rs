@@ -81,7 +81,7 @@ async fn listen(chassis: &Chassis, engine: &Arc<Engine>, manner: Manner) -> Resu
         }
     });
     let mut private = chassis.listen("dot").await?;
-    let (engine, acceptor) = (engine.clone(), chassis.tls().plain());
+    let (engine, acceptor) = (engine.clone(), chassis.tls().dns()?);
     tokio::spawn(async move {
         while let Some(connection) = private.accept().await {
             let (engine, acceptor) = (engine.clone(), acceptor.clone());

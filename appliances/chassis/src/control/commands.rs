@@ -30,6 +30,8 @@ pub(crate) fn register_own(chassis: &Chassis) {
     });
     let here = chassis.clone();
     commands.add("certificate.set", move |call| set_certificate(here.clone(), call));
+    let here = chassis.clone();
+    commands.add("certificate.show", move |call| show_certificate(here.clone(), call));
     let account = |name, run: fn(Accounts, Call) -> futures::Boxed| {
         let accounts = chassis.accounts().clone();
         commands.add(name, move |call| run(accounts.clone(), call));
@@ -70,6 +72,18 @@ async fn set_certificate(chassis: Chassis, call: Call) -> Outcome {
     kept.map_err(CommandError::from_error)?;
     chassis.load_certificate();
     Ok(json!({"set": true}))
+}
+
+/// What a client that asks for a name is shown: the certificate's names, and the digest of its key.
+async fn show_certificate(chassis: Chassis, call: Call) -> Outcome {
+    #[derive(Deserialize)]
+    struct Args {
+        name: String,
+    }
+    let args: Args = call.args()?;
+    let shown = chassis.tls().shown(&args.name).map_err(CommandError::from_error)?;
+    let key_sha256: String = shown.key_sha256.iter().map(|octet| format!("{octet:02x}")).collect();
+    Ok(json!({"names": shown.names, "key_sha256": key_sha256}))
 }
 
 async fn create(accounts: Accounts, call: Call) -> Outcome {

@@ -49,10 +49,15 @@ impl Authority {
         })
     }
 
-    /// Signs a leaf for these names and addresses. Ends after `LEAF_DAYS`.
+    /// Signs a leaf with a new key for these names and addresses. Ends after `LEAF_DAYS`.
     pub fn issue(&self, names: &[String], addresses: &[IpAddr]) -> Result<Leaf, TlsError> {
+        self.issue_for(&new_key()?, names, addresses)
+    }
+
+    /// The same with a key that is there already, in PEM: for whom others know by its key.
+    pub fn issue_for(&self, key_pem: &str, names: &[String], addresses: &[IpAddr]) -> Result<Leaf, TlsError> {
         let issuer = Issuer::new(params(&self.domain), KeyPair::from_pem(&self.key_pem)?);
-        let key = KeyPair::generate()?;
+        let key = KeyPair::from_pem(key_pem)?;
         let mut leaf = CertificateParams::new(names.to_vec())?;
         leaf.subject_alt_names.extend(addresses.iter().map(|address| SanType::IpAddress(*address)));
         leaf.distinguished_name = DistinguishedName::new();
@@ -71,6 +76,11 @@ impl Authority {
         let certificate = leaf.signed_by(&key, &issuer)?;
         Ok(Leaf { certificate_pem: certificate.pem(), key_pem: key.serialize_pem(), ends_ms })
     }
+}
+
+/// A new private key for a leaf (P-256, PKCS #8 in PEM).
+pub fn new_key() -> Result<String, TlsError> {
+    Ok(KeyPair::generate()?.serialize_pem())
 }
 
 /// The authority's own parameters: a function of the domain alone, because they are needed again for each leaf.

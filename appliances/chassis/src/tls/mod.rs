@@ -8,7 +8,7 @@ mod authority;
 use std::net::IpAddr;
 use std::sync::{Arc, RwLock};
 
-pub use authority::{Authority, Leaf};
+pub use authority::{Authority, Leaf, new_key};
 use rustls::ServerConfig;
 use rustls::crypto::ring as provider;
 use rustls::pki_types::pem::PemObject;
@@ -43,6 +43,34 @@ pub struct Tls {
     served: Arc<Served>,
     web: Arc<ServerConfig>,
     plain: Arc<ServerConfig>,
+}
+
+/// What a certificate says to those who know its key (RFC 6698).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// The DNS names that it holds.
+    pub names: Vec<String>,
+    /// SHA-256 of its public key (SubjectPublicKeyInfo): the data of a TLSA record `3 1 1`.
+    pub key_sha256: [u8; 32],
+}
+
+impl Shown {
+    /// Reads a certificate.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn of(certificate: &CertificateDer<'_>) -> Result<Shown, TlsError> {
+        let parsed = rustls::server::ParsedCertificate::try_from(certificate)?;
+        let sum = ring::digest::digest(&ring::digest::SHA256, &parsed.subject_public_key_info());
+        let mut key_sha256 = [0; 32];
+        key_sha256.copy_from_slice(sum.as_ref());
+        Ok(Shown { names: authority::names_of(certificate), key_sha256 })
+    }
+
+    /// Whether a client that asks for this name is shown the certificate, once it is set.
+    pub fn is_for(&self, name: &str) -> bool {
+        self.names.iter().any(|pattern| matches(pattern, name))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -88,11 +116,10 @@ impl Tls {
         Ok(())
     }
 
-    /// Whether a certificate and its key could be served.
-    pub fn check(certificate: &str, key: &str) -> Result<(), TlsError> {
+    /// Whether a certificate and its key could be served; says what the certificate is.
+    pub fn check(certificate: &str, key: &str) -> Result<Shown, TlsError> {
         let key = certified("tls/certificate.pem", certificate, key)?;
-        authority::names_of(key.end_entity_cert()?);
-        Ok(())
+        Shown::of(key.end_entity_cert()?)
     }
 
     /// For HTTPS: ALPN offers HTTP/2 (where it is built in) and HTTP/1.1.
@@ -100,9 +127,26 @@ impl Tls {
         self.web.clone().into()
     }
 
-    /// For protocols without ALPN: SMTP, IMAP, DNS over TLS.
+    /// For DNS over TLS: transfers want the protocol's name, `dot`, confirmed (RFC 9103 section 7.1).
+    ///
+    /// # Errors
+    /// When rustls has no protocol version for it.
+    pub fn dns(&self) -> Result<tokio_rustls::TlsAcceptor, TlsError> {
+        Ok(Arc::new(server_config(&self.served, &[b"dot"])?).into())
+    }
+
+    /// For protocols without ALPN: SMTP, IMAP.
     pub fn plain(&self) -> tokio_rustls::TlsAcceptor {
         self.plain.clone().into()
+    }
+
+    /// What a client asking for `name` is shown.
+    ///
+    /// # Errors
+    /// When there is no certificate at all, or it cannot be read.
+    pub fn shown(&self, name: &str) -> Result<Shown, TlsError> {
+        let key = self.served.pick(Some(name)).ok_or(rustls::Error::NoCertificatesPresented)?;
+        Shown::of(key.end_entity_cert()?)
     }
 
     /// The certificate that a client asking for `name` is shown, in DER.
@@ -197,6 +241,21 @@ mod tests {
         assert!(!matches("*.example.org", "a.imap.example.org"));
         assert!(!matches("*.example.org", "example.org"));
         assert!(matches("Example.org", "example.ORG"));
+    }
+
+    #[test]
+    fn rfc6698_the_digest_is_that_of_the_key_not_of_the_certificate() {
+        let authority = Authority::create("example.org").unwrap();
+        let (key, names) = (new_key().unwrap(), ["mail.example.org".to_owned()]);
+        let one = authority.issue_for(&key, &names, &[]).unwrap();
+        let two = authority.issue_for(&key, &["*.example.org".into()], &[]).unwrap();
+        let other = authority.issue(&names, &[]).unwrap();
+        let shown = |leaf: &Leaf| Tls::check(&leaf.certificate_pem, &leaf.key_pem).unwrap();
+        assert_ne!(one.certificate_pem, two.certificate_pem);
+        assert_eq!(shown(&one).key_sha256, shown(&two).key_sha256);
+        assert_ne!(shown(&one).key_sha256, shown(&other).key_sha256);
+        assert!(shown(&two).is_for("mail.example.org") && !shown(&one).is_for("example.org"));
+        assert_eq!(Tls::new(&one).unwrap().shown("mail.example.org").unwrap(), shown(&one));
     }
 
     #[test]
