@@ -17,13 +17,15 @@ use crate::engine::{Asker, Desk, Engine, Verdict};
 use crate::limits::DATAGRAM_OCTETS_MAX;
 use crate::rrl::Limiter;
 
-/// Datagrams taken and sent by one system call.
+/// Datagrams taken by one system call.
 const BATCH: usize = 64;
-/// How often a thread that has just answered many looks for the next datagram before it sleeps, giving way each time: some
-/// ten microseconds. A sender that must wake a sleeping thread pays more for that than we for looking.
-const LOOKS: usize = 20;
-/// Datagrams at once that are many: with fewer the processor is better left to others.
-const MANY: usize = 4;
+/// Answers sent by one: the first of a large batch does not wait for its last.
+const SENT_AT_ONCE: usize = 10;
+/// Datagrams at once that are many: after them a thread finds its queue empty only because the sender has not had the
+/// processor, and gives way once before it sleeps; to wake a sleeping thread costs a sender more. So many wait only where the
+/// processors have no rest. With fewer a thread must not give way: since 6.18 Linux takes sched_yield for a whole slice
+/// used, and lets the thread wait that much longer when it is woken next.
+const MANY: usize = 24;
 
 /// Opens a socket that shares its address with the other threads' (SO_REUSEPORT).
 ///
@@ -99,16 +101,15 @@ impl Own {
 /// Serves a socket on this thread for ever.
 pub fn serve(engine: &Engine, socket: &Arc<UdpSocket>, limiter: Limiter) -> ! {
     let mut station = Station::new(engine, socket, limiter);
-    let mut looked = LOOKS;
+    let mut many = false;
     loop {
-        let waits = if looked < LOOKS { MsgFlags::MSG_DONTWAIT } else { MsgFlags::MSG_WAITFORONE };
+        let waits = if many { MsgFlags::MSG_DONTWAIT } else { MsgFlags::MSG_WAITFORONE };
         let came = station.take(waits);
+        many = came >= MANY;
         if came == 0 {
-            looked += 1;
             std::thread::yield_now();
             continue;
         }
-        looked = if came >= MANY { 0 } else { LOOKS };
         station.answer();
         station.begin_errands();
     }
@@ -167,6 +168,7 @@ impl<'s> Station<'s> {
         self.engine.look_up(&mut self.desk, now_s());
         self.to.clear();
         self.errands.clear();
+        let mut done = 0;
         for (at, (octets, from, own)) in self.came.iter().enumerate() {
             let Some(address) = from.as_ref().and_then(address_of) else { continue };
             let (out, asker) = (&mut self.outs[self.to.len()], asker(address));
@@ -176,15 +178,14 @@ impl<'s> Station<'s> {
                 (Verdict::Silence, _) => {}
                 (Verdict::Errand, _) => self.errands.push(at),
             }
+            if self.to.len() - done >= SENT_AT_ONCE {
+                let outs = &self.outs[done..self.to.len()];
+                done += send(self.socket, &mut self.send, outs, &self.to[done..]);
+            }
         }
-        let mut done = 0;
         while done < self.to.len() {
-            let slices: Vec<[IoSlice<'_>; 1]> =
-                self.outs[done..self.to.len()].iter().map(|one| [IoSlice::new(one)]).collect();
-            let (socket, to) = (self.socket.as_raw_fd(), &self.to[done..]);
-            let sent = sendmmsg(socket, &mut self.send, &slices, to, [], MsgFlags::empty());
-            // One datagram that cannot go (no route) must not hold back the rest.
-            done += sent.map_or(1, |all| all.count().max(1));
+            let outs = &self.outs[done..self.to.len()];
+            done += send(self.socket, &mut self.send, outs, &self.to[done..]);
         }
     }
 
@@ -199,6 +200,18 @@ impl<'s> Station<'s> {
             errands.begin(&self.datagrams[at][..octets], asker(address), send);
         }
     }
+}
+
+/// Sends replies by one system call; how many are done with. One that cannot go (no route) must not hold back the rest.
+fn send(
+    socket: &UdpSocket,
+    headers: &mut MultiHeaders<SockaddrStorage>,
+    outs: &[Vec<u8>],
+    to: &[Option<SockaddrStorage>],
+) -> usize {
+    let slices: Vec<[IoSlice<'_>; 1]> = outs.iter().map(|one| [IoSlice::new(one)]).collect();
+    let sent = sendmmsg(socket.as_raw_fd(), headers, &slices, to, [], MsgFlags::empty());
+    sent.map_or(1, |all| all.count().max(1))
 }
 
 fn asker(address: SocketAddr) -> Asker {
