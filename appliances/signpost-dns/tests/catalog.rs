@@ -7,10 +7,11 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::rdata::CNAME;
 use hickory_proto::rr::{
     LowerName, Name as WireName, RData, Record, RecordType as WireType, TSigResponseContext,
 };
-use hickory_proto::serialize::binary::BinEncoder;
+use hickory_proto::serialize::binary::{BinDecodable, BinEncodable, BinEncoder};
 use hickory_server::net::NetError;
 use hickory_server::net::runtime::TokioTime;
 use hickory_server::net::xfer::Protocol;
@@ -66,6 +67,40 @@ impl Handler {
         )
     }
 
+    /// The addresses of name servers, where the zone has them.
+    fn glue(&self, servers: &[Record]) -> Vec<Record> {
+        let targets = servers.iter().filter_map(|one| match &one.data {
+            RData::NS(target) => Some(target.0.to_lowercase()),
+            _ => None,
+        });
+        let targets: Vec<WireName> = targets.collect();
+        let addresses = self.made.iter().filter(|((_, rtype), _)| matches!(rtype, 1 | 28));
+        addresses.flat_map(|(_, set)| set).filter(|one| targets.contains(&one.name)).cloned().collect()
+    }
+
+    /// What follows a DNAME: the alias that it makes of a name below its own (RFC 6672 section 2.2), and where that leads.
+    fn renamed(&self, dname: &Record, owner: &WireName, top: &WireName, rtype: WireType) -> Vec<Record> {
+        let mut wire = Vec::new();
+        dname.data.emit(&mut BinEncoder::new(&mut wire)).unwrap();
+        let target = WireName::from_bytes(&wire).unwrap();
+        let below = usize::from(owner.num_labels() - top.num_labels());
+        let labels = owner.iter().take(below).chain(target.iter());
+        let Ok(target) = WireName::from_labels(labels) else { return Vec::new() };
+        let target = {
+            let mut target = target;
+            target.set_fqdn(true);
+            target
+        };
+        let mut all = vec![Record::from_rdata(owner.clone(), dname.ttl, RData::CNAME(CNAME(target.clone())))];
+        if self.origin.zone_of(&(&target).into())
+            && let Ok(AuthLookup::Records { answers: LookupRecords::Section(rest), .. }) =
+                self.find(&target, rtype)
+        {
+            all.extend(rest);
+        }
+        all
+    }
+
     /// What the trait can say of a question: records, or that there are none.
     fn find(&self, owner: &WireName, rtype: WireType) -> Result<AuthLookup, LookupError> {
         let records = |all: Vec<Record>| Ok(AuthLookup::answers(LookupRecords::Section(all), None));
@@ -101,9 +136,16 @@ impl Handler {
             },
             Found::Cut(node) => {
                 let cut = WireName::from_ascii(node.name.to_string()).unwrap();
-                records(self.of(node, 2, &cut).unwrap_or_default())
+                let servers = self.of(node, 2, &cut).unwrap_or_default();
+                let glue = LookupRecords::Section(self.glue(&servers));
+                Ok(AuthLookup::answers(LookupRecords::Section(servers), Some(glue)))
             }
-            Found::Dname(_) => Err(LookupError::for_name_exists()),
+            Found::Dname(node) => {
+                let top = WireName::from_ascii(node.name.to_string()).unwrap();
+                let mut all = self.of(node, 39, &top).unwrap_or_default();
+                all.extend(self.renamed(&all[0], owner, &top, rtype));
+                records(all)
+            }
             Found::Nothing(_) => Err(LookupError::from(ResponseCode::NXDomain)),
         }
     }
@@ -247,15 +289,14 @@ async fn what_the_catalog_says_of_a_zone_of_ours() {
         // a SOA question gets the NS set too;
         ("@", vec![6]),
         ("out", vec![6]),
-        // an alias to a name that has not the type is answered without the SOA, so that nobody may remember it;
+        // an alias, or what a DNAME makes one, to a name that has not the type is answered without the SOA, so that nobody may remember it;
         ("www", vec![2, 6, 15]),
-        // a referral claims authority and has no glue of ours;
+        ("x.d", vec![2, 6, 15, 28]),
+        // a referral claims authority;
         ("sub", vec![1, 2, 5, 6, 15, 28]),
         ("x.sub", vec![1, 2, 5, 6, 15, 28]),
-        // the end of an alias that leads nowhere is not NXDOMAIN;
+        // and the end of an alias that leads nowhere is not NXDOMAIN.
         ("bad", vec![1, 2, 6, 15, 28]),
-        // and a DNAME cannot be answered.
-        ("x.d", vec![1, 2, 5, 6, 15, 28]),
     ]);
     assert_eq!(different, expected);
 }
