@@ -46,6 +46,12 @@ def devices(g):
         file.write(run(["curl", "-sk", f"{base}/ca.pem"]))
     said = run(["ddclient", "-file", conf, "-cache", os.path.join(bench.HOME, "ddclient.cache"), "-ssl_ca_file", authority, "-verbose", "-foreground", "-force"], deadline=30)
     g.check("ddclient updates its name", wait_for(lambda: g.short("home.example.test") == "198.51.100.12", 5), said[-300:])
+    conf = os.path.join(bench.HOME, "inadyn.conf")
+    with open(conf, "w") as file:
+        file.write(f'ca-trust-file = {authority}\ncustom signpost {{\n  username = router\n  password = "{made["password"]}"\n  ddns-server = "localhost:{g.ours.web}"\n'
+                   f'  ddns-path = "/nic/update?hostname=%h&myip=%i"\n  hostname = home.example.test\n  checkip-command = "/bin/echo 198.51.100.13"\n}}\n')
+    said = run(["inadyn", "--once", "--foreground", "--no-pidfile", "--config", conf, "--cache-dir", os.path.join(bench.HOME, "inadyn.cache"), "--loglevel", "debug"], deadline=30)
+    g.check("inadyn itself does", wait_for(lambda: g.short("home.example.test") == "198.51.100.13", 5), said[-300:])
     brief = g.ours.ask("names.add", {"name": "brief", "host": "brief.example.test", "expires_s": 1})
     run(["curl", "-sk", "-u", f"brief:{brief['password']}", f"{base}/update?ip=198.51.100.13"])
     g.check("a device that falls silent", g.short("brief.example.test") == "198.51.100.13" and wait_for(lambda: g.short("brief.example.test") == "", 75))

@@ -43,6 +43,7 @@ impl House {
     /// Does the engine's errands from now on.
     pub fn do_errands(self: &Arc<Self>) {
         let Some(errands) = self.engine.errands() else { return };
+        self.remember();
         let house = Arc::downgrade(self);
         errands.done_by(move |errand| {
             let house = house.upgrade();
@@ -122,6 +123,9 @@ impl House {
         let (code, saved) = self.updated(errand, party, Some(&id)).await;
         if code != rcode::SERVFAIL {
             unlocked(self.seen.lock()).note(id, code, saved, now());
+            if !saved {
+                self.remembered().await;
+            }
         }
         self.say(errand, query, party, code).await;
     }

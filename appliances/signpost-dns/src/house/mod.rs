@@ -7,6 +7,7 @@ mod first;
 mod notify;
 pub mod parent;
 mod push;
+mod remember;
 mod sig0;
 mod transfer;
 pub mod views;
@@ -22,7 +23,7 @@ use store::Store;
 use crate::dnssec::rollover::{KeyRecord, Role, Stage, Step, next_step};
 use crate::dnssec::{Algorithm, Signer, ZoneKey};
 use crate::engine::{Engine, Served};
-use crate::keeper::{BRANCH, Cause, KeepError, Keeper, REQUESTS, derived, files};
+use crate::keeper::{BRANCH, Cause, KeepError, Keeper, files};
 use crate::name::Name;
 use crate::rrl::Limits;
 use crate::settings::{KeySettings, Settings, ZoneSettings, named};
@@ -48,6 +49,7 @@ pub struct House {
     keys: RwLock<Arc<HashMap<Name, KnownKey>>>,
     served: Arc<Mutex<Served>>,
     seen: Mutex<Seen>,
+    memory: Arc<remember::Memory>,
     troubles: Mutex<HashMap<Name, String>>,
     wake_hook: Mutex<Option<WakeHook>>,
     woken: Mutex<wake::Woken>,
@@ -79,6 +81,7 @@ impl House {
             keys: RwLock::default(),
             served: Arc::default(),
             seen: Mutex::default(),
+            memory: Arc::default(),
             troubles: Mutex::default(),
             wake_hook: Mutex::default(),
             woken: Mutex::default(),
@@ -96,37 +99,6 @@ impl House {
             }
         }
         Ok(house)
-    }
-
-    /// Takes in which signed requests were seen before this start; rows that are too old go.
-    fn restore_requests(&self) -> Result<(), KeepError> {
-        let index = self.store.index(REQUESTS)?;
-        let (mut seen, mut old) = (unlocked(self.seen.lock()), store::IndexEdits::new());
-        derived::each(&index, |key, value| {
-            if seen.restore(key, &value, errands::now()) {
-                old.delete(key);
-            }
-        })?;
-        Ok(derived::write(&index, old)?)
-    }
-
-    /// Writes which signed requests were seen since the last change of a zone: those that changed nothing.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub fn save_requests(&self) -> Result<(), KeepError> {
-        let rows = unlocked(self.seen.lock()).unsaved();
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let mut edits = store::IndexEdits::new();
-        for (key, value) in rows {
-            match value {
-                Some(value) => edits.put(key, value),
-                None => edits.delete(key),
-            }
-        }
-        Ok(derived::write(&self.store.index(REQUESTS)?, edits)?)
     }
 
     /// The hook for sleeping services.
