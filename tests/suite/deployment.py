@@ -339,3 +339,78 @@ def wait(condition, within=30):
             return True
         time.sleep(0.1)
     return False
+
+
+HOUSEHOLD = """domain = "example.org"
+
+[[account]]
+user = "anna"
+admin = true
+
+[network.home]
+bridge = "none"
+prefix = "127.0.0.0/8"
+
+[service.mail]
+disk = "64 MB"
+network = "home"
+address = "127.7.7.14"
+ports = { web = %(web)d, smtp = %(smtp)d, submission = %(submission)d, submissions = %(submissions)d, imap = %(imap)d, imaps = %(imaps)d }
+
+[service.signpost]
+disk = "64 MB"
+network = "home"
+address = "127.7.7.15"
+ports = { web = %(names)d, dns = %(dns)d, dot = %(dot)d }
+"""
+
+
+def published(check, nymote, program, place, started):
+    """The household's records in its zone, kept there by the host of machines."""
+    import dane
+    home = place / "published"
+    home.mkdir()
+    images = {name: program(package, package) for name, package in (("mail", "mail"), ("signpost", "signpost-dns"))}
+    port = {name: free_port() for name in ("web", "smtp", "submission", "submissions", "imap", "imaps", "names", "dns", "dot")}
+    file, repository, key, signers, state = (home / n for n in ("nymote.toml", "deployment", "key", "signers", "state"))
+    stripped = {}
+    for name, path in images.items():
+        stripped[name] = home / name
+        subprocess.run(["strip", "-o", stripped[name], path], check=True, timeout=120)
+
+    def deploy(text, message):
+        file.write_text(text)
+        words = [word for name, path in stripped.items() for word in ("--image", f"{name}={path}")]
+        done = subprocess.run([nymote, "deploy", file, "--repository", repository, "--key", key, "--json", "-m", message, *words],
+                              capture_output=True, text=True, timeout=120)
+        return json.loads(done.stdout) if done.returncode == 0 else {"error": done.stderr}
+
+    def dig(name, rtype):
+        said = subprocess.run(["dig", "@127.7.7.15", "-p", str(port["dns"]), "+short", "+tries=1", "+time=2", name, rtype],
+                              capture_output=True, text=True, timeout=20)
+        return said.stdout.strip()
+
+    def comes(name, rtype, words, within=90):
+        end = time.monotonic() + within
+        while time.monotonic() < end and words not in dig(name, rtype):
+            time.sleep(0.2)
+        return words in dig(name, rtype)
+
+    first = deploy(HOUSEHOLD % port, "the first")
+    if not check("mail and signpost are deployed", first.get("commit"), first):
+        return
+    signers.write_text(first["signer"] + "\n")
+    host = Host(nymote, repository, signers, state, started)
+    data = {"endpoints": {"dns": f"127.7.7.15:{port['dns']}", "smtp": f"127.7.7.14:{port['smtp']}"}}
+    check("the host publishes who takes the household's mail", comes("example.org", "MX", "10 mail.example.org.") and dig("mail.example.org", "A") == "127.7.7.14", host.text()[-600:])
+    check("a key of DKIM", comes("ed25519._domainkey.example.org", "TXT", "v=DKIM1"), host.text()[-600:])
+    check("SPF, DMARC and where programs find it", "v=spf1" in dig("example.org", "TXT") and "v=DMARC1" in dig("_dmarc.example.org", "TXT") and dig("_imaps._tcp.example.org", "SRV") == f"0 1 {port['imaps']} mail.example.org.")
+    comes("_25._tcp.mail.example.org", "TLSA", "3 1 1")
+    known = dane.records(data)
+    check("and the key of mail's certificate, which OpenSSL finds there", dane.trusts(data, known), known)
+    mark = len(host.text())
+    check("mail is deployed anew", deploy(HOUSEHOLD % port + "\n[service.mail.settings]\nmessage_bytes_max = 12345678\n", "settings").get("commit"))
+    check("and runs", host.says('"machine":"mail","message":"runs as of', since=mark), host.text()[mark:])
+    check("with the same key", dane.trusts(data, known) and dane.records(data) == known, dane.records(data))
+    host.process.terminate()
+    host.process.wait(20)

@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::host::data;
-use crate::household::{Household, LAYOUT};
+use crate::household::{Household, LAYOUT, MAIL_KEY};
 use crate::place::{self, Place};
 use crate::suite::{self, SUITE};
 use crate::trouble::Trouble;
@@ -50,7 +50,7 @@ pub fn backup(args: BackupArgs) -> Result<(), Trouble> {
         Box::new(options.write(true).create(true).truncate(true).mode(0o600).open(&partial).map_err(trouble)?)
     };
     let mut archive = tar::Builder::new(Summing::new(sink));
-    for name in ["nymote.json", "ca.pem", "ca.key"] {
+    for name in FILES.into_iter().filter(|name| *name != MAIL_KEY || dir.join(name).exists()) {
         archive.append_path_with_name(dir.join(name), name).map_err(trouble)?;
     }
     for member in &SUITE {
@@ -168,9 +168,12 @@ fn note_older(household: &Path) -> Result<(), Trouble> {
 
 fn is_ours(name: &Path) -> bool {
     let name = name.to_string_lossy();
-    ["nymote.json", "ca.pem", "ca.key"].contains(&&*name)
+    FILES.contains(&&*name)
         || name.strip_suffix("/store").is_some_and(|member| suite::member(member).is_some())
 }
+
+/// A household's own files; one that was never up has no key for mail.
+const FILES: [&str; 4] = ["nymote.json", "ca.pem", "ca.key", MAIL_KEY];
 
 fn make_private(dir: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;

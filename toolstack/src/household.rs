@@ -3,6 +3,8 @@
 //! ```text
 //! DIR/nymote.json        the layout's version, the domain, how it was last started
 //! DIR/ca.pem ca.key      the local certificate authority
+//! DIR/mail.key           the key of mail's local certificate, which the zone knows (src/dns/dane.rs)
+//! DIR/coming.json        a certificate of mail's that the zone is to know first, while it waits
 //! DIR/published.json     the records that we keep in the household's own zone, and the key for it
 //! DIR/control            the supervisor's control socket, while it runs
 //! DIR/log/suite.log      what all appliances logged, as JSON lines
@@ -164,6 +166,14 @@ impl Household {
         self.dir.join(appliance)
     }
 
+    /// The key of an appliance's local certificate: mail's is the same at every start, the others' are new.
+    pub fn leaf_key(&self, appliance: &str) -> Result<String, Trouble> {
+        match appliance {
+            "mail" => kept_key(&self.dir, MAIL_KEY),
+            _ => chassis::tls::new_key().map_err(|error| Trouble::new(error.to_string())),
+        }
+    }
+
     /// The authority's certificate, for clients.
     pub fn ca_path(&self) -> PathBuf {
         self.dir.join(CA_CERTIFICATE)
@@ -177,16 +187,34 @@ impl Household {
 
     /// Writes a file whole or not at all.
     pub fn write(&self, name: &str, bytes: &[u8], mode: u32) -> Result<(), Trouble> {
-        let (path, beside) = (self.dir.join(name), self.dir.join(format!("{name}.new")));
-        let written = || -> io::Result<()> {
-            let options = &mut fs::OpenOptions::new();
-            let mut file = options.write(true).create(true).truncate(true).mode(mode).open(&beside)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            fs::rename(&beside, &path)?;
-            fs::File::open(&self.dir)?.sync_all()
-        };
-        written().map_err(|error| Trouble::io("write", &path, error))
+        write(&self.dir, name, bytes, mode)
+    }
+}
+
+/// Writes a file of a directory whole or not at all.
+pub fn write(dir: &Path, name: &str, bytes: &[u8], mode: u32) -> Result<(), Trouble> {
+    let (path, beside) = (dir.join(name), dir.join(format!("{name}.new")));
+    let written = || -> io::Result<()> {
+        let options = &mut fs::OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(mode).open(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, &path)?;
+        fs::File::open(dir)?.sync_all()
+    };
+    written().map_err(|error| Trouble::io("write", &path, error))
+}
+
+/// A private key in a file; made where there is none.
+pub fn kept_key(dir: &Path, name: &str) -> Result<String, Trouble> {
+    let path = dir.join(name);
+    match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let key = chassis::tls::new_key().map_err(|error| Trouble::new(error.to_string()))?;
+            write(dir, name, key.as_bytes(), 0o600)?;
+            Ok(key)
+        }
+        read => read.map_err(|error| Trouble::io("read", &path, error)),
     }
 }
 
@@ -230,6 +258,8 @@ pub const BASE_PORT: u16 = 10_000;
 const SETTINGS: &str = "nymote.json";
 const CA_CERTIFICATE: &str = "ca.pem";
 const CA_KEY: &str = "ca.key";
+/// The name in a household's directory, and in its backup.
+pub const MAIL_KEY: &str = "mail.key";
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,6 @@
 //! The DNS records that a household needs: printed, and kept in its own zone.
 
+pub mod dane;
 pub mod publish;
 
 use std::collections::BTreeMap;
@@ -41,30 +42,28 @@ pub fn run(args: Args) -> Result<(), Trouble> {
         {
             println!("{line}");
         }
-        let keys = keys(&household).await;
-        for line in &keys {
-            println!("{line}");
-        }
-        if keys.is_empty() {
-            println!(
-                "; The DKIM keys are the mail appliance's: `nymote up` makes them, then they stand here."
-            );
+        match (keys(&household).await, dane::records(&household).await) {
+            (Ok(keys), Ok(certificates)) => {
+                keys.iter().chain(&certificates).for_each(|line| println!("{line}"))
+            }
+            _ => println!(
+                "; The keys of DKIM and of the certificate are the mail appliance's: while `nymote up` runs, they stand here."
+            ),
         }
         Ok(())
     })
 }
 
-/// The records that publish the keys of DKIM, as the mail appliance has them; none where it does not run.
-async fn keys(household: &Household) -> Vec<String> {
-    let records = match chassis::control::Client::connect(&household.of("mail")).await {
-        Ok(client) => client.ask("mail.dns", serde_json::json!({})).await.unwrap_or_default(),
-        Err(_) => serde_json::Value::Null,
-    };
+/// The records that publish the keys of DKIM, as the mail appliance has them.
+async fn keys(household: &Household) -> Result<Vec<String>, Trouble> {
+    let client = chassis::control::Client::connect(&household.of("mail")).await;
+    let client = client.map_err(|error| Trouble::new(error.to_string()))?;
+    let records = client.ask("mail.dns", serde_json::json!({})).await?;
     let line = |record: &serde_json::Value| {
         let name = record["name"].as_str().filter(|name| name.contains("._domainkey."))?;
         Some(format!("{name}. TXT {}", record["data"].as_str()?))
     };
-    records.as_array().into_iter().flatten().filter_map(line).collect()
+    Ok(records.as_array().into_iter().flatten().filter_map(line).collect())
 }
 
 /// The addresses that the household listens on, as the types and data of records.

@@ -39,6 +39,7 @@ pub fn provide(
     machine: &Machine,
     authority: &Authority,
     accounts: &[(String, Vec<u8>)],
+    leaf_key: &str,
 ) -> Result<(), Trouble> {
     let failed = |error: store::Error| {
         Trouble::new(format!("{}'s configuration cannot be written: {error}", machine.name))
@@ -47,7 +48,8 @@ pub fn provide(
     let mut change = config.begin().map_err(failed)?;
     let labels = suite::member(&machine.name).map_or(&[][..], |member| member.identity.labels);
     let (names, addresses) = tls::names_and_addresses(&machine.domain, labels, &[machine.address]);
-    let leaf = authority.issue(&names, &addresses).map_err(|error| Trouble::new(error.to_string()))?;
+    let leaf =
+        authority.issue_for(leaf_key, &names, &addresses).map_err(|error| Trouble::new(error.to_string()))?;
     let given = chassis::run::GivenCertificate { leaf, authority_pem: authority.certificate_pem.clone() };
     let text = chassis::config::written(chassis::run::GIVEN_CERTIFICATE, &given);
     change
@@ -91,6 +93,28 @@ pub fn set(store: &Store, machine: &Machine, deployed: Option<Vec<u8>>) -> Resul
         None => drop(change.remove(&kept).map_err(failed)?),
     }
     change.commit(Author::new("host", "host@localhost"), "Settings as deployed").map_err(failed)?;
+    Ok(())
+}
+
+/// Gives signpost the key by which the host keeps the household's records in its zone.
+pub fn introduce(store: &Store, name: &str, key: toml::Table) -> Result<(), Trouble> {
+    let failed = |error: store::Error| Trouble::new(format!("signpost's key cannot be written: {error}"));
+    let config = store.branch("config").map_err(failed)?;
+    let mut change = config.begin().map_err(failed)?;
+    let text = change.read("signpost.toml").map_err(failed)?.map(|bytes| bytes.to_vec()).unwrap_or_default();
+    let mut settings: toml::Table = toml::from_str(&String::from_utf8_lossy(&text))
+        .map_err(|error| Trouble::new(format!("signpost.toml: {}", error.message())))?;
+    let keys = settings.entry("keys").or_insert_with(|| toml::Table::new().into());
+    let Some(keys) = keys.as_table_mut() else {
+        return Err(Trouble::new("signpost.toml: keys is not a table"));
+    };
+    let key = toml::Value::Table(key);
+    if keys.get(name) == Some(&key) {
+        return Ok(());
+    }
+    keys.insert(name.to_owned(), key);
+    change.put("signpost.toml", toml::to_string(&settings).unwrap_or_default()).map_err(failed)?;
+    change.commit(Author::new("host", "host@localhost"), "The host's key").map_err(failed)?;
     Ok(())
 }
 

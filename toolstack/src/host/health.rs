@@ -29,7 +29,7 @@ impl fmt::Display for Unwell {
 
 /// Asks once whether `name` does its work there.
 pub fn check(at: SocketAddr, authority: &Authority, name: &str) -> Result<(), Unwell> {
-    let body = ask(at, authority).map_err(Unwell::NotYet)?;
+    let body = ask(at, authority, "/healthz").map_err(Unwell::NotYet)?;
     let who: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
     match who["appliance"].as_str() {
         Some(who) if who == name => Ok(()),
@@ -37,17 +37,11 @@ pub fn check(at: SocketAddr, authority: &Authority, name: &str) -> Result<(), Un
     }
 }
 
-/// What it says of itself. The error says how far the question got.
-fn ask(at: SocketAddr, authority: &Authority) -> Result<String, String> {
-    let socket =
-        TcpStream::connect_timeout(&at, TIME).map_err(|error| format!("{at} does not answer: {error}"))?;
-    let timed = socket.set_read_timeout(Some(TIME)).and_then(|()| socket.set_write_timeout(Some(TIME)));
-    timed.map_err(|error| error.to_string())?;
-    let config = config(authority)?;
-    let connection = ClientConnection::new(config, ServerName::IpAddress(at.ip().into()))
-        .map_err(|error| error.to_string())?;
-    let mut stream = StreamOwned::new(connection, socket);
-    let request = format!("GET /healthz HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n\r\n");
+/// What stands at a path there. The error says how far the question got.
+pub fn ask(at: SocketAddr, authority: &Authority, path: &str) -> Result<String, String> {
+    let mut stream =
+        StreamOwned::new(connection(authority, ServerName::IpAddress(at.ip().into()))?, reach(at)?);
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).map_err(|error| format!("{at}: no TLS: {error}"))?;
     let mut answer = Vec::new();
     // The end of the connection without TLS's own goodbye is an error after the answer: the answer counts.
@@ -64,6 +58,37 @@ fn ask(at: SocketAddr, authority: &Authority) -> Result<String, String> {
     Ok(text.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned())
 }
 
+/// The digest of the key in the certificate of our authority that a client asking for `name` is shown there; none where it
+/// is shown another authority's, whose key changes without us.
+pub fn key_of(at: SocketAddr, authority: &Authority, name: &str) -> Result<Option<[u8; 32]>, String> {
+    let name = ServerName::try_from(name.to_owned()).map_err(|error| error.to_string())?;
+    let (mut connection, mut socket) = (connection(authority, name)?, reach(at)?);
+    while connection.is_handshaking() {
+        if let Err(error) = connection.complete_io(&mut socket) {
+            let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+            return match cause {
+                Some(rustls::Error::InvalidCertificate(_)) => Ok(None),
+                _ => Err(format!("{at}: no TLS: {error}")),
+            };
+        }
+    }
+    let shown = connection.peer_certificates().and_then(|chain| chain.first());
+    let shown = shown.map(chassis::tls::Shown::of).transpose().map_err(|error| error.to_string())?;
+    Ok(shown.map(|shown| shown.key_sha256))
+}
+
+fn reach(at: SocketAddr) -> Result<TcpStream, String> {
+    let socket =
+        TcpStream::connect_timeout(&at, TIME).map_err(|error| format!("{at} does not answer: {error}"))?;
+    let timed = socket.set_read_timeout(Some(TIME)).and_then(|()| socket.set_write_timeout(Some(TIME)));
+    timed.map_err(|error| error.to_string())?;
+    Ok(socket)
+}
+
+fn connection(authority: &Authority, name: ServerName<'static>) -> Result<ClientConnection, String> {
+    ClientConnection::new(config(authority)?, name).map_err(|error| error.to_string())
+}
+
 fn config(authority: &Authority) -> Result<Arc<ClientConfig>, String> {
     let mut roots = RootCertStore::empty();
     let root = CertificateDer::from_pem_slice(authority.certificate_pem.as_bytes())
@@ -76,6 +101,6 @@ fn config(authority: &Authority) -> Result<Arc<ClientConfig>, String> {
     Ok(Arc::new(config))
 }
 
-/// An answer to this question is some hundred bytes.
-const ANSWER_BYTES_MAX: u64 = 8 * 1024;
+/// What is asked for is some hundred bytes, mail's records three thousand.
+const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 const TIME: Duration = Duration::from_secs(5);

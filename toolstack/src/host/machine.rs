@@ -11,10 +11,12 @@ use super::follow::{Follow, Head, short};
 use super::health::{self, Unwell};
 use super::{data, say};
 use crate::deploy::{Machine, SETTINGS};
+use crate::dns::publish;
+use crate::household::kept_key;
 use crate::trouble::Trouble;
 
 /// A machine and its directory:
-/// `disk` (its data), `current/` and `previous/` (versions: image, machine.toml, machine.cfg, tree), `log`.
+/// `disk` (its data), `leaf.key` (its certificate's), `current/` and `previous/` (versions: image, machine.toml, machine.cfg, tree), `log`.
 #[derive(Debug)]
 pub struct Kept {
     name: String,
@@ -41,6 +43,8 @@ pub struct Context<'a> {
     pub patience: Duration,
     /// The commit that is carried out.
     pub head: &'a Head,
+    /// The host's own directory.
+    pub state: &'a Path,
 }
 
 impl Kept {
@@ -93,6 +97,11 @@ impl Kept {
                 Err(self.roll_back(trouble, current.is_some(), context))
             }
         }
+    }
+
+    /// What runs as it should, as far as is known.
+    pub fn settled(&self) -> Option<Machine> {
+        self.running.as_ref().and_then(|_| machine_of(&self.dir.join(CURRENT)).ok())
     }
 
     /// Whether a commit was carried out here or tried, as opposed to one that could not even be fetched.
@@ -189,8 +198,18 @@ impl Kept {
             }
             None => data::tag(&store, &context.head.commit)?,
         }
-        data::provide(&store, machine, context.authority, &context.follow.accounts(&context.head.commit)?)?;
+        let accounts = context.follow.accounts(&context.head.commit)?;
+        // The zone knows mail's key: it stays when the certificate is made anew.
+        let key = kept_key(&self.dir, LEAF_KEY)?;
+        data::provide(&store, machine, context.authority, &accounts, &key)?;
         data::set(&store, machine, context.follow.file_if_any(tree, SETTINGS)?)?;
+        if self.name == "signpost" {
+            let (name, key) = publish::deployed_key(context.state, &machine.domain)?;
+            data::introduce(&store, name, key)?;
+            if context.head.restores.is_some() {
+                publish::forget(context.state)?; // the zone is an older one
+            }
+        }
         drop(store);
         self.start(&next, context.carrier)?;
         self.wait(machine, context)?;
@@ -299,6 +318,7 @@ const PREVIOUS: &str = "previous";
 const NEXT: &str = "next";
 const DISK: &str = "disk";
 const TREE: &str = "tree";
+const LEAF_KEY: &str = "leaf.key";
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 const HEALTHY: Duration = Duration::from_secs(120);

@@ -8,6 +8,7 @@ pub mod data;
 mod follow;
 mod health;
 mod machine;
+mod publish;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -70,6 +71,7 @@ struct Host {
     /// The head that was carried out, or tried.
     settled: Option<String>,
     refused: Option<String>,
+    publication: publish::Publication,
 }
 
 /// Runs it until SIGTERM.
@@ -106,7 +108,16 @@ impl Host {
         let carrier = Carrier::new(&args.backend, &args.xl, Duration::from_secs(args.xl_deadline.max(1)));
         let settled = follow.running();
         let authority = authority(&args.state)?;
-        Ok(Host { args, follow, carrier, authority, machines: BTreeMap::new(), settled, refused: None })
+        Ok(Host {
+            args,
+            follow,
+            carrier,
+            authority,
+            machines: BTreeMap::new(),
+            settled,
+            refused: None,
+            publication: publish::Publication::default(),
+        })
     }
 
     /// One look at the repository, and what follows from it.
@@ -175,6 +186,7 @@ impl Host {
                 authority: &self.authority,
                 patience: Duration::from_secs(self.args.patience),
                 head,
+                state: &self.args.state,
             };
             if let Err(trouble) = kept.become_like(tree, &context, new) {
                 say("error", name, &trouble.to_string());
@@ -206,6 +218,8 @@ impl Host {
         for kept in self.machines.values_mut() {
             kept.tend(&self.carrier);
         }
+        let running = || self.machines.values().filter_map(Kept::settled);
+        self.publication.tend(&self.args.state, &self.authority, running);
     }
 
     /// Processes end with their host; Xen's machines do not.

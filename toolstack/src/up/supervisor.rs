@@ -377,8 +377,9 @@ fn seed(
     addresses.extend(
         household.settings.bind.iter().filter(|one| one.is_unspecified()).filter_map(|one| outward(*one)),
     );
-    let leaf =
-        household.authority.issue(&names, &addresses).map_err(|error| Trouble::new(error.to_string()))?;
+    let key = household.leaf_key(identity.name)?;
+    let leaf = household.authority.issue_for(&key, &names, &addresses);
+    let leaf = leaf.map_err(|error| Trouble::new(error.to_string()))?;
     Ok(Seed {
         domain: Some(domain.clone()),
         leaf: Some(leaf),

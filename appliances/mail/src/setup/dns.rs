@@ -2,7 +2,7 @@
 
 use crate::service::Post;
 use askama::Template;
-use chassis::http::{Answer, Request, Router};
+use chassis::http::{Answer, Fault, Request, Router, StatusCode, reply};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::proto::rr::RecordType;
 use serde::Serialize;
@@ -71,8 +71,16 @@ fn quoted(value: &str) -> String {
 }
 
 pub(super) fn routes(post: &Arc<Post>) -> Router {
-    let post = post.clone();
-    Router::new().get("/dns", move |request| page(post.clone(), request))
+    let (shown, told) = (post.clone(), post.clone());
+    Router::new()
+        .get("/dns", move |request| page(shown.clone(), request))
+        // For the host of our machine, which publishes them; they are public anyway.
+        .get("/setup/records.json", move |_| std::future::ready(json(&told)))
+}
+
+fn json(post: &Post) -> Answer {
+    let text = serde_json::to_string(&records(post)).map_err(Fault::internal)?;
+    Ok(reply(StatusCode::OK, "application/json", text))
 }
 
 struct Shown {
