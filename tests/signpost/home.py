@@ -58,7 +58,7 @@ def devices(g):
     web, flood = http.client.HTTPSConnection("127.0.0.1", g.ours.web, context=ssl._create_unverified_context(), timeout=20), []
     login = base64.b64encode(f"router:{made['password']}".encode()).decode()
     for _ in range(125):
-        web.request("GET", "/nic/update?hostname=home.example.test&myip=198.51.100.12", headers={"Authorization": "Basic " + login})
+        web.request("GET", "/nic/update?hostname=home.example.test&myip=198.51.100.13", headers={"Authorization": "Basic " + login})
         flood.append(web.getresponse().read().decode().strip())
     g.check("dyndns2: abuse, when it asks too often", flood[-1] == "abuse" and flood[0].startswith("nochg"), flood[-1])
     g.ours.ask("names.revoke", {"name": "router"})
