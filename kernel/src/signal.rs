@@ -1,6 +1,7 @@
 //! Signals, as far as they mean something in a machine: the host's wish to shut down arrives as SIGTERM.
 //!
-//! A handler runs on the stack of whichever thread happens to be in the kernel, as on Linux. It must not wait.
+//! A handler runs on the stack of whichever thread happens to be in the kernel, as on Linux. It must not wait. A signal to
+//! the program then ends what the main thread waits for with EINTR, where Linux does.
 
 use core::ffi::c_int;
 
@@ -9,6 +10,7 @@ use libc::{SIGTERM, sigaction, sighandler_t};
 use crate::errno::Errno;
 use crate::global::Global;
 use crate::platform::{Current, End, Platform, Shutdown};
+use crate::thread;
 
 /// One more than the highest signal number.
 pub const SIGNALS: usize = 65;
@@ -16,6 +18,7 @@ pub const SIGNALS: usize = 65;
 struct Signals {
     handlers: [sighandler_t; SIGNALS],
     flags: [c_int; SIGNALS],
+    /// A bit for each signal, the lowest for number 1.
     pending: u64,
     reboot: bool,
     delivering: bool,
@@ -33,7 +36,7 @@ static SIGNALS_STATE: Global<Signals> = Global::new(Signals {
 ///
 /// SIGSEGV and SIGBUS answer that they are handled, and are: a fault ends the machine with its name on the console.
 pub fn action(signal: c_int, new: Option<&sigaction>) -> Result<(sighandler_t, c_int), Errno> {
-    let index = usize::try_from(signal).ok().filter(|index| (1..SIGNALS).contains(index)).ok_or(Errno(libc::EINVAL))?;
+    let index = index(signal)?;
     if signal == libc::SIGSEGV || signal == libc::SIGBUS {
         return Ok((fatal as *const () as sighandler_t, libc::SA_SIGINFO));
     }
@@ -49,10 +52,29 @@ pub fn action(signal: c_int, new: Option<&sigaction>) -> Result<(sighandler_t, c
 
 extern "C" fn fatal(_: c_int) {}
 
-/// Sends a signal to the program itself.
-pub fn raise(signal: c_int) {
-    SIGNALS_STATE.with(|state| state.pending |= 1 << signal);
+/// A signal's place in the tables, or EINVAL.
+fn index(signal: c_int) -> Result<usize, Errno> {
+    usize::try_from(signal).ok().filter(|index| (1..SIGNALS).contains(index)).ok_or(Errno(libc::EINVAL))
+}
+
+/// `kill`: sends a signal to the program.
+pub fn send(signal: c_int) -> Result<(), Errno> {
+    let bit = 1 << (index(signal)? - 1);
+    SIGNALS_STATE.with(|state| state.pending |= bit);
     turn();
+    Ok(())
+}
+
+/// `raise`: sends a signal to the calling thread. Within a handler it waits for that one's end.
+pub fn raise(signal: c_int) -> Result<(), Errno> {
+    index(signal)?;
+    if SIGNALS_STATE.with(|state| core::mem::replace(&mut state.delivering, true)) {
+        return send(signal);
+    }
+    deliver(signal);
+    SIGNALS_STATE.with(|state| state.delivering = false);
+    turn();
+    Ok(())
 }
 
 /// Whether the host wants the machine to start again after this.
@@ -64,7 +86,7 @@ pub fn reboot_wanted() -> bool {
 pub fn turn() {
     if let Some(request) = Current::shutdown_request() {
         SIGNALS_STATE.with(|state| {
-            state.pending |= 1 << SIGTERM;
+            state.pending |= 1 << (SIGTERM - 1);
             state.reboot = request == Shutdown::Reboot;
         });
     }
@@ -72,23 +94,30 @@ pub fn turn() {
         if state.pending == 0 || state.delivering {
             return None;
         }
-        let signal = state.pending.trailing_zeros() as c_int;
+        let signal = state.pending.trailing_zeros() as c_int + 1;
         state.pending &= state.pending - 1;
         state.delivering = true;
         Some(signal)
     }) {
-        deliver(signal);
+        let handled = deliver(signal);
         SIGNALS_STATE.with(|state| state.delivering = false);
+        if let Some(flags) = handled {
+            thread::interrupt(flags & libc::SA_RESTART != 0);
+        }
     }
 }
 
-fn deliver(signal: c_int) {
+/// Does what the program wants done about a signal; gives the flags of the handler that ran.
+fn deliver(signal: c_int) -> Option<c_int> {
     let (handler, flags) = SIGNALS_STATE.with(|state| (state.handlers[signal as usize], state.flags[signal as usize]));
     match handler {
-        libc::SIG_IGN => {}
-        libc::SIG_DFL => default_action(signal),
+        libc::SIG_IGN => None,
+        libc::SIG_DFL => {
+            default_action(signal);
+            None
+        }
         handler => {
-            let errno = crate::thread::local::errno();
+            let errno = thread::local::errno();
             // SAFETY: the program installed `handler` as a function of this shape; `errno` is the running thread's.
             unsafe {
                 let saved = *errno;
@@ -104,6 +133,7 @@ fn deliver(signal: c_int) {
                 }
                 *errno = saved;
             }
+            Some(flags)
         }
     }
 }

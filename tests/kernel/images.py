@@ -1,6 +1,7 @@
 """The programs under test: machines by `nymote build`, Linux's own by cargo alone."""
 import json
 import os
+import re
 import subprocess
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
@@ -38,6 +39,15 @@ def build_all(wanted):
             return False
         print(f"ok   {service} for {target} is built ({os.path.getsize(line['elf'])} bytes)", flush=True)
     return True
+
+
+FAULTS = ["read-null", "write-null", "run-null", "write-code", "write-constant", "run-constant", "run-heap", "run-stack"]
+
+
+def is_named_fault(console):
+    """Whether the console of kernel/faults names the address that it touched last, and the program did not go on."""
+    touched = re.search(r"^faults: \w+ing at (0x[0-9a-f]+)", console, re.M)
+    return bool(touched) and f"page fault at address {touched[1]}, " in console and "it went on" not in console
 
 
 def transcript():

@@ -88,6 +88,14 @@ def crashes():
             check(f"a crash by {kind} is named and ends the machine", said and code == -6, f"exit {code}: {program.lines[-4:]}")
 
 
+def faults():
+    for kind in images.FAULTS:
+        with Program("faults", "hosted", arguments=[kind], memory=16) as program:
+            code = program.end(20)
+            named = images.is_named_fault("\n".join(program.lines))
+            check(f"the fault {kind} is named and ends the machine", named and code == -6, f"exit {code}: {program.lines[-6:]}")
+
+
 def backtrace():
     """A panic's callers are addresses, which `nymote symbolize` names."""
     wanted = {"RUST_BACKTRACE": "1", "EXAM_DISK": "/nowhere", "EXAM_ONLY": "end"}
@@ -144,6 +152,7 @@ def main():
     sh("ip", "link", "set", "lo", "up")
     with tempfile.TemporaryDirectory() as directory:
         crashes()
+        faults()
         backtrace()
         stop()
         names()

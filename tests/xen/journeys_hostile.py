@@ -1,5 +1,7 @@
 """Journeys in which the host is the enemy: backends, xenstore and disks that lie, break or vanish."""
 
+import re
+
 from harness.guest import Guest
 from harness.say import check
 
@@ -137,4 +139,23 @@ def full_disk(host):
     check("and the machine goes on after it", "examination: " in console and "crashed" not in console, console)
 
 
-JOURNEYS = [hostile_cards, hostile_disks, lies, vanished, full_disk]
+def granted(host):
+    """What a backend may reach holds nothing of the program's, and a word that it does hold is found there."""
+    host.sh("truncate -s 16M /tmp/granted.img; losetup /dev/loop2 /tmp/granted.img")
+    kept = "kept-to-itself-4711"
+    guest = Guest(host, "granted", host.image("examination"), 32, f"ip=10.0.2.34/24 ip6=off EXAM_WAIT=1 KEPT={kept}",
+                  ["phy:/dev/loop2,xvda,w"], address="10.0.2.34")
+    guest.create()
+    guest.wait_console("waiting")
+
+    def holding(word):
+        return tuple(map(int, re.search(r"(\d+) pages, (\d+) hold it", host.sh(f"hostile grants {guest.id()} 0 {word}")).groups()))
+
+    pages, told = holding("waiting")
+    check("the page of the console, which is granted, holds what was written to it", pages > 64 and told == 1, (pages, told))
+    pages, found = holding(kept)
+    check(f"none of {pages} granted pages holds a word of the program's memory", pages > 64 and found == 0, (pages, found))
+    lives_on(host, guest, "the machine lives on after that")
+
+
+JOURNEYS = [hostile_cards, hostile_disks, lies, vanished, full_disk, granted]

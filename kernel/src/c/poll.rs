@@ -36,7 +36,7 @@ unsafe extern "C" fn epoll_wait(set_of: c_int, events: *mut epoll_event, most: c
     let Ok(most @ 1..) = usize::try_from(most) else { return fail(Errno(libc::EINVAL)) as c_int };
     // SAFETY: C's contract for epoll_wait: room for `most` events.
     let events = unsafe { core::slice::from_raw_parts_mut(events, most) };
-    set(set_of).map(|set| set.wait(events, nanoseconds(timeout_ms))).answer() as c_int
+    set(set_of).and_then(|set| set.wait(events, nanoseconds(timeout_ms))).answer() as c_int
 }
 
 #[unsafe(no_mangle)]
@@ -66,6 +66,7 @@ unsafe extern "C" fn poll(polled: *mut pollfd, count: libc::nfds_t, timeout_ms: 
     let deadline = nanoseconds(timeout_ms).map(|ns| super::time::monotonic_ns().saturating_add(ns));
     let descriptions: Vec<Option<Rc<Description>>> = polled.iter().map(|one| fd::get(one.fd).ok()).collect();
     crate::machine::turn();
+    let mut woken = Woken::Event;
     loop {
         let mut ready = 0;
         for (one, description) in polled.iter_mut().zip(&descriptions) {
@@ -81,16 +82,18 @@ unsafe extern "C" fn poll(polled: *mut pollfd, count: libc::nfds_t, timeout_ms: 
         if ready > 0 || timeout_ms == 0 {
             return ready;
         }
-        let waiting = thread::prepare_to_wait();
+        match woken {
+            Woken::Timeout => return 0,
+            Woken::Signal { .. } => return fail(Errno(libc::EINTR)) as c_int,
+            Woken::Event => {}
+        }
+        let waiting = thread::prepare_to_wait_or_be_interrupted();
         for description in descriptions.iter().flatten() {
             description.file.watchers().add(waiting);
         }
-        let woken = thread::block(deadline);
+        woken = thread::block(deadline);
         for description in descriptions.iter().flatten() {
             description.file.watchers().leave(waiting);
-        }
-        if woken == Woken::Timeout {
-            return 0;
         }
     }
 }

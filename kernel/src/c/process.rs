@@ -7,6 +7,7 @@ use super::{Answer, fail, number};
 use crate::crash::Console;
 use crate::errno::{self, Errno};
 use crate::platform::PAGE_BYTES;
+use crate::thread::Woken;
 use crate::{signal, start, thread};
 
 #[unsafe(no_mangle)]
@@ -210,8 +211,7 @@ unsafe extern "C" fn signal(number: c_int, handler: libc::sighandler_t) -> libc:
 
 #[unsafe(no_mangle)]
 extern "C" fn raise(number: c_int) -> c_int {
-    signal::raise(number);
-    0
+    signal::raise(number).answer() as c_int
 }
 
 #[unsafe(no_mangle)]
@@ -219,16 +219,15 @@ extern "C" fn kill(process: c_int, number: c_int) -> c_int {
     if process != getpid() {
         return fail(Errno(libc::ESRCH)) as c_int;
     }
-    if number != 0 {
-        signal::raise(number);
+    match number {
+        0 => 0,
+        number => signal::send(number).answer() as c_int,
     }
-    0
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn pause() -> c_int {
-    // Woken when a signal's handler has run; there is no other reason to come back, so a second is as good.
-    thread::sleep_until(super::time::monotonic_ns() + 1_000_000_000);
+    while !matches!(thread::sleep_or_be_interrupted(None), Woken::Signal { .. }) {}
     fail(Errno(libc::EINTR)) as c_int
 }
 

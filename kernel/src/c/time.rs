@@ -4,10 +4,10 @@ use core::ffi::c_int;
 
 use libc::timespec;
 
-use super::{Answer, fail};
+use super::Answer;
 use crate::errno::Errno;
 use crate::platform::{Current, Platform};
-use crate::thread;
+use crate::thread::{self, Woken};
 
 const NS: u64 = 1_000_000_000;
 
@@ -52,9 +52,8 @@ pub fn on_monotonic(clock: c_int, moment_ns: u64) -> Result<u64, Errno> {
 unsafe extern "C" fn clock_gettime(clock: c_int, into: *mut timespec) -> c_int {
     clock_ns(clock)
         .map(|ns| {
-            let time = timespec { tv_sec: (ns / NS) as i64, tv_nsec: (ns % NS) as i64 };
             // SAFETY: C's contract for clock_gettime.
-            unsafe { into.write(time) };
+            unsafe { into.write(time_of(ns)) };
         })
         .answer() as c_int
 }
@@ -68,31 +67,43 @@ unsafe extern "C" fn clock_getres(_: c_int, into: *mut timespec) -> c_int {
     0
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn clock_nanosleep(clock: c_int, flags: c_int, time: *const timespec, _: *mut timespec) -> c_int {
-    // SAFETY: C's contract for clock_nanosleep.
-    let deadline = unsafe { nanoseconds(time) }.and_then(|ns| {
-        if flags & libc::TIMER_ABSTIME != 0 { on_monotonic(clock, ns) } else { Ok(monotonic_ns().saturating_add(ns)) }
-    });
-    match deadline {
-        Ok(deadline) => {
-            thread::sleep_until(deadline);
-            0
-        }
-        Err(Errno(error)) => error,
+/// Nanoseconds in the form of a time.
+fn time_of(ns: u64) -> timespec {
+    timespec { tv_sec: (ns / NS) as i64, tv_nsec: (ns % NS) as i64 }
+}
+
+/// Sleeps until a moment on the monotonic clock; interrupted by a signal it says how long was `left`, if that is asked for.
+///
+/// # Safety
+/// `left` must be null or valid.
+unsafe fn sleep(deadline_ns: u64, left: *mut timespec) -> Result<(), Errno> {
+    let Woken::Signal { .. } = thread::sleep_or_be_interrupted(Some(deadline_ns)) else { return Ok(()) };
+    if !left.is_null() {
+        // SAFETY: the caller's promise.
+        unsafe { left.write(time_of(deadline_ns.saturating_sub(monotonic_ns()))) };
     }
+    Err(Errno(libc::EINTR))
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn nanosleep(time: *const timespec, _: *mut timespec) -> c_int {
+unsafe extern "C" fn clock_nanosleep(clock: c_int, flags: c_int, time: *const timespec, left: *mut timespec) -> c_int {
+    // SAFETY: C's contract for clock_nanosleep.
+    let slept = unsafe { nanoseconds(time) }.and_then(|ns| {
+        // Who names a moment knows how long is left.
+        let (deadline, left) = match flags & libc::TIMER_ABSTIME {
+            0 => (monotonic_ns().saturating_add(ns), left),
+            _ => (on_monotonic(clock, ns)?, core::ptr::null_mut()),
+        };
+        // SAFETY: as above.
+        unsafe { sleep(deadline, left) }
+    });
+    slept.err().map_or(0, |Errno(error)| error)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn nanosleep(time: *const timespec, left: *mut timespec) -> c_int {
     // SAFETY: C's contract for nanosleep.
-    match unsafe { nanoseconds(time) } {
-        Ok(ns) => {
-            thread::sleep_until(monotonic_ns().saturating_add(ns));
-            0
-        }
-        Err(error) => fail(error) as c_int,
-    }
+    unsafe { nanoseconds(time).and_then(|ns| sleep(monotonic_ns().saturating_add(ns), left)) }.answer() as c_int
 }
 
 #[unsafe(no_mangle)]

@@ -107,19 +107,23 @@ impl Epoll {
     }
 
     /// `epoll_wait`: fills `events` and says how many. Waits for so long, for ever without a time, and not at all with 0.
-    pub fn wait(&self, events: &mut [epoll_event], timeout_ns: Option<u64>) -> usize {
+    /// EINTR when a signal's handler has run meanwhile.
+    pub fn wait(&self, events: &mut [epoll_event], timeout_ns: Option<u64>) -> Result<usize, Errno> {
         crate::machine::turn();
         let found = self.collect(events);
         if found > 0 || timeout_ns == Some(0) {
-            return found;
+            return Ok(found);
         }
         // The turn has read the clock.
         let deadline_ns = timeout_ns.map(|timeout| crate::machine::latest_clock().saturating_add(timeout));
         let mut woken = self.watchers.wait_after_turn(deadline_ns);
         loop {
             let found = self.collect(events);
-            if found > 0 || woken == Woken::Timeout {
-                return found;
+            match woken {
+                _ if found > 0 => return Ok(found),
+                Woken::Timeout => return Ok(0),
+                Woken::Signal { .. } => return Err(Errno(libc::EINTR)),
+                Woken::Event => {}
             }
             woken = self.watchers.wait(deadline_ns);
         }

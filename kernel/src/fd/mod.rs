@@ -55,20 +55,24 @@ pub struct Description {
 
 impl Description {
     /// Does `attempt` until it does not answer EAGAIN, waiting in between as long as `deadline_ns` allows; only once if
-    /// the program asked not to wait.
+    /// the program asked not to wait. A signal ends the wait unless its handler lets calls go on (SA_RESTART) and the call
+    /// has no time of its own (signal(7)).
     pub fn wait_for<R>(
         &self,
         deadline_ns: Option<u64>,
         mut attempt: impl FnMut() -> Result<R, Errno>,
     ) -> Result<R, Errno> {
+        let mut woken = Woken::Event;
         loop {
-            match attempt() {
-                Err(Errno(libc::EAGAIN)) if !self.nonblocking.get() => {
-                    if self.file.watchers().wait(deadline_ns) == Woken::Timeout {
-                        return Err(Errno(libc::EAGAIN));
-                    }
+            match (attempt(), woken) {
+                (Err(Errno(libc::EAGAIN)), Woken::Timeout) => return Err(Errno(libc::EAGAIN)),
+                (Err(Errno(libc::EAGAIN)), Woken::Signal { restarts }) if !restarts || deadline_ns.is_some() => {
+                    return Err(Errno(libc::EINTR));
                 }
-                result => return result,
+                (Err(Errno(libc::EAGAIN)), _) if !self.nonblocking.get() => {
+                    woken = self.file.watchers().wait(deadline_ns);
+                }
+                (result, _) => return result,
             }
         }
     }
@@ -104,9 +108,9 @@ impl Watchers {
         woken
     }
 
-    /// Notes the calling thread's present wait, for a thread that waits for several files.
+    /// Notes the calling thread's present wait.
     fn join(&self) -> Waiting {
-        let waiting = thread::prepare_to_wait();
+        let waiting = thread::prepare_to_wait_or_be_interrupted();
         self.add(waiting);
         waiting
     }

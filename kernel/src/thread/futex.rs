@@ -32,7 +32,7 @@ pub unsafe fn wait(address: *const u32, expected: u32, bits: u32, deadline_ns: O
     let waiting = prepare_to_wait();
     WAITERS.with(|waiters| waiters.entry(key).or_default().push_back((waiting, bits)));
     match block(deadline_ns) {
-        Woken::Event => Waited::Woken,
+        Woken::Event | Woken::Signal { .. } => Waited::Woken,
         Woken::Timeout => {
             WAITERS.with(|waiters| {
                 if let Some(queue) = waiters.get_mut(&key) {

@@ -41,7 +41,10 @@ struct Thread {
     /// Counts the thread's waits: a wake-up is for one wait, not for a later one.
     ticket: u64,
     deadline_ns: Option<u64>,
-    timed_out: bool,
+    /// How the latest wait ended.
+    woken: Woken,
+    /// The present wait ends when a signal's handler has run.
+    heeds_signals: bool,
     detached: bool,
     joiner: Option<Waiting>,
     result: *mut c_void,
@@ -69,7 +72,15 @@ pub enum Woken {
     Event,
     /// Its deadline passed.
     Timeout,
+    /// A signal's handler has run; `restarts` is its SA_RESTART.
+    Signal {
+        /// Calls that can go on as if nothing had happened do.
+        restarts: bool,
+    },
 }
+
+/// The thread that the program's `main` runs on: as on Linux it is the one that a signal to the program interrupts.
+const MAIN: Place = 0;
 
 struct Scheduler {
     threads: Vec<Option<Box<Thread>>>,
@@ -98,13 +109,16 @@ impl Scheduler {
         }
     }
 
-    fn wake(&mut self, waiting: Waiting, timed_out: bool) -> bool {
+    fn wake(&mut self, waiting: Waiting, how: Woken) -> bool {
         let Some(Some(thread)) = self.threads.get_mut(waiting.place) else { return false };
         if thread.ticket != waiting.ticket || thread.state != State::Waiting {
             return false;
         }
+        if matches!(how, Woken::Signal { .. }) && !thread.heeds_signals {
+            return false;
+        }
         thread.state = State::Ready;
-        thread.timed_out = timed_out;
+        thread.woken = how;
         if let Some(deadline) = thread.deadline_ns.take() {
             self.timers.remove(&(deadline, waiting.place));
         }
@@ -132,7 +146,8 @@ pub fn spawn(name: &str, stack_bytes: usize, entry: Entry, argument: *mut c_void
         state: State::Ready,
         ticket: 0,
         deadline_ns: None,
-        timed_out: false,
+        woken: Woken::Event,
+        heeds_signals: false,
         detached: false,
         joiner: None,
         result: core::ptr::null_mut(),
@@ -176,8 +191,26 @@ pub fn prepare_to_wait() -> Waiting {
         let thread = scheduler.thread(place);
         thread.ticket += 1;
         thread.state = State::Waiting;
+        thread.heeds_signals = false;
         Waiting { place, ticket: thread.ticket }
     })
+}
+
+/// [`prepare_to_wait`] for a wait that a signal may end.
+pub fn prepare_to_wait_or_be_interrupted() -> Waiting {
+    let waiting = prepare_to_wait();
+    SCHEDULER.with(|scheduler| scheduler.thread(waiting.place).heeds_signals = true);
+    waiting
+}
+
+/// A signal's handler has run: ends the wait of the main thread, if it is one that heeds signals.
+pub fn interrupt(restarts: bool) {
+    SCHEDULER.with(|scheduler| {
+        if let Some(Some(thread)) = scheduler.threads.get(MAIN) {
+            let waiting = Waiting { place: MAIN, ticket: thread.ticket };
+            scheduler.wake(waiting, Woken::Signal { restarts });
+        }
+    });
 }
 
 /// Waits until the wait from [`prepare_to_wait`] is ended by [`wake`] or by its deadline.
@@ -211,19 +244,25 @@ fn note_deadline(deadline_ns: Option<u64>) {
 fn how_it_ended() -> Woken {
     SCHEDULER.with(|scheduler| {
         let place = scheduler.current;
-        if scheduler.thread(place).timed_out { Woken::Timeout } else { Woken::Event }
+        scheduler.thread(place).woken
     })
 }
 
 /// Ends a wait: its thread can run again. Says whether the wait was still on.
 pub fn wake(waiting: Waiting) -> bool {
-    SCHEDULER.with(|scheduler| scheduler.wake(waiting, false))
+    SCHEDULER.with(|scheduler| scheduler.wake(waiting, Woken::Event))
 }
 
 /// Waits until a moment on the monotonic clock.
 pub fn sleep_until(deadline_ns: u64) {
     let _ = prepare_to_wait();
     block(Some(deadline_ns));
+}
+
+/// The same, or until a signal's handler has run; without a moment for that alone.
+pub fn sleep_or_be_interrupted(deadline_ns: Option<u64>) -> Woken {
+    let _ = prepare_to_wait_or_be_interrupted();
+    block(deadline_ns)
 }
 
 /// Lets the others run that can, and devices be looked after.
@@ -247,7 +286,7 @@ pub fn expire_timers(now_ns: u64) {
             scheduler.timers.pop_first();
             let ticket = scheduler.thread(place).ticket;
             scheduler.thread(place).deadline_ns = None;
-            scheduler.wake(Waiting { place, ticket }, true);
+            scheduler.wake(Waiting { place, ticket }, Woken::Timeout);
         }
     });
 }
@@ -325,7 +364,7 @@ pub fn end(result: *mut c_void) -> ! {
         let joiner = thread.joiner.take();
         scheduler.ended.push(place);
         if let Some(joiner) = joiner {
-            scheduler.wake(joiner, false);
+            scheduler.wake(joiner, Woken::Event);
         }
     });
     crate::machine::turn();

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::net::ToSocketAddrs;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::tasks;
 
@@ -15,6 +15,10 @@ pub fn instead() -> Option<ExitCode> {
     }
     if std::env::var_os("EXAM_WAIT").is_some() {
         wait();
+        return Some(ExitCode::SUCCESS);
+    }
+    if let Ok(seconds) = std::env::var("EXAM_CLOCK") {
+        tell_time(seconds.parse().unwrap());
         return Some(ExitCode::SUCCESS);
     }
     if let Ok(name) = std::env::var("EXAM_LOOKUP") {
@@ -49,6 +53,26 @@ fn wait() {
         asked.recv().await;
         println!("flushed");
     });
+}
+
+/// Says what time it is, now and so many seconds later, and whether both clocks went as far between.
+fn tell_time(seconds: u64) {
+    // Both at one moment: again if something came between.
+    let read = || loop {
+        let before = Instant::now();
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        if before.elapsed() < Duration::from_millis(5) {
+            return (wall, before);
+        }
+    };
+    let (wall, monotonic) = read();
+    println!("clock first: {}", wall.as_secs());
+    std::thread::sleep(Duration::from_secs(seconds));
+    let (later, last) = read();
+    println!("clock last: {}", later.as_secs());
+    let (one, other) = (later - wall, last - monotonic);
+    let even = one.abs_diff(other) < Duration::from_millis(20) && other >= Duration::from_secs(seconds);
+    println!("clock: {}", if even { "even" } else { "uneven" });
 }
 
 /// Waits a little for addresses to come, then asks.

@@ -8,6 +8,7 @@
 //! | `EXAM_PORT` | port to serve at the end, until a client says `stop`; TLS on the next one; without it nothing is served |
 //! | `EXAM_CRASH` | `stack`, `heap` or `abort`: end that way, instead of an examination |
 //! | `EXAM_WAIT` | wait for SIGTERM and say so, instead |
+//! | `EXAM_CLOCK` | print the wall clock, and so many seconds later again, instead |
 //! | `EXAM_LOOKUP` | print the addresses of that name, instead |
 //! | `EXAM_ONLY` | ask only the questions whose names hold this |
 //! | `EXAM_CROWD` | connections at once on the loopback, 1,000 without it |
@@ -19,6 +20,7 @@ mod crash;
 mod disk;
 mod errors;
 mod service;
+mod signals;
 mod sockets;
 mod tasks;
 mod threads;
@@ -62,6 +64,7 @@ const QUESTIONS: &[Question] = &[
     ("tasks, channels and timers of tokio", tasks::tasks),
     ("a panic ends its task alone", tasks::panic),
     ("blocking work beside tasks", tasks::blocking),
+    ("a signal ends what waits, or lets it go on", signals::interrupted),
     ("tokio's sockets", tasks::sockets),
     ("a TLS handshake", tls::handshake),
     ("the disk keeps what was written", disk::keeps),

@@ -2,8 +2,10 @@
  * grants, event channels and xenstore, as netback and blkback do, and then does one wrong thing.
  *   hostile net DOMAIN NUMBER WHAT      WHAT: count id page chain extra transmit frames
  *   hostile block DOMAIN NUMBER WHAT    WHAT: count id operation error
+ *   hostile grants DOMAIN 0 WORD        maps every page that the domain grants; prints how many there are and hold WORD
  * Its nodes are below /local/domain/0/backend/hostile (run.py makes them). Linked with Debian's libraries, whose headers
  * are not needed. Layouts are those of Xen's io/ring.h, io/netif.h and io/blkif.h. */
+#define _GNU_SOURCE
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +25,7 @@ int xenevtchn_notify(void *evtchn, uint32_t port);
 struct ring { volatile uint32_t request_producer, request_event, response_producer, response_event; };
 struct net_answer { uint16_t id, offset, flags; int16_t status; };
 struct block_answer { uint64_t id; uint8_t operation; int16_t status; };
-enum { FIRST_SLOT = 64, MORE = 4, EXTRA = 8, BOTH_WAYS = 3 };
+enum { FIRST_SLOT = 64, MORE = 4, EXTRA = 8, READ = 1, BOTH_WAYS = 3, GRANTS_MAX = 2048, PAGE_BYTES = 4096 };
 
 static void *store, *grants, *events;
 static unsigned domain, number;
@@ -152,6 +154,19 @@ static void block(const char *what) {
     }
 }
 
+/* Looks into everything that may be reached, without asking what it is for. */
+static void look_for(const char *word) {
+    unsigned pages = 0, found = 0;
+    for (unsigned reference = 0; reference < GRANTS_MAX; reference++) {
+        void *page = xengnttab_map_grant_ref(grants, domain, reference, READ);
+        if (!page) continue;
+        pages++;
+        found += memmem(page, PAGE_BYTES, word, strlen(word)) != NULL;
+        xengnttab_unmap(grants, page, 1);
+    }
+    printf("%u pages, %u hold it\n", pages, found);
+}
+
 int main(int argc, char **argv) {
     if (argc != 5) return 2;
     domain = strtoul(argv[2], NULL, 10);
@@ -160,6 +175,10 @@ int main(int argc, char **argv) {
     grants = xengnttab_open(NULL, 0);
     events = xenevtchn_open(NULL, 0);
     if (!store || !grants || !events) return 1;
+    if (!strcmp(argv[1], "grants")) {
+        look_for(argv[4]);
+        return 0;
+    }
     int is_net = !strcmp(argv[1], "net");
     device = is_net ? "vif" : "vbd";
     is_net ? net(argv[4]) : block(argv[4]);

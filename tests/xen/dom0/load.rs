@@ -33,7 +33,7 @@ const QUESTION: &[u8] =
 
 fn answer(address: &str, port: &str, seconds: &str) -> Outcome {
     let end = Instant::now() + Duration::from_secs(seconds.parse()?);
-    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    let socket = UdpSocket::bind(if address.contains(':') { "[::]:0" } else { "0.0.0.0:0" })?;
     socket.connect((address, port.parse()?))?;
     socket.set_read_timeout(Some(Duration::from_millis(2)))?;
     let mut reply = [0; 1500];
