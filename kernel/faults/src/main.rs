@@ -16,7 +16,7 @@ static CONSTANT: [u8; 64] = [RETURN; 64];
 fn main() {
     let kind = std::env::args().nth(1).unwrap_or_default();
     println!("faults: {kind}");
-    let object = vec![RETURN; 64];
+    let object = Box::new([RETURN; 64]);
     let local = black_box([RETURN; 64]);
     match kind.as_str() {
         "read-null" => println!("{}", read(NOWHERE)),
