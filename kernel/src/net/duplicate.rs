@@ -24,8 +24,8 @@ use super::stack::{LinkNumber, Network};
 const QUESTIONS: u32 = 4;
 const PATIENCE: Duration = Duration::from_millis(250);
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-const ETHERNET_HEADER_BYTES: usize = 14;
-const IPV6_HEADER_BYTES: usize = 40;
+pub(super) const ETHERNET_HEADER_BYTES: usize = 14;
+pub(super) const IPV6_HEADER_BYTES: usize = 40;
 /// Neighbour discovery is not routed.
 const HOPS: u8 = 255;
 
@@ -60,9 +60,14 @@ impl Duplicates {
         self.asked.iter().map(|asked| asked.next).min()
     }
 
+    /// The addresses that will be ours unless somebody else has them.
+    pub fn asked_for(&self) -> impl Iterator<Item = Ipv6Addr> {
+        self.asked.iter().map(|asked| asked.net.address())
+    }
+
     /// Whether an address will be ours unless somebody else has it.
     pub fn is_asked_for(&self, address: Ipv6Addr) -> bool {
-        self.asked.iter().any(|asked| asked.net.address() == address)
+        self.asked_for().any(|asked| asked == address)
     }
 }
 
@@ -95,6 +100,8 @@ impl Network {
                 }
             });
         }
+        // The answer goes to a group that we must be in by then (section 5.4.2).
+        link.report_groups(mac, now);
         for asked in link.duplicates.asked.iter_mut().filter(|asked| asked.next <= now) {
             if !link.wire.has_room() {
                 break;
@@ -140,9 +147,18 @@ impl Network {
 }
 
 /// Where an address is asked for (RFC 4291 2.7.1).
-fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
+pub(super) fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
     let [.., high, low] = address.segments();
     Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | high & 0xff, low)
+}
+
+/// Writes the Ethernet header of an IPv6 packet to a multicast address (RFC 2464 7).
+pub(super) fn ethernet_header(frame: &mut [u8], mac: [u8; 6], destination: Ipv6Addr) {
+    let mut ethernet = EthernetFrame::new_unchecked(frame);
+    let [.., a, b, c, d] = destination.octets();
+    ethernet.set_src_addr(EthernetAddress(mac));
+    ethernet.set_dst_addr(EthernetAddress([0x33, 0x33, a, b, c, d]));
+    ethernet.set_ethertype(EthernetProtocol::Ipv6);
 }
 
 /// A message of neighbour discovery to a multicast address, as a whole frame.
@@ -156,11 +172,7 @@ fn frame(mac: [u8; 6], source: Ipv6Addr, destination: Ipv6Addr, message: NdiscRe
         hop_limit: HOPS,
     };
     let mut bytes = vec![0; ETHERNET_HEADER_BYTES + IPV6_HEADER_BYTES + header.payload_len];
-    let mut ethernet = EthernetFrame::new_unchecked(&mut bytes[..]);
-    let [.., a, b, c, d] = destination.octets();
-    ethernet.set_src_addr(EthernetAddress(mac));
-    ethernet.set_dst_addr(EthernetAddress([0x33, 0x33, a, b, c, d]));
-    ethernet.set_ethertype(EthernetProtocol::Ipv6);
+    ethernet_header(&mut bytes, mac, destination);
     let (packet, payload) = bytes[ETHERNET_HEADER_BYTES..].split_at_mut(IPV6_HEADER_BYTES);
     header.emit(&mut Ipv6Packet::new_unchecked(packet));
     let mut payload = Icmpv6Packet::new_unchecked(payload);

@@ -9,6 +9,7 @@ mod checksum;
 pub mod configure;
 mod duplicate;
 mod frame;
+mod groups;
 pub mod query;
 mod segment;
 pub mod stack;

@@ -21,6 +21,7 @@ use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr};
 use super::configure::{CardSettings, Lease};
 use super::duplicate::Duplicates;
 use super::frame::{Content, Segment, undelivered};
+use super::groups::Groups;
 use super::tcp::{Connection, Listener};
 use super::udp::Datagrams;
 use super::wire::Wire;
@@ -53,6 +54,7 @@ pub(super) struct Link {
     pub settings: CardSettings,
     pub lease: Lease,
     pub duplicates: Duplicates,
+    pub groups: Groups,
     /// When UDP, DHCP or the interface itself want to be polled.
     pub deadline: Option<Instant>,
 }
@@ -95,6 +97,7 @@ impl Network {
             settings: CardSettings::default(),
             lease: Lease::default(),
             duplicates: Duplicates::default(),
+            groups: Groups::default(),
             deadline: None,
         };
         Network {
@@ -131,6 +134,7 @@ impl Network {
             settings,
             lease: Lease::default(),
             duplicates: Duplicates::default(),
+            groups: Groups::default(),
             deadline: Some(now),
         };
         self.links.push(link);
@@ -201,6 +205,8 @@ impl Network {
                     if content == Content::Neighbour {
                         neighbours = true;
                         self.heed_neighbour(number);
+                    } else {
+                        self.heed_query(number);
                     }
                     datagrams = true;
                     let link = &mut self.links[number];
@@ -424,7 +430,8 @@ impl Link {
     /// Notes when it wants its next turn.
     pub fn plan(&mut self, now: Instant) {
         let due = self.interface.poll_at(now, &self.datagrams);
-        self.deadline = due.into_iter().chain(self.duplicates.deadline()).min();
+        let due = due.into_iter().chain(self.duplicates.deadline());
+        self.deadline = due.chain(self.groups.deadline()).min();
     }
 }
 

@@ -327,6 +327,40 @@ fn a_stream_of_super_frames_does_not_wait_for_each_acknowledgement() {
 }
 
 #[test]
+fn rfc3810_a_router_hears_which_groups_a_machine_is_in() {
+    let mut pair = Pair::new(&[("ip6", "off")]);
+    let (settings, _) = CardSettings::read(0, |name| (name == "ip6").then(|| "fd00::5/64".into()));
+    let (incoming, outgoing) = (pair.queues[0].clone(), pair.queues[1].clone());
+    pair.ends[0] = network(8 << 20);
+    let card = End { number: 1, incoming, outgoing, lent: Vec::new() };
+    pair.ends[0].attach(Box::new(card), settings, pair.now);
+    // What the reports' first records say, and how many records the last one has.
+    let hear = |pair: &mut Pair, milliseconds: usize| {
+        let (mut says, mut records) = (Vec::new(), 0);
+        for _ in 0..milliseconds / 10 {
+            pair.ends[0].turn(pair.now);
+            pair.now += Duration::from_millis(10);
+            for frame in pair.queues[1].borrow_mut().drain(..) {
+                if frame[..6] == [0x33, 0x33, 0, 0, 0, 0x16] {
+                    says.push(frame[70]);
+                    records = frame[69];
+                }
+            }
+        }
+        (says, records)
+    };
+    assert_eq!(
+        hear(&mut pair, 4000),
+        (vec![4, 4], 2),
+        "entering is told twice: the card's own address, the fixed one"
+    );
+    let question = super::groups::tests::question(500, core::net::Ipv6Addr::UNSPECIFIED, 4);
+    pair.queues[0].borrow_mut().push_back(question);
+    assert_eq!(hear(&mut pair, 520), (vec![2], 2), "answered once, within the time that was given");
+    assert_eq!(hear(&mut pair, 4000), (vec![], 0));
+}
+
+#[test]
 fn rfc4862_an_address_is_used_when_nobody_else_has_it() {
     let mut pair = Pair::new(&[("ip6", "fd00::5/64")]);
     let address = "fd00::5".parse().unwrap();

@@ -57,6 +57,7 @@ const QUESTIONS: &[Question] = &[
     ("half-close", sockets::half_close),
     ("peek, timeouts, options", sockets::peek_and_options),
     ("a reset for unread data", sockets::reset),
+    ("a close that lingers", sockets::linger),
     ("a megabyte each way at once", sockets::crossing),
     ("UDP on the loopback", sockets::udp),
     ("names of this machine", sockets::names),

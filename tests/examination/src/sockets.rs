@@ -5,6 +5,8 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpS
 use std::thread;
 use std::time::Duration;
 
+use socket2::SockRef;
+
 /// Serves one connection of a fresh listener on another thread; gives the listener's address.
 fn serve<T: Send + 'static>(
     address: &str,
@@ -114,6 +116,30 @@ pub fn reset() -> String {
     server.join().unwrap();
     let end = stream.read(&mut [0; 8]);
     format!("{:?}", end.map_err(|error| error.kind()))
+}
+
+/// SO_LINGER of no time makes a close a reset; of some time, the close waits until what was sent has arrived.
+pub fn linger() -> String {
+    const BYTES: usize = 300_000;
+    let end = |linger: Option<Duration>, bytes: usize| {
+        let (address, server) = serve("127.0.0.1:0", move |mut stream| {
+            let socket = SockRef::from(&stream);
+            socket.set_linger(linger).unwrap();
+            assert_eq!(socket.linger().unwrap(), linger);
+            stream.write_all(&vec![7; bytes]).unwrap();
+        });
+        let mut stream = TcpStream::connect(address).unwrap();
+        let mut heard = Vec::new();
+        let end = stream.read_to_end(&mut heard);
+        server.join().unwrap();
+        format!("{:?}", end.map_err(|error| error.kind()))
+    };
+    format!(
+        "{}, {}, {}",
+        end(Some(Duration::ZERO), 0),
+        end(Some(Duration::from_secs(20)), BYTES),
+        end(None, BYTES)
+    )
 }
 
 pub fn crossing() -> String {

@@ -45,14 +45,15 @@ class Host:
     # Life
 
     @classmethod
-    def start(cls, disks=(), keep=False, icount=False, cpus=2):
-        """Boots a host with `disks` (QEMU -drive options without if=) as /dev/vda and on, and waits until it is ready."""
+    def start(cls, disks=(), keep=False, icount=False, cpus=2, without=()):
+        """Boots a host with `disks` (QEMU -drive options without if=) as /dev/vda and on, and waits until it is ready.
+        Its processors lack the features named in `without`."""
         folder = KEPT if keep else Path(tempfile.mkdtemp(prefix="xen-host-"))
         if keep:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
         port = free_port()
-        command = cls.command(folder, port, disks, icount, cpus)
+        command = cls.command(folder, port, disks, icount, cpus, without)
         say.doing("starting the emulated Xen host")
         if not keep:
             # Ended from outside, this program still ends the machine on its way out.
@@ -74,11 +75,11 @@ class Host:
         return host
 
     @staticmethod
-    def command(folder, port, disks, icount, cpus):
+    def command(folder, port, disks, icount, cpus, without):
         """QEMU's command line. Without SMAP: its iret faults in a PV domain's first second otherwise."""
         accel = ["-accel", "tcg,thread=single" if icount else "tcg,thread=multi"]
         accel += ["-icount", "shift=0,sleep=on"] if icount else []
-        command = ["qemu-system-x86_64", *accel, "-cpu", "max,smap=off,pku=off", "-smp", str(cpus), "-m", str(MEMORY_MB)]
+        command = ["qemu-system-x86_64", *accel, "-cpu", ",".join(["max", *(f"{name}=off" for name in ("smap", "pku", *without))]), "-smp", str(cpus), "-m", str(MEMORY_MB)]
         command += ["-nodefaults", "-display", "none", "-no-reboot", "-serial", f"file:{folder}/serial.log"]
         command += ["-monitor", f"unix:{folder}/monitor,server=on,wait=off", "-kernel", str(pieces.hypervisor())]
         command += ["-append", "dom0_mem=512M,max:512M dom0_max_vcpus=1 dom0_vcpus_pin com1=115200,8n1 console=com1 "
