@@ -400,7 +400,7 @@ def published(check, nymote, program, place, started):
     if not check("mail and signpost are deployed", first.get("commit"), first):
         return
     signers.write_text(first["signer"] + "\n")
-    host = Host(nymote, repository, signers, state, started)
+    host = Host(nymote, repository, signers, state, started, "--backend", "process", "--patience", "20", "--publish")
     data = {"endpoints": {"dns": f"127.7.7.15:{port['dns']}", "smtp": f"127.7.7.14:{port['smtp']}"}}
     check("the host publishes who takes the household's mail", comes("example.org", "MX", "10 mail.example.org.") and dig("mail.example.org", "A") == "127.7.7.14", host.text()[-600:])
     check("a key of DKIM", comes("ed25519._domainkey.example.org", "TXT", "v=DKIM1"), host.text()[-600:])

@@ -45,6 +45,8 @@ pub struct Context<'a> {
     pub head: &'a Head,
     /// The host's own directory.
     pub state: &'a Path,
+    /// Whether it keeps the household's records in its zone.
+    pub publishes: bool,
 }
 
 impl Kept {
@@ -203,7 +205,7 @@ impl Kept {
         let key = kept_key(&self.dir, LEAF_KEY)?;
         data::provide(&store, machine, context.authority, &accounts, &key)?;
         data::set(&store, machine, context.follow.file_if_any(tree, SETTINGS)?)?;
-        if self.name == "signpost" {
+        if self.name == "signpost" && context.publishes {
             let (name, key) = publish::deployed_key(context.state, &machine.domain)?;
             data::introduce(&store, name, key)?;
             if context.head.restores.is_some() {

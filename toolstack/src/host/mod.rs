@@ -59,6 +59,9 @@ pub struct Args {
     /// Make reality equal once, say what was done, and end (Xen machines run on)
     #[arg(long)]
     once: bool,
+    /// Keep the household's records (MX, SPF, DKIM, DMARC, TLSA, SRV, addresses) in the zone of its signpost machine
+    #[arg(long)]
+    publish: bool,
 }
 
 /// The host with all that it carries.
@@ -138,6 +141,9 @@ impl Host {
         self.refused = None;
         let new = self.settled.as_ref() != Some(&head.commit);
         let carried_out = self.reconcile(&head, new);
+        if new {
+            self.publication.soon();
+        }
         // What failed and was rolled back is settled too; what could not be fetched is tried again at the next look.
         if new && head.machines.keys().all(|name| self.has_tried(name, &head.commit)) {
             self.follow.settle(&head.commit)?;
@@ -187,6 +193,7 @@ impl Host {
                 patience: Duration::from_secs(self.args.patience),
                 head,
                 state: &self.args.state,
+                publishes: self.args.publish,
             };
             if let Err(trouble) = kept.become_like(tree, &context, new) {
                 say("error", name, &trouble.to_string());
@@ -217,6 +224,9 @@ impl Host {
     fn tend(&mut self) {
         for kept in self.machines.values_mut() {
             kept.tend(&self.carrier);
+        }
+        if !self.args.publish {
+            return;
         }
         let running = || self.machines.values().filter_map(Kept::settled);
         self.publication.tend(&self.args.state, &self.authority, running);

@@ -5,8 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chassis::tls::Authority;
@@ -20,46 +19,61 @@ use crate::trouble::Trouble;
 
 /// Publishes now and again, beside everything else.
 #[derive(Default)]
-pub struct Publication {
-    busy: Arc<AtomicBool>,
-    troubled: Arc<AtomicBool>,
+pub struct Publication(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    busy: bool,
+    troubled: bool,
     next: Option<Instant>,
 }
 
 impl Publication {
     /// Begins a round when it is time and none is under way. A deployment without mail or signpost has none. `machines`
     /// gives those that run.
-    pub fn tend<M>(&mut self, state: &Path, authority: &Authority, machines: impl FnOnce() -> M)
+    pub fn tend<M>(&self, directory: &Path, authority: &Authority, machines: impl FnOnce() -> M)
     where
         M: Iterator<Item = Machine>,
     {
-        if self.next.is_some_and(|next| Instant::now() < next) || self.busy.swap(true, Ordering::AcqRel) {
+        let mut state = self.state();
+        if state.busy || state.next.is_some_and(|next| Instant::now() < next) {
             return;
         }
-        self.next = Some(Instant::now() + EVERY);
+        state.busy = true;
         let machines: BTreeMap<String, Machine> =
             machines().map(|machine| (machine.name.clone(), machine)).collect();
-        let round = Round { state: state.to_owned(), authority: authority.clone(), machines };
-        let (busy, troubled) = (self.busy.clone(), self.troubled.clone());
+        let round = Round { state: directory.to_owned(), authority: authority.clone(), machines };
+        let own = Publication(self.0.clone());
         std::thread::spawn(move || {
-            match round.run() {
-                Ok(0) => troubled.store(false, Ordering::Relaxed),
-                Ok(changed) => {
-                    troubled.store(false, Ordering::Relaxed);
-                    say("info", "signpost", &format!("{changed} sets of records published"));
-                }
-                // Said once, not every time.
-                Err(_) if troubled.swap(true, Ordering::Relaxed) => {}
-                Err(trouble) => {
-                    say(
-                        "warn",
-                        "signpost",
-                        &format!("the household's records are not in its zone: {trouble}"),
-                    );
-                }
-            }
-            busy.store(false, Ordering::Release);
+            let done = round.run();
+            own.state().end(done);
         });
+    }
+
+    /// Something was deployed: the next round comes soon.
+    pub fn soon(&self) {
+        self.state().next = None;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn end(&mut self, done: Result<usize, Trouble>) {
+        let pause = if matches!(done, Ok(0)) { SELDOM } else { publish::AGAIN };
+        (self.busy, self.next) = (false, Some(Instant::now() + pause));
+        let troubled = std::mem::replace(&mut self.troubled, done.is_err());
+        match done {
+            Ok(0) => {}
+            Ok(changed) => say("info", "signpost", &format!("{changed} sets of records published")),
+            // Said once, not every time.
+            Err(_) if troubled => {}
+            Err(trouble) => {
+                say("warn", "signpost", &format!("the household's records are not in its zone: {trouble}"));
+            }
+        }
     }
 }
 
@@ -119,5 +133,5 @@ fn address(address: IpAddr) -> String {
     }
 }
 
-/// A round without changes asks mail twice.
-const EVERY: Duration = publish::AGAIN;
+/// A round without changes asks mail twice, which is a machine's work: mail makes no keys after its first minute.
+const SELDOM: Duration = Duration::from_secs(300);
