@@ -75,6 +75,9 @@ impl Branch {
                 return Err(Error::RefMoved { name });
             }
             group.require(to.0)?;
+            if from.is_none() {
+                group.refuse_unless_free(&name)?;
+            }
             group.move_ref(&name, Some(to.0));
             Ok(to)
         });

@@ -4,6 +4,7 @@
 //! hundred thousand objects, so that memory stays bounded however many there are; the device is read from its beginning
 //! to its end. A delta comes after its base, which lies before it nearly always.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
@@ -30,9 +31,9 @@ pub(crate) struct Reach {
 }
 
 impl Reach {
-    /// Whether an object is among them.
-    pub fn has(&self, id: &ObjectId, entry: &ObjectEntry) -> bool {
-        self.marks.has(entry.number) || self.found.contains(id)
+    /// Whether the object of an id and a number is among them.
+    pub fn has(&self, id: &ObjectId, number: u64) -> bool {
+        self.marks.has(number) || self.found.contains(id)
     }
 }
 
@@ -55,6 +56,8 @@ struct Batch {
     segments: Range<u32>,
     /// In the order of their ids.
     items: Vec<Item>,
+    /// What the deltas among them are made from.
+    bases: Vec<ObjectId>,
     /// Where each of them stands in the pack, or one of the two below.
     places: Vec<u32>,
     /// The items in the order in which they lie on the device, and how far they are sent.
@@ -77,7 +80,7 @@ struct Item {
     crc: u32,
     /// Of the stream, inflated; `LARGE` for what the index has to be asked again.
     size: u32,
-    /// The item that it is made from, or one of the two below.
+    /// The item that it is made from, or one of those below.
     base: u32,
     offset: u64,
 }
@@ -86,6 +89,9 @@ const LARGE: u32 = u32::MAX;
 /// No delta; a delta against what is in no or in an earlier batch.
 const WHOLE: u32 = u32::MAX;
 const ELSEWHERE: u32 = u32::MAX - 1;
+/// Below this and above half of it: the item is not known yet. So many less than this, counted from one, is the base among
+/// the batch's.
+const UNKNOWN: u32 = u32::MAX - 1;
 
 impl ClosureReader {
     /// Gives the reader, and how many objects it will read.
@@ -101,14 +107,13 @@ impl ClosureReader {
         let mut all = Listing::new(if is_one_batch { most } else { 0 });
         let mut count = 0;
         core.each(b"o", |key, value| {
-            let entry = ObjectEntry::decode(value)?;
-            let id = id_of(key)?;
-            if reach.has(&id, &entry) {
+            let listed = Listed::decode(key, value)?;
+            if reach.has(&listed.id, listed.entry.number) {
                 count += 1;
                 if is_one_batch {
-                    all.add(id, &entry);
+                    all.add(&listed);
                 } else {
-                    *counts.entry(segment(&core, &entry)).or_default() += 1;
+                    *counts.entry(core.engine.segment_of(&listed.part)).or_default() += 1;
                 }
             }
             Ok(())
@@ -137,10 +142,10 @@ impl ClosureReader {
         self.batch = Batch::default();
         let mut listing = Listing::new(0);
         self.core.each(b"o", |key, value| {
-            let entry = ObjectEntry::decode(value)?;
-            let id = id_of(key)?;
-            if segments.contains(&segment(&self.core, &entry)) && self.reach.has(&id, &entry) {
-                listing.add(id, &entry);
+            let listed = Listed::decode(key, value)?;
+            let segment = self.core.engine.segment_of(&listed.part);
+            if segments.contains(&segment) && self.reach.has(&listed.id, listed.entry.number) {
+                listing.add(&listed);
             }
             Ok(())
         })?;
@@ -212,7 +217,8 @@ impl ClosureReader {
     fn earlier_base(&self, id: &ObjectId) -> Result<Option<ObjectId>> {
         let Some(delta) = self.core.any_entry(id)?.and_then(|entry| entry.delta) else { return Ok(None) };
         let base = self.core.any_entry(&delta.base)?.filter(|base| {
-            segment(&self.core, base) < self.batch.segments.start && self.reach.has(&delta.base, base)
+            let segment = base.parts.first().map_or(0, |part| self.core.engine.segment_of(part));
+            segment < self.batch.segments.start && self.reach.has(&delta.base, base.number)
         });
         Ok(base.map(|_| delta.base))
     }
@@ -242,6 +248,16 @@ impl ClosureObjects for ClosureReader {
 }
 
 impl Batch {
+    /// What an item is made from; looked for only now, so that a client does not wait for it.
+    fn base(&mut self, at: usize) -> u32 {
+        let base = self.items[at].base;
+        if (UNKNOWN / 2..UNKNOWN).contains(&base) {
+            let found = find(&self.items, &self.bases[(UNKNOWN - base - 1) as usize]);
+            self.items[at].base = found.map_or(ELSEWHERE, |found| found as u32);
+        }
+        self.items[at].base
+    }
+
     fn next_item(&mut self) -> Option<usize> {
         if let Some(at) = self.first.pop() {
             return Some(at as usize);
@@ -255,7 +271,7 @@ impl Batch {
             let mut at = at;
             loop {
                 self.places[at as usize] = DUE;
-                let base = self.items[at as usize].base;
+                let base = self.base(at as usize);
                 if base >= ELSEWHERE || self.places[base as usize] != UNSENT {
                     return Some(at as usize);
                 }
@@ -270,54 +286,80 @@ impl Batch {
 /// Objects of a batch, as they are found.
 struct Listing {
     items: Vec<Item>,
-    /// Which of them are deltas, and against what.
-    deltas: Vec<(u32, ObjectId)>,
+    /// What the deltas among them are made from.
+    bases: Vec<ObjectId>,
 }
 
 impl Listing {
     fn new(most: usize) -> Listing {
-        Listing { items: Vec::with_capacity(most), deltas: Vec::new() }
+        Listing { items: Vec::with_capacity(most), bases: Vec::new() }
     }
 
-    fn add(&mut self, id: ObjectId, entry: &ObjectEntry) {
-        if let Some(delta) = entry.delta {
-            self.deltas.push((self.items.len() as u32, delta.base));
-        }
-        let size_bytes = entry.delta.map_or(entry.size_bytes, |delta| delta.size_bytes);
-        let (part, size) = match &entry.parts[..] {
-            [part] => (*part, u32::try_from(size_bytes).unwrap_or(LARGE)),
-            parts => (parts.first().copied().unwrap_or(Part { offset: 0, len: 0, crc: 0 }), LARGE),
+    fn add(&mut self, listed: &Listed) {
+        let Listed { id, entry, part, is_whole } = listed;
+        let base = match entry.delta {
+            None => WHOLE,
+            Some(delta) => {
+                self.bases.push(delta.base);
+                UNKNOWN - self.bases.len() as u32
+            }
         };
-        let Part { offset, len, crc } = part;
-        self.items.push(Item { id, kind: kind_number(entry.kind), len, crc, size, base: WHOLE, offset });
+        let size_bytes = entry.delta.map_or(entry.size_bytes, |delta| delta.size_bytes);
+        let size = if *is_whole { u32::try_from(size_bytes).unwrap_or(LARGE) } else { LARGE };
+        let Part { offset, len, crc } = *part;
+        self.items.push(Item { id: *id, kind: kind_number(entry.kind), len, crc, size, base, offset });
     }
 
     fn ordered(self, segments: Range<u32>) -> Batch {
-        let Listing { mut items, mut deltas } = self;
-        // Both in the order of ids: one walk side by side finds all bases.
-        deltas.sort_unstable_by_key(|(_, base)| *base);
-        let mut next = 0;
-        for (at, base) in deltas {
-            while items.get(next).is_some_and(|item| item.id < base) {
-                next += 1;
-            }
-            let is_there = items.get(next).is_some_and(|item| item.id == base);
-            items[at as usize].base = if is_there { next as u32 } else { ELSEWHERE };
-        }
-        let mut order: Vec<u32> = (0..items.len() as u32).collect();
-        order.sort_unstable_by_key(|at| items[*at as usize].offset);
+        let Listing { items, bases } = self;
+        let mut order: Vec<(u64, u32)> =
+            items.iter().enumerate().map(|(at, item)| (item.offset, at as u32)).collect();
+        order.sort_unstable();
+        let order = order.into_iter().map(|(_, at)| at).collect();
         let places = vec![UNSENT; items.len()];
-        Batch { segments, items, places, order, ..Batch::default() }
+        Batch { segments, items, bases, places, order, ..Batch::default() }
     }
 }
 
-fn id_of(key: &[u8]) -> Result<ObjectId> {
-    ObjectId::from_bytes(&key[1..]).ok_or_else(|| Error::corrupt("a key of the index"))
+/// An object as the index has it.
+struct Listed {
+    id: ObjectId,
+    entry: ObjectEntry,
+    /// Its first part, and whether that is all of it.
+    part: Part,
+    is_whole: bool,
 }
 
-/// The segment in which an object begins.
-fn segment(core: &Core, entry: &ObjectEntry) -> u32 {
-    entry.parts.first().map_or(0, |part| core.engine.segment_of(part))
+impl Listed {
+    fn decode(key: &[u8], value: &[u8]) -> Result<Listed> {
+        let id = ObjectId::from_bytes(&key[1..]).ok_or_else(|| Error::corrupt("a key of the index"))?;
+        let (entry, part, is_whole) = ObjectEntry::decode_first(value)?;
+        Ok(Listed { id, entry, part, is_whole })
+    }
+}
+
+/// Where an id stands among items in the order of their ids, which are as good as drawn at random: near to where it would
+/// be if they were evenly spread. From there the steps become larger.
+fn find(items: &[Item], id: &ObjectId) -> Option<usize> {
+    let number = u64::from_be_bytes(id.0[..8].try_into().unwrap_or_default());
+    let mut at = ((u128::from(number) * items.len() as u128) >> 64) as usize;
+    let (mut low, mut high) = (0, items.len());
+    let mut step = 8;
+    while low < high {
+        match items[at].id.cmp(id) {
+            Ordering::Equal => return Some(at),
+            Ordering::Less => {
+                low = at + 1;
+                at = if step < high - low { low + step } else { low + (high - low) / 2 };
+            }
+            Ordering::Greater => {
+                high = at;
+                at = if step < high - low { high - step } else { low + (high - low) / 2 };
+            }
+        }
+        step *= 2;
+    }
+    None
 }
 
 #[cfg(test)]

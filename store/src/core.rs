@@ -23,9 +23,6 @@ pub(crate) const IN_MEMORY_BYTES_MAX: u64 = 64 << 20;
 /// Longest chain of deltas that is followed: more than any that is made, where a push's chain is put onto one of ours.
 pub(crate) const DELTA_DEPTH_MAX: u8 = 250;
 
-/// Keys that are read at a time when a stretch of the index is gone through.
-const PAGE_KEYS: usize = 1024;
-
 /// What a ref names, and the number of its last move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RefState {
@@ -118,17 +115,8 @@ impl Core {
 
     /// Calls back for every key that starts with `prefix`, in order.
     pub fn each(&self, prefix: &[u8], mut then: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
-        let end = keys::after_prefix(prefix);
-        let mut from = prefix.to_vec();
-        loop {
-            let page = self.engine.scan(&from, &end, PAGE_KEYS)?;
-            let Some((last, _)) = page.last() else { return Ok(()) };
-            from.clone_from(last);
-            from.push(0);
-            for (key, value) in &page {
-                then(key, value)?;
-            }
-        }
+        let mut all = |key: &[u8], value: &[u8]| then(key, value).map(|()| true);
+        self.engine.visit(prefix, &keys::after_prefix(prefix), &mut all)
     }
 
     pub fn reference(&self, name: &str) -> Option<RefState> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use flate2::read::ZlibDecoder;
 use flate2::{Compress, Compression, FlushCompress, Status};
-use git_wire::{IdHasher, Kind, ObjectId};
+use git_wire::{IdHasher, Kind, ObjectId, RepositoryError, Spool};
 
 use crate::core::{Core, Pin};
 use crate::engine::{NewObject, ObjectEntry, Part, Stream};
@@ -130,6 +130,87 @@ impl Read for BlobReader {
             .checked_sub(len as u64)
             .ok_or_else(|| io::Error::other("the stored file is too long"))?;
         Ok(len)
+    }
+}
+
+/// Bytes that lie in the log, and belong to nobody: the next collection has their room. Whoever has one holds collections
+/// off what is written meanwhile.
+pub(crate) struct DeviceSpool {
+    core: Arc<Core>,
+    /// What is not written yet.
+    piece: Vec<u8>,
+    /// Where each part begins.
+    parts: Vec<(u64, Part)>,
+    written: u64,
+    /// Parts that were read lately, by their places; the last one last.
+    read: Vec<(usize, Vec<u8>)>,
+}
+
+/// A piece is small, for what is wanted of it is often smaller still.
+const SPOOL_PIECE_BYTES: usize = 32 << 10;
+const SPOOL_PIECES_READ: usize = 64;
+
+impl DeviceSpool {
+    pub fn new(core: Arc<Core>) -> DeviceSpool {
+        DeviceSpool { core, piece: Vec::new(), parts: Vec::new(), written: 0, read: Vec::new() }
+    }
+
+    fn write_piece(&mut self) -> Result<()> {
+        for part in self.core.engine.write_piece(&self.piece)? {
+            self.parts.push((self.written, part));
+            self.written += u64::from(part.len);
+        }
+        self.piece.clear();
+        Ok(())
+    }
+
+    /// The part in which a byte is, with where it begins.
+    fn part_of(&mut self, offset: u64) -> Result<(u64, &[u8])> {
+        let place = self.parts.partition_point(|(start, _)| *start <= offset);
+        let place = place.checked_sub(1).ok_or_else(|| Error::corrupt("a spool is shorter"))?;
+        let (start, part) = self.parts[place];
+        let known = self.read.iter().position(|(known, _)| *known == place);
+        let piece = match known {
+            Some(at) => self.read.remove(at),
+            None => (place, self.core.engine.read_part(&part)?),
+        };
+        if self.read.len() == SPOOL_PIECES_READ {
+            self.read.remove(0);
+        }
+        self.read.push(piece);
+        Ok((start, self.read.last().map_or(&[], |(_, piece)| piece)))
+    }
+}
+
+impl Spool for DeviceSpool {
+    fn append(&mut self, mut bytes: &[u8]) -> std::result::Result<(), RepositoryError> {
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at((SPOOL_PIECE_BYTES - self.piece.len()).min(bytes.len()));
+            self.piece.extend_from_slice(now);
+            bytes = later;
+            if self.piece.len() == SPOOL_PIECE_BYTES {
+                self.write_piece()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_at(&mut self, mut offset: u64, mut into: &mut [u8]) -> std::result::Result<(), RepositoryError> {
+        if !self.piece.is_empty() {
+            self.write_piece()?;
+        }
+        while !into.is_empty() {
+            let (start, piece) = self.part_of(offset)?;
+            let rest = piece.get((offset - start) as usize..).unwrap_or_default();
+            if rest.is_empty() {
+                return Err(Error::corrupt("a spool is shorter").into());
+            }
+            let len = rest.len().min(into.len());
+            let (now, later) = into.split_at_mut(len);
+            now.copy_from_slice(&rest[..len]);
+            (into, offset) = (later, offset + len as u64);
+        }
+        Ok(())
     }
 }
 

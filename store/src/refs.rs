@@ -6,6 +6,8 @@ use crate::{Error, Result};
 pub(crate) const HEADS: &str = "refs/heads/";
 /// Where tags live.
 pub(crate) const TAGS: &str = "refs/tags/";
+/// Where the branches of other repositories are kept, as they were fetched last.
+pub(crate) const REMOTES: &str = "refs/remotes/";
 
 /// Longest ref that is taken.
 const REF_BYTES_MAX: usize = 1024;
@@ -24,6 +26,11 @@ pub(crate) fn fault(name: &str) -> Option<&'static str> {
     }
     let part_fault = |part: &str| part.is_empty() || part.starts_with('.') || part.ends_with(".lock");
     name.split('/').any(part_fault).then_some("a component is empty, starts with a dot or ends in .lock")
+}
+
+/// The names that would be directories of a ref, were it a file.
+pub(crate) fn directories(name: &str) -> impl Iterator<Item = &str> {
+    name.match_indices('/').map(|(at, _)| &name[..at])
 }
 
 pub(crate) fn full(prefix: &str, name: &str) -> Result<String> {

@@ -4,13 +4,13 @@
 //! the number is struck out in the same transaction that moves the refs; so publishing a million objects costs what
 //! publishing one does. A push that never comes to that leaves garbage for the next collection.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use git_wire::walk::Selection;
 use git_wire::{
     Closure, Head, Header, Kind, LargeObject, Object, ObjectId, Objects, Quarantine, Received, Ref,
-    RefUpdate, Repository, RepositoryError, Stored, View, Zlib,
+    RefUpdate, Repository, RepositoryError, Spool, Stored, View, Zlib,
 };
 
 use crate::closure::ClosureReader;
@@ -18,9 +18,9 @@ use crate::committer::Group;
 use crate::core::{Contents, Core, Hold, Pin, RefState};
 use crate::engine::{Batch, Delta, NewObject, ObjectEntry, Part, Stream, keys};
 use crate::forget::{Marks, closure, note_walk};
-use crate::large::StreamReader;
+use crate::large::{DeviceSpool, StreamReader};
 use crate::object::Tag;
-use crate::refs::{self, HEADS};
+use crate::refs::{self, HEADS, REMOTES};
 use crate::{Error, Result, Store, zlib};
 
 /// Objects of a push are written when this many bytes of them wait.
@@ -127,7 +127,7 @@ impl View for StoreView {
         let core = self.store.core();
         let Some(mut reach) = closure(core, self, wanted)? else { return Ok(None) };
         for (tag, names) in following.iter().filter_map(|one| Some((one.id, one.peeled?))) {
-            if core.object_entry(&names)?.is_some_and(|entry| reach.has(&names, &entry)) {
+            if core.object_entry(&names)?.is_some_and(|entry| reach.has(&names, entry.number)) {
                 reach.found.insert(tag);
             }
         }
@@ -197,6 +197,9 @@ fn stored(core: &Arc<Core>, id: &ObjectId, entry: ObjectEntry) -> Stored {
     }
 }
 
+/// No count of changes: what waits is looked for again.
+const LOOK_AGAIN: u64 = u64::MAX;
+
 /// A push on its way in.
 struct Push {
     view: StoreView,
@@ -205,6 +208,8 @@ struct Push {
     buffered_bytes: usize,
     /// Where the objects that wait are in the buffer.
     waiting: HashMap<ObjectId, usize>,
+    /// The engine's count of changes when the first of them was looked for, and not found.
+    looked_at: u64,
     /// Objects that another unpublished push has brought too: ours are entered when we are published.
     doubles: BTreeMap<ObjectId, ObjectEntry>,
     /// A commit that a ref is going to name, and what it reaches.
@@ -224,6 +229,7 @@ impl Push {
             buffer: Vec::new(),
             buffered_bytes: 0,
             waiting: HashMap::new(),
+            looked_at: 0,
             doubles: BTreeMap::new(),
             reached: None,
             _hold: hold,
@@ -251,8 +257,15 @@ impl Push {
     }
 
     fn flush(&mut self) -> Result<()> {
-        let mut objects = Vec::with_capacity(self.buffer.len());
-        for object in std::mem::take(&mut self.buffer) {
+        let buffer = std::mem::take(&mut self.buffer);
+        let mut objects = Vec::with_capacity(buffer.len());
+        // Nobody has written since they were looked for: they are as new as they were.
+        let is_as_it_was = self.core().engine.changes() == self.looked_at;
+        for object in buffer {
+            if is_as_it_was {
+                objects.push(object);
+                continue;
+            }
             match self.core().any_entry(&object.id)? {
                 // Seen by us already, or by all.
                 Some(entry) if self.core().is_seen(&entry, Some(self.number)) => {}
@@ -347,8 +360,16 @@ impl Quarantine for Push {
         object: &Object,
         received: Received<'_>,
     ) -> std::result::Result<(), RepositoryError> {
-        if self.waiting.contains_key(&id) || self.entry(&id)?.is_some() {
+        if self.buffer.is_empty() {
+            self.looked_at = self.core().engine.changes();
+        }
+        if self.waiting.contains_key(&id) || self.doubles.contains_key(&id) {
             return Ok(());
+        }
+        match self.core().any_entry(&id)? {
+            Some(entry) if self.core().is_seen(&entry, Some(self.number)) => return Ok(()),
+            Some(_) => self.looked_at = LOOK_AGAIN,
+            None => {}
         }
         let kept = match received {
             Received::Whole { zlib } => Some((zlib, None)),
@@ -370,6 +391,10 @@ impl Quarantine for Push {
         Ok(Box::new(Large { push: self, piece: Vec::with_capacity(PIECE_BYTES), parts: Vec::new() }))
     }
 
+    fn spool(&self) -> std::result::Result<Box<dyn Spool>, RepositoryError> {
+        Ok(Box::new(DeviceSpool::new(self.core().clone())))
+    }
+
     fn will_reach(&mut self, head: ObjectId, reached: Selection) {
         self.reached = Some((head, reached));
     }
@@ -384,7 +409,8 @@ impl Quarantine for Push {
         let doubles = std::mem::take(&mut self.doubles);
         let sweeps = self.core().sweeps();
         let answers = self.core().write(move |group| {
-            let answers: Vec<_> = updates.iter().map(|update| check(group, number, update)).collect();
+            let mut answers: Vec<_> = updates.iter().map(|update| check(group, number, update)).collect();
+            beside_each_other(group, &updates, &mut answers);
             if answers.iter().all(|answer| answer.is_err())
                 || (atomic && answers.iter().any(|answer| answer.is_err()))
             {
@@ -415,6 +441,32 @@ impl Quarantine for Push {
             note_walk(self.core(), head, &[], &Marks::default(), found, sweeps)?;
         }
         Ok(answers)
+    }
+}
+
+/// Refuses new refs that would be directories of others, or others of them. What the same push deletes is not in the way.
+fn beside_each_other(
+    group: &Group<'_>,
+    updates: &[RefUpdate],
+    answers: &mut [std::result::Result<(), String>],
+) {
+    let name = |update: &RefUpdate| String::from_utf8_lossy(&update.name).into_owned();
+    let taken = || updates.iter().zip(answers.iter()).filter(|(_, answer)| answer.is_ok());
+    let going: BTreeSet<String> =
+        taken().filter(|(update, _)| update.new.is_zero()).map(|(update, _)| name(update)).collect();
+    let mut coming: BTreeSet<String> = BTreeSet::new();
+    for (update, answer) in updates.iter().zip(answers) {
+        let name = name(update);
+        if answer.is_err() || update.new.is_zero() || !update.old.is_zero() || name.starts_with(REMOTES) {
+            continue;
+        }
+        let start = format!("{name}/");
+        let above = refs::directories(&name).find(|above| coming.contains(*above)).map(str::to_owned);
+        let below = coming.range(start.clone()..).next().filter(|below| below.starts_with(&start)).cloned();
+        match above.or(below).or_else(|| group.in_the_way(&name, &going)) {
+            Some(other) => *answer = Err(format!("'{other}' exists; git cannot keep both names")),
+            None => drop(coming.insert(name)),
+        }
     }
 }
 
@@ -469,6 +521,7 @@ impl LargeObject for Large<'_> {
         let stream = Stream::Parts(std::mem::take(&mut self.parts));
         let object = NewObject { id, kind: header.kind, size_bytes: header.size_bytes, delta: None, stream };
         // Written at once: what waits in the buffer must be readable.
+        self.push.looked_at = LOOK_AGAIN;
         self.push.buffer(object, 0)?;
         Ok(self.push.flush()?)
     }

@@ -75,9 +75,7 @@ impl Store {
         self.core().commit(at)?;
         let name = branch.full_name().to_owned();
         self.core().write(move |group| {
-            if group.reference(&name).is_some() {
-                return Err(Error::Exists { what: name });
-            }
+            group.refuse_unless_free(&name)?;
             group.require(at.0)?;
             group.move_ref(&name, Some(at.0));
             Ok(())
@@ -108,9 +106,7 @@ impl Store {
             message: message.replace('\0', ""),
         });
         let written = self.core().write(move |group| {
-            if group.reference(&name).is_some() {
-                return Err(Error::Exists { what: name });
-            }
+            group.refuse_unless_free(&name)?;
             group.require(at.0)?;
             let id = match tag {
                 Some(tag) => group.staging.put(Kind::Tag, tag.encode())?,

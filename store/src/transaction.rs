@@ -355,6 +355,9 @@ impl Wanted {
             }
         };
         self.derive(group, head, commit)?;
+        if head.is_none() {
+            group.refuse_unless_free(&self.name)?;
+        }
         group.move_ref(&self.name, Some(commit.0));
         Ok(commit)
     }

@@ -134,6 +134,25 @@ fn branches_merge_conflict_and_settle() -> Result<()> {
 }
 
 #[test]
+fn a_branch_is_no_directory_of_another_one() -> Result<()> {
+    let store = Store::create(MemoryDevice::new(), small())?;
+    let root = write(&store, "a", &[("f", "f")])?;
+    let in_the_way =
+        |made: Result<()>| matches!(made, Err(Error::Exists { what }) if what.contains("refs/heads/a"));
+    assert!(in_the_way(store.create_branch("a/b", root).map(drop)));
+    assert!(in_the_way(store.create_branch("a/b/c", root).map(drop)));
+    let mut change = store.branch("a/b")?.begin()?;
+    change.put("g", "g")?;
+    assert!(in_the_way(change.commit(ada(), "below a").map(drop)));
+    store.create_branch("ab", root)?;
+    store.tag("a/b", root, None)?;
+    store.delete_branch("a")?;
+    store.create_branch("a/b", root)?;
+    assert!(in_the_way(store.create_branch("a", root).map(drop)));
+    Ok(())
+}
+
+#[test]
 fn a_change_follows_a_moved_file_and_a_revert_takes_it_back() -> Result<()> {
     let store = Store::create(MemoryDevice::new(), small())?;
     let root = write(&store, "main", &[("old/name", "a\nb\nc\nd\ne\nf\n"), ("z", "z")])?;

@@ -1,7 +1,7 @@
 //! Power cuts at every flush of a workload, failing calls, flipped bytes: every acknowledged commit is there, every
 //! other one wholly or not at all, and what is damaged is never taken for right.
 //!
-//! `NYMOTE_LONG=1` takes many more points.
+//! `NYMOTE_LONG=1` takes many more points, `NYMOTE_SEED` others.
 
 mod content;
 
@@ -96,6 +96,7 @@ fn workload(rounds: u64) -> Workload {
 fn power_cuts_at_every_flush_lose_nothing_acknowledged() {
     let rounds = if is_long() { 2_000 } else { 260 };
     let seeds: u64 = if is_long() { 200 } else { 36 };
+    let first: u64 = std::env::var("NYMOTE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
     let work = workload(rounds);
     let mut cuts = PowerCuts::new(Vec::new());
     let (mut points, mut kept_more) = (0u64, 0u64);
@@ -107,7 +108,7 @@ fn power_cuts_at_every_flush_lose_nothing_acknowledged() {
         if at > created && before_flush {
             let acknowledged =
                 work.acknowledged.iter().take_while(|acknowledged| **acknowledged <= at).count();
-            for seed in 0..seeds {
+            for seed in first..first + seeds {
                 points += 1;
                 let device = Arc::new(cuts.cut_device(seed ^ (at as u64) << 20));
                 let store = Store::open(device.clone(), options())

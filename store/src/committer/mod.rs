@@ -13,10 +13,11 @@ pub(crate) use queue::Queue;
 use crate::Result;
 use crate::core::{Core, RefState};
 use crate::engine::{Batch, Edits, keys};
+use crate::refs::{self, REMOTES};
 use crate::staging::Staging;
 use crate::{Error, ObjectId};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most jobs that share one flush.
 const JOBS_MAX: usize = 256;
@@ -39,6 +40,41 @@ impl Group<'_> {
     /// What a ref will name.
     pub fn reference(&self, name: &str) -> Option<RefState> {
         self.refs.get(name).copied().unwrap_or_else(|| self.core().reference(name))
+    }
+
+    /// A ref that a new one cannot stand beside: git keeps each in a file, so that none can be the directory of another
+    /// one, and nobody could clone both. What a clone does not copy may stand as it came; those that are `going` are not in
+    /// the way.
+    pub fn in_the_way(&self, name: &str, going: &BTreeSet<String>) -> Option<String> {
+        if name.starts_with(REMOTES) {
+            return None;
+        }
+        let is_there = |other: &&str| !going.contains(*other) && self.reference(other).is_some();
+        if let Some(above) = refs::directories(name).find(is_there) {
+            return Some(above.to_owned());
+        }
+        let start = format!("{name}/");
+        let below = |other: &&String| other.starts_with(&start);
+        let refs = self.core().refs.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let written = refs.range(start.clone()..).map(|(other, _)| other).take_while(below);
+        let new = self.refs.range(start.clone()..).map(|(other, _)| other).take_while(below);
+        // Not by `reference`, which would ask for the lock again.
+        let stays =
+            |other: &&String| !going.contains(*other) && self.refs.get(*other).is_none_or(Option::is_some);
+        written.chain(new).find(stays).cloned()
+    }
+
+    /// Fails when a ref exists, or cannot stand beside one that does.
+    pub fn refuse_unless_free(&self, name: &str) -> Result<()> {
+        if self.reference(name).is_some() {
+            return Err(Error::Exists { what: name.to_owned() });
+        }
+        match self.in_the_way(name, &BTreeSet::new()) {
+            Some(other) => {
+                Err(Error::Exists { what: format!("{other}, beside which git cannot keep {name}, ") })
+            }
+            None => Ok(()),
+        }
     }
 
     /// Lets everybody see what was written under a number. Seen a moment before it is durable: whatever builds on it comes

@@ -4,8 +4,10 @@
 //! order. A block of places holds where blocks of pairs are, and a Bloom filter of all their keys: a run that does not
 //! have a key costs no read of a block of pairs, which is what keeps a look-up at one read however many runs there are.
 
+use std::ops::{Deref, Range};
+
+use super::Part;
 use super::codec::{Take, put_bytes, put_number};
-use super::{Edits, Part};
 use crate::{Error, Result};
 
 /// Bits of the filter for each key, and how many of them a key sets: one key in a hundred is taken for another.
@@ -46,55 +48,81 @@ impl PairsWriter {
     }
 }
 
-/// Reads a block of pairs from its beginning.
-struct PairsReader<'a> {
-    take: Take<'a>,
+/// Reads a block of pairs, one after the other.
+pub struct PairsReader<B> {
+    block: B,
+    at: usize,
     key: Vec<u8>,
+    /// Where in the block the value is; `None` for a deletion.
+    value: Option<Range<usize>>,
+    stands: bool,
 }
 
-impl<'a> PairsReader<'a> {
-    fn new(block: &'a [u8]) -> PairsReader<'a> {
-        PairsReader { take: Take(block), key: Vec::with_capacity(64) }
+impl<B: Deref<Target = [u8]>> PairsReader<B> {
+    /// Stands before the first pair.
+    pub fn new(block: B) -> PairsReader<B> {
+        PairsReader { block, at: 0, key: Vec::with_capacity(64), value: None, stands: false }
     }
 
-    /// The next value; its key is in `self.key`.
-    fn next(&mut self) -> Result<Option<Option<&'a [u8]>>> {
-        if self.take.is_empty() {
-            return Ok(None);
+    /// Goes to the next pair; false at the end, and after an error.
+    pub fn advance(&mut self) -> Result<bool> {
+        self.stands = false;
+        let rest = self.block.get(self.at..).unwrap_or_default();
+        if rest.is_empty() {
+            return Ok(false);
         }
-        let shared = self.take.number()? as usize;
+        let len = self.block.len();
+        // Whatever is wrong with a pair, nothing is read behind it.
+        self.at = len;
+        let mut take = Take(rest);
+        let shared = take.number()? as usize;
         if shared > self.key.len() {
             return Err(Error::corrupt("a block of the index names a prefix that is not there"));
         }
         self.key.truncate(shared);
-        self.key.extend_from_slice(self.take.bytes()?);
-        let len = self.take.number()?;
-        let Some(len) = len.checked_sub(1) else { return Ok(Some(None)) };
-        Ok(Some(Some(self.take.slice(len as usize)?)))
+        self.key.extend_from_slice(take.bytes()?);
+        self.value = match take.number()?.checked_sub(1) {
+            None => None,
+            Some(size) => {
+                let start = len - take.0.len();
+                let size = take.slice(size as usize)?.len();
+                Some(start..start + size)
+            }
+        };
+        self.at = len - take.0.len();
+        self.stands = true;
+        Ok(true)
+    }
+
+    /// The key of the pair that it stands at.
+    pub fn key(&self) -> Option<&[u8]> {
+        self.stands.then_some(&self.key[..])
+    }
+
+    /// Its value; `None` that it was deleted.
+    pub fn value(&self) -> Option<&[u8]> {
+        self.value.as_ref().filter(|_| self.stands).and_then(|value| self.block.get(value.clone()))
     }
 }
 
 /// What a block of pairs says about a key: `Some(None)` that it was deleted.
 pub fn find(block: &[u8], wanted: &[u8]) -> Result<Option<Option<Vec<u8>>>> {
     let mut reader = PairsReader::new(block);
-    while let Some(value) = reader.next()? {
+    while reader.advance()? {
         match reader.key.as_slice().cmp(wanted) {
             std::cmp::Ordering::Less => {}
-            std::cmp::Ordering::Equal => return Ok(Some(value.map(<[u8]>::to_vec))),
+            std::cmp::Ordering::Equal => return Ok(Some(reader.value().map(<[u8]>::to_vec))),
             std::cmp::Ordering::Greater => break,
         }
     }
     Ok(None)
 }
 
-/// All pairs of a block.
-pub fn pairs(block: &[u8]) -> Result<Edits> {
-    let mut found = Vec::with_capacity(100);
+/// Whether all pairs of a block can be read.
+pub fn check(block: &[u8]) -> Result<()> {
     let mut reader = PairsReader::new(block);
-    while let Some(value) = reader.next()? {
-        found.push((reader.key.clone(), value.map(<[u8]>::to_vec)));
-    }
-    Ok(found)
+    while reader.advance()? {}
+    Ok(())
 }
 
 /// The shortest key that is greater than `last` and not greater than `first`: what tells two blocks apart.
@@ -275,7 +303,13 @@ mod tests {
             }
             places.add(b"", &Part { offset: 1, len: 2, crc: 3 });
             let places = Places::decode(&places.finish()).unwrap();
-            prop_assert_eq!(pairs(&writer.bytes).unwrap(), wanted.clone().into_iter().collect::<Vec<_>>());
+            let mut reader = PairsReader::new(&writer.bytes[..]);
+            for (key, value) in &wanted {
+                prop_assert!(reader.advance().unwrap());
+                prop_assert_eq!((reader.key(), reader.value()), (Some(&key[..]), value.as_deref()));
+            }
+            prop_assert!(!reader.advance().unwrap() && reader.key().is_none());
+            check(&writer.bytes).unwrap();
             for (key, value) in &wanted {
                 prop_assert!(places.may_have(key));
                 prop_assert_eq!(find(&writer.bytes, key).unwrap(), Some(value.clone()));
@@ -293,7 +327,7 @@ mod tests {
 
         #[test]
         fn no_block_panics(bytes: Vec<u8>, key: Vec<u8>) {
-            let _ = (pairs(&bytes), find(&bytes, &key));
+            let _ = (check(&bytes), find(&bytes, &key));
             if let Ok(places) = Places::decode(&bytes) {
                 places.may_have(&key);
                 places.at_or_before(&key);

@@ -303,7 +303,7 @@ fn fill_run(
     while let Some((key, value)) = merged.next(engine)? {
         // A deletion hides what is below, and there is nothing below the oldest run.
         if value.is_some() || !is_oldest {
-            writer.add(&key, value.as_deref())?;
+            writer.add(key, value)?;
         }
     }
     writer.finish()

@@ -13,6 +13,14 @@ pub struct Part {
     pub crc: u32,
 }
 
+impl Part {
+    fn take(take: &mut Take<'_>) -> Result<Part> {
+        let (offset, len) = (take.number()?, take.number()?);
+        let len = u32::try_from(len).map_err(|_| Error::corrupt("an object's part is too long"))?;
+        Ok(Part { offset, len, crc: take.u32()? })
+    }
+}
+
 /// An object's place and form. Its zlib stream is the concatenation of its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectEntry {
@@ -62,6 +70,26 @@ impl ObjectEntry {
 
     pub fn decode(bytes: &[u8]) -> Result<ObjectEntry> {
         let mut take = Take(bytes);
+        let mut entry = ObjectEntry::take_head(&mut take)?;
+        while !take.is_empty() {
+            entry.parts.push(Part::take(&mut take)?);
+        }
+        Ok(entry)
+    }
+
+    /// All but its parts, of which it only gives the first (an empty one, if there is none) and whether that is all. For
+    /// walks over everything: nothing is allocated.
+    pub fn decode_first(bytes: &[u8]) -> Result<(ObjectEntry, Part, bool)> {
+        let mut take = Take(bytes);
+        let entry = ObjectEntry::take_head(&mut take)?;
+        if take.is_empty() {
+            return Ok((entry, Part { offset: 0, len: 0, crc: 0 }, false));
+        }
+        let part = Part::take(&mut take)?;
+        Ok((entry, part, take.is_empty()))
+    }
+
+    fn take_head(take: &mut Take<'_>) -> Result<ObjectEntry> {
         let first = take.byte()?;
         let kind = kind_from(first)?;
         let (number, size_bytes) = (take.number()?, take.number()?);
@@ -71,13 +99,7 @@ impl ObjectEntry {
         } else {
             Some(Delta { base: ObjectId(take.array()?), size_bytes: take.number()?, depth: take.byte()? })
         };
-        let mut parts = Vec::with_capacity(1);
-        while !take.is_empty() {
-            let (offset, len) = (take.number()?, take.number()?);
-            let len = u32::try_from(len).map_err(|_| Error::corrupt("an object's part is too long"))?;
-            parts.push(Part { offset, len, crc: take.u32()? });
-        }
-        Ok(ObjectEntry { kind, number, quarantine, size_bytes, delta, parts })
+        Ok(ObjectEntry { kind, number, quarantine, size_bytes, delta, parts: Vec::new() })
     }
 
     /// Bytes of the zlib stream on the device.
@@ -120,6 +142,8 @@ mod tests {
             parts: vec![Part { offset: 1 << 33, len: 50, crc: 7 }, Part { offset: 512, len: 9, crc: 8 }],
         };
         assert_eq!(ObjectEntry::decode(&entry.encode()).unwrap(), entry);
+        let (head, part, is_all) = ObjectEntry::decode_first(&entry.encode()).unwrap();
+        assert_eq!((head.number, part, is_all), (300, entry.parts[0], false));
         assert!(ObjectEntry::decode(&[]).is_err());
         assert!(ObjectEntry::decode(&entry.encode()[..30]).is_err());
     }

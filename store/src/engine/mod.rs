@@ -177,6 +177,16 @@ impl Engine {
         table::scan(self, from, to, limit)
     }
 
+    /// Shows keys and values from `from` up to, not including, `to`, until `then` says that it is enough.
+    pub fn visit(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        then: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool>,
+    ) -> Result<()> {
+        table::visit(self, from, to, table::PAGE_KEYS, then)
+    }
+
     /// The bytes of a part, checked.
     pub fn read_part(&self, part: &Part) -> Result<Vec<u8>> {
         let mut bytes = vec![0; part.len as usize];
@@ -302,6 +312,11 @@ impl Engine {
         tail.next_number - 1
     }
 
+    /// Counts what is written: as long as it stays the same, so does every answer.
+    pub fn changes(&self) -> u64 {
+        self.tables.read().unwrap_or_else(|poisoned| poisoned.into_inner()).changes
+    }
+
     /// Why nothing is written any more, if that is so.
     pub fn failure(&self) -> Option<String> {
         self.failure.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
@@ -332,12 +347,15 @@ impl Engine {
         Ok(places)
     }
 
-    fn block(&self, part: &Part) -> Result<Arc<[u8]>> {
+    /// A block of pairs, which may be kept for whoever asks next.
+    fn block(&self, part: &Part, keep: bool) -> Result<Arc<[u8]>> {
         if let Some(bytes) = self.blocks.get(&(part.offset, part.crc)) {
             return Ok(bytes);
         }
         let bytes: Arc<[u8]> = self.read_part(part)?.into();
-        self.blocks.put((part.offset, part.crc), bytes.clone(), bytes.len());
+        if keep {
+            self.blocks.put((part.offset, part.crc), bytes.clone(), bytes.len());
+        }
         Ok(bytes)
     }
 

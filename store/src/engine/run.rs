@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::block::{self, PairsWriter, Places, PlacesWriter, put_place, take_place};
+use super::block::{self, PairsReader, PairsWriter, Places, PlacesWriter, put_place, take_place};
 use super::codec::{Take, put_number};
 use super::{Engine, Part};
 use crate::{Error, Result};
@@ -38,22 +38,22 @@ impl Run {
             return Ok(None);
         }
         let Some(part) = places.at_or_before(key).and_then(|at| places.part(at)) else { return Ok(None) };
-        block::find(&engine.block(part)?, key)
+        block::find(&engine.block(part, true)?, key)
     }
 
     /// Reads on from a key.
     pub fn cursor(self: &Arc<Self>, engine: &Engine, from: &[u8]) -> Result<Cursor> {
-        let mut cursor =
-            Cursor { run: self.clone(), top: 0, places: None, block: 0, pairs: Vec::new().into_iter() };
+        let pairs = PairsReader::new(Arc::default());
+        let mut cursor = Cursor { run: self.clone(), top: 0, places: None, block: 0, passed: 0, pairs };
         if let Some(top) = at_or_before(&self.top, from) {
             cursor.places = engine.or_skip(engine.places(&self.top[top].1))?;
             cursor.block = cursor.places.as_ref().and_then(|places| places.at_or_before(from)).unwrap_or(0);
             cursor.top = top + 1;
         }
-        cursor.fill(engine)?;
-        let skip = cursor.pairs.as_slice().partition_point(|(key, _)| key.as_slice() < from);
-        cursor.pairs.by_ref().take(skip).for_each(drop);
-        cursor.fill(engine)?;
+        cursor.advance(engine)?;
+        while cursor.key().is_some_and(|key| key < from) {
+            cursor.advance(engine)?;
+        }
         Ok(cursor)
     }
 
@@ -72,7 +72,7 @@ impl Run {
             };
             for at in 0..places.len() {
                 let Some(part) = places.part(at) else { continue };
-                if let Err(error) = engine.block(part).and_then(|block| block::pairs(&block)) {
+                if let Err(error) = engine.block(part, true).and_then(|block| block::check(&block)) {
                     let end = if at + 1 < places.len() { places.key(at + 1).to_vec() } else { end.clone() };
                     found.push((places.key(at).to_vec()..end, error));
                 }
@@ -108,7 +108,7 @@ fn at_or_before(places: &[(Vec<u8>, Part)], key: &[u8]) -> Option<usize> {
     places.partition_point(|(least, _)| least.as_slice() <= key).checked_sub(1)
 }
 
-/// A place in a run, with the rest of its block.
+/// A place in a run: stands at a pair, or at the end.
 pub struct Cursor {
     run: Arc<Run>,
     /// The next block of the second row.
@@ -116,27 +116,36 @@ pub struct Cursor {
     places: Option<Arc<Places>>,
     /// The next block.
     block: usize,
-    pairs: std::vec::IntoIter<(Vec<u8>, Option<Vec<u8>>)>,
+    /// Blocks that were read one after the other.
+    passed: usize,
+    pairs: PairsReader<Arc<[u8]>>,
 }
 
+/// Blocks of a walk that are kept for others: a long one must not drive out what everybody uses.
+const KEPT_BLOCKS: usize = 4;
+
 impl Cursor {
-    pub fn peek(&self) -> Option<&[u8]> {
-        self.pairs.as_slice().first().map(|(key, _)| key.as_slice())
+    /// The key that it stands at.
+    pub fn key(&self) -> Option<&[u8]> {
+        self.pairs.key()
     }
 
-    pub fn take(&mut self, engine: &Engine) -> Result<Option<(Vec<u8>, Option<Vec<u8>>)>> {
-        let pair = self.pairs.next();
-        self.fill(engine)?;
-        Ok(pair)
+    /// What stands under that key; `None` that it was deleted.
+    pub fn value(&self) -> Option<&[u8]> {
+        self.pairs.value()
     }
 
-    fn fill(&mut self, engine: &Engine) -> Result<()> {
-        while self.pairs.as_slice().is_empty() {
+    pub fn advance(&mut self, engine: &Engine) -> Result<()> {
+        loop {
+            if engine.or_skip(self.pairs.advance())? == Some(true) {
+                return Ok(());
+            }
             let part = self.places.as_ref().and_then(|places| places.part(self.block).copied());
             if let Some(part) = part {
                 self.block += 1;
-                let pairs = engine.block(&part).and_then(|block| block::pairs(&block));
-                self.pairs = engine.or_skip(pairs)?.unwrap_or_default().into_iter();
+                let block = engine.or_skip(engine.block(&part, self.passed < KEPT_BLOCKS))?;
+                self.passed += 1;
+                self.pairs = PairsReader::new(block.unwrap_or_default());
                 continue;
             }
             let Some((_, place)) = self.run.top.get(self.top) else { return Ok(()) };
@@ -144,7 +153,6 @@ impl Cursor {
             self.block = 0;
             self.places = engine.or_skip(engine.places(place))?;
         }
-        Ok(())
     }
 }
 

@@ -57,16 +57,16 @@ pub fn apply(base: &[u8], delta: &[u8], max_bytes: u64) -> Result<Vec<u8>, Delta
     }
     let wanted = sizes.result_bytes as usize;
     let mut out = Vec::with_capacity(wanted);
-    while let Some((instruction, after)) = rest.split_first() {
-        rest = after;
-        let piece = match *instruction {
-            0 => return Err(DeltaError::BadInstruction),
-            copy if copy & 0x80 != 0 => {
-                let (offset, length) = copy_range(copy, &mut rest)?;
-                base.get(offset..offset + length).ok_or(DeltaError::BadInstruction)?
+    while !rest.is_empty() {
+        let told = instruction(rest)?.ok_or(DeltaError::Truncated)?;
+        rest = &rest[told.len_of(rest[0])..];
+        let piece = match told {
+            Instruction::Copy(offset, len) => {
+                let end = offset.checked_add(len).and_then(|end| usize::try_from(end).ok());
+                end.and_then(|end| base.get(offset as usize..end)).ok_or(DeltaError::BadInstruction)?
             }
-            insert => {
-                let (piece, after) = rest.split_at_checked(insert as usize).ok_or(DeltaError::Truncated)?;
+            Instruction::Insert(len) => {
+                let (piece, after) = rest.split_at_checked(len).ok_or(DeltaError::Truncated)?;
                 rest = after;
                 piece
             }
@@ -79,19 +79,44 @@ pub fn apply(base: &[u8], delta: &[u8], max_bytes: u64) -> Result<Vec<u8>, Delta
     if out.len() == wanted { Ok(out) } else { Err(DeltaError::WrongResult) }
 }
 
-fn copy_range(instruction: u8, rest: &mut &[u8]) -> Result<(usize, usize), DeltaError> {
-    let mut number = |bits: u8, count: u8| -> Result<usize, DeltaError> {
-        let mut value = 0;
-        for place in (0..count).filter(|place| bits & (1 << place) != 0) {
-            let (byte, after) = rest.split_first().ok_or(DeltaError::Truncated)?;
-            *rest = after;
-            value |= (*byte as usize) << (8 * place);
+/// What to do next.
+pub(crate) enum Instruction {
+    /// So many bytes of the base, from an offset on.
+    Copy(u64, u64),
+    /// So many bytes of the delta, which come next.
+    Insert(usize),
+}
+
+impl Instruction {
+    /// Bytes of the instruction itself, which begins with this one.
+    fn len_of(&self, first: u8) -> usize {
+        match self {
+            Instruction::Copy(..) => 1 + (first & 0x7f).count_ones() as usize,
+            Instruction::Insert(_) => 1,
         }
-        Ok(value)
+    }
+}
+
+/// Reads an instruction; `None` when it is not there as a whole.
+pub(crate) fn instruction(bytes: &[u8]) -> Result<Option<Instruction>, DeltaError> {
+    let Some((first, operands)) = bytes.split_first() else { return Ok(None) };
+    let first = *first;
+    match first {
+        0 => return Err(DeltaError::BadInstruction),
+        1..=0x7f => return Ok(Some(Instruction::Insert(usize::from(first)))),
+        _ => {}
+    }
+    if operands.len() < (first & 0x7f).count_ones() as usize {
+        return Ok(None);
+    }
+    let mut operands = operands.iter();
+    let mut number = |bits: u8, count: u32| {
+        let places = (0..count).filter(|place| bits & (1 << place) != 0);
+        places.zip(&mut operands).map(|(place, byte)| u64::from(*byte) << (8 * place)).sum::<u64>()
     };
-    let offset = number(instruction & 0x0f, 4)?;
-    let length = number((instruction >> 4) & 0x07, 3)?;
-    Ok((offset, if length == 0 { 0x10000 } else { length }))
+    let offset = number(first & 0x0f, 4);
+    let len = number((first >> 4) & 0x07, 3);
+    Ok(Some(Instruction::Copy(offset, if len == 0 { 0x10000 } else { len })))
 }
 
 /// Seven bits a byte, the lowest first.

@@ -18,5 +18,5 @@ pub use limits::Limits;
 pub use object::{Kind, NotAKind};
 pub use repository::{
     Closure, ClosureBase, ClosureObject, ClosureObjects, Head, Header, LargeObject, Object, Objects,
-    Quarantine, Received, Ref, RefUpdate, Repository, RepositoryError, Stored, View, Zlib,
+    Quarantine, Received, Ref, RefUpdate, Repository, RepositoryError, Spool, Stored, View, Zlib,
 };

@@ -9,8 +9,9 @@ pub struct Limits {
     pub object_bytes_max: u64,
     /// Objects up to this size pass through memory. Larger blobs are streamed; larger commits, trees and tags refused.
     pub memory_bytes_max: u64,
-    /// Size of a delta's base, of its result and of the delta itself, which all lie in memory at once. Git makes no
-    /// deltas of files above `core.bigFileThreshold` (512 MiB), so a pusher may have to lower that.
+    /// Size of a delta's base, of its result and of the delta itself up to which all of them lie in memory at once. Where
+    /// one is larger, the base is spooled and the result made piece by piece; only a delta that itself is larger and comes
+    /// before its base, as Git sends none, is refused.
     pub delta_bytes_max: u64,
     /// Deltas on deltas inside a pack; Git makes 50 and allows 4,095.
     pub delta_depth_max: u16,

@@ -7,7 +7,7 @@ use crate::object::tag_link;
 use crate::pack::{deflate, inflate};
 use crate::{
     Head, Header, Kind, LargeObject, Object, ObjectId, Objects, Quarantine, Received, Ref, RefUpdate,
-    Repository, RepositoryError, Stored, View, Zlib,
+    Repository, RepositoryError, Spool, Stored, View, Zlib,
 };
 
 /// Objects and refs that live as long as the value does.
@@ -181,6 +181,10 @@ impl Quarantine for Incoming<'_> {
         Ok(Box::new(Large { objects: &mut self.objects, zlib: Vec::new() }))
     }
 
+    fn spool(&self) -> Result<Box<dyn Spool>, RepositoryError> {
+        Ok(Box::new(Spooled(Vec::new())))
+    }
+
     fn publish(
         self: Box<Self>,
         updates: &[RefUpdate],
@@ -225,6 +229,21 @@ impl LargeObject for Large<'_> {
     fn finish(self: Box<Self>, id: ObjectId, header: Header) -> Result<(), RepositoryError> {
         let kept = Kept { kind: header.kind, size_bytes: header.size_bytes, zlib: self.zlib };
         self.objects.insert(id, Arc::new(kept));
+        Ok(())
+    }
+}
+
+struct Spooled(Vec<u8>);
+
+impl Spool for Spooled {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), RepositoryError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn read_at(&mut self, offset: u64, into: &mut [u8]) -> Result<(), RepositoryError> {
+        let stretch = self.0.get(offset as usize..).and_then(|rest| rest.get(..into.len()));
+        into.copy_from_slice(stretch.ok_or_else(|| RepositoryError::Failed("the spool is shorter".into()))?);
         Ok(())
     }
 }

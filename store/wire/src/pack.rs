@@ -1,6 +1,7 @@
 //! Packs (gitformat-pack): many objects in one stream.
 
 mod inflate;
+mod large;
 mod read;
 mod resolve;
 mod write;

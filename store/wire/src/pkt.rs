@@ -116,11 +116,13 @@ pub struct SideBand<'a> {
 
 /// Length and band.
 const BAND_HEAD_BYTES: usize = 5;
+/// A packet is half of a pipe, by which the parts of a client hand it on: so one writes while another reads.
+const LARGE_BYTES: usize = (32 << 10) - BAND_HEAD_BYTES;
 
 impl<'a> SideBand<'a> {
-    /// Bands of 65,515 bytes (side-band-64k, version 2).
+    /// Bands of up to 65,515 bytes (side-band-64k, version 2), of which half is used.
     pub fn large(out: &'a mut dyn Write) -> SideBand<'a> {
-        SideBand { out, size: PAYLOAD_BYTES_MAX - 1, packet: Vec::new() }
+        SideBand { out, size: LARGE_BYTES, packet: Vec::new() }
     }
 
     /// Bands of 995 bytes (side-band).

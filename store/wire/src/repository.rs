@@ -206,6 +206,9 @@ pub trait Quarantine: Objects + Send {
     /// Begins a large blob whose zlib stream comes in pieces.
     fn begin_large(&mut self) -> Result<Box<dyn LargeObject + '_>, RepositoryError>;
 
+    /// A place for bytes of which any piece may be wanted again, and that nobody else wants: the base of a large delta.
+    fn spool(&self) -> Result<Box<dyn Spool>, RepositoryError>;
+
     /// Says what a commit, that a ref will name, reaches: all of it, itself among it. A repository that keeps notes of
     /// such things has one for nothing.
     fn will_reach(&mut self, head: ObjectId, reached: Selection) {
@@ -229,6 +232,15 @@ pub trait LargeObject {
 
     /// The stream is complete and is this object.
     fn finish(self: Box<Self>, id: ObjectId, header: Header) -> Result<(), RepositoryError>;
+}
+
+/// Bytes that are written once and then read in any order. Dropping it forgets them.
+pub trait Spool: Send {
+    /// The next bytes.
+    fn append(&mut self, bytes: &[u8]) -> Result<(), RepositoryError>;
+
+    /// Fills `into` with what stands from `offset` on, all of which was appended.
+    fn read_at(&mut self, offset: u64, into: &mut [u8]) -> Result<(), RepositoryError>;
 }
 
 /// A repository that can be served and fetched into.

@@ -70,16 +70,18 @@ pub fn log(show: &Show, store: &Store, path: &str, branch: &str, count: usize) -
         });
         // The history of a path leaves commits out, so that there is no graph to draw.
         let parents: &[CommitId] = if path.is_empty() { &commit.parents } else { &[] };
-        let (lanes, behind) = graph.draw(id, parents);
+        let drawn = graph.draw(id, parents);
+        drawn.above.into_iter().for_each(|lanes| show.note(lanes));
         let head = format!(
-            "{lanes} {} {} {} {}",
+            "{} {} {} {} {}",
+            drawn.head,
             show.ink(Ink::Changed, id.0.short()),
             show.ink(Ink::Faint, date(commit.committer.seconds)),
             show.ink(Ink::Name, plain(&commit.author.name)),
             plain(commit.summary())
         );
         show.line(value, head);
-        behind.into_iter().for_each(|lanes| show.note(lanes));
+        drawn.below.into_iter().for_each(|lanes| show.note(lanes));
     }
     if is_empty {
         show.note(format!("no commit of {branch} changed {path}"));

@@ -85,7 +85,12 @@ pub struct PackReader<R: BufRead> {
     objects: u32,
     seen: u32,
     inflater: Decompress,
+    /// What was inflated last.
+    made: Box<[u8]>,
 }
+
+/// Bytes that are inflated at a time.
+const MADE_BYTES: usize = 32 << 10;
 
 impl<R: BufRead> PackReader<R> {
     /// Reads the head. More objects than the limits allow are refused here.
@@ -97,6 +102,7 @@ impl<R: BufRead> PackReader<R> {
             objects: 0,
             seen: 0,
             inflater: Decompress::new(true),
+            made: vec![0; MADE_BYTES].into(),
         };
         let mut head = [0; 12];
         pack.take(&mut head)?;
@@ -166,8 +172,9 @@ impl<R: BufRead> PackReader<R> {
 
     /// Reads the entry's stream into memory: the zlib bytes and what they inflate to, which must be `size_bytes`.
     pub fn read_stream(&mut self, size_bytes: u64) -> Result<(Vec<u8>, Vec<u8>), PackError> {
-        let mut zlib = Vec::new();
-        let mut content = Vec::new();
+        // No more is allotted than has come, or little.
+        let room = usize::try_from(size_bytes).unwrap_or(usize::MAX).min(MADE_BYTES);
+        let (mut zlib, mut content) = (Vec::with_capacity(room / 2 + 64), Vec::with_capacity(room));
         self.stream(size_bytes, &mut |compressed, inflated| {
             zlib.extend_from_slice(compressed);
             content.extend_from_slice(inflated);
@@ -183,7 +190,6 @@ impl<R: BufRead> PackReader<R> {
         take: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), PackError>,
     ) -> Result<(), PackError> {
         self.inflater.reset(true);
-        let mut out = [0; 32 << 10];
         // A stream is at most a little longer than what it makes; empty blocks could pad it without end.
         let compressed_max = size_bytes + size_bytes / 8 + 1024;
         loop {
@@ -194,7 +200,7 @@ impl<R: BufRead> PackReader<R> {
             let (in_before, out_before) = (self.inflater.total_in(), self.inflater.total_out());
             let status = self
                 .inflater
-                .decompress(input, &mut out, FlushDecompress::None)
+                .decompress(input, &mut self.made, FlushDecompress::None)
                 .map_err(|_| PackError::Damaged("a zlib stream is damaged"))?;
             let consumed = (self.inflater.total_in() - in_before) as usize;
             let made = (self.inflater.total_out() - out_before) as usize;
@@ -205,7 +211,7 @@ impl<R: BufRead> PackReader<R> {
                 return Err(PackError::Damaged("a zlib stream is padded"));
             }
             self.hash.update(&input[..consumed]);
-            take(&input[..consumed], &out[..made])?;
+            take(&input[..consumed], &self.made[..made])?;
             self.stream.consume(consumed);
             self.offset += consumed as u64;
             match status {

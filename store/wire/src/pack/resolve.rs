@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::io::BufRead;
 use std::num::NonZeroU32;
 
+use super::deflate;
+use super::large::{self, Made, Maker};
 use super::read::{EntryHeader, PackError, PackReader};
 use crate::object::{EntryKind, Malformed, check, commit_links, tag_link, tree_entries};
 use crate::walk::Selection;
-use crate::{Header, IdHasher, Kind, Limits, Object, ObjectId, Quarantine, Received, delta};
+use crate::{Header, IdHasher, Kind, Limits, Object, ObjectId, Quarantine, Received, RepositoryError, delta};
 
 /// What was received whole: every object is well-formed, and all that they name is there.
 pub struct Checked {
@@ -56,6 +58,8 @@ pub struct Receiver<'a> {
     total_bytes: u64,
     objects: u32,
     recent: Recent,
+    /// The base of the last large delta.
+    large_base: Option<(ObjectId, large::Base)>,
 }
 
 impl<'a> Receiver<'a> {
@@ -80,6 +84,7 @@ impl<'a> Receiver<'a> {
             total_bytes: 0,
             objects: 0,
             recent: Recent::default(),
+            large_base: None,
         }
     }
 
@@ -166,12 +171,16 @@ impl Receiver<'_> {
                 Base::Entry(found.map_err(|_| PackError::Damaged("a delta's base is no object"))?)
             }
         };
-        self.allow(size_bytes, self.limits.delta_bytes_max, "a delta")?;
-        let (zlib, delta) = pack.read_stream(size_bytes)?;
-        let sizes = delta::header(&delta)?.0;
-        self.allow(sizes.result_bytes, self.limits.delta_bytes_max, "what a delta makes")?;
-        self.allow(sizes.base_bytes, self.limits.delta_bytes_max, "the base of a delta")?;
-        self.delta(Waiting { entry: place, base, delta, zlib })
+        if size_bytes <= self.limits.delta_bytes_max {
+            let (zlib, delta) = pack.read_stream(size_bytes)?;
+            return self.delta(Waiting { entry: place, base, delta, zlib });
+        }
+        // One that is not kept must be followed as it comes.
+        let Some(id) = self.base_id(base)? else {
+            return self.allow(size_bytes, self.limits.delta_bytes_max, "a delta whose base comes later");
+        };
+        self.deeper(place, base)?;
+        self.large_delta(place, id, &mut |maker| pack.stream(size_bytes, &mut |_, delta| maker.feed(delta)))
     }
 
     fn whole<R: BufRead>(
@@ -205,15 +214,7 @@ impl Receiver<'_> {
     }
 
     fn delta(&mut self, waiting: Waiting) -> Result<(), PackError> {
-        let base = match waiting.base {
-            Base::Id(id) => Some(id),
-            Base::Entry(place) => self.entry_id(place),
-        };
-        let base = match base {
-            Some(id) => self.base_object(id)?.map(|object| (id, object)),
-            None => None,
-        };
-        let Some((base, object)) = base else {
+        let Some(base) = self.base_id(waiting.base)? else {
             self.waiting_bytes += (waiting.delta.len() + waiting.zlib.len()) as u64;
             self.allow(
                 self.waiting_bytes,
@@ -223,13 +224,12 @@ impl Receiver<'_> {
             self.waiting.push(waiting);
             return Ok(());
         };
-        if let Base::Entry(place) = waiting.base {
-            let depth = self.entries[place].depth + 1;
-            if depth > self.limits.delta_depth_max {
-                return Err(PackError::Limit(format!("deltas are {depth} deep, more than allowed")));
-            }
-            self.entries[waiting.entry].depth = depth;
+        self.deeper(waiting.entry, waiting.base)?;
+        let sizes = delta::header(&waiting.delta)?.0;
+        if sizes.base_bytes.max(sizes.result_bytes) > self.limits.delta_bytes_max {
+            return self.large_delta(waiting.entry, base, &mut |maker| maker.feed(&waiting.delta));
         }
+        let object = self.base_object(base)?;
         let content = delta::apply(&object.content, &waiting.delta, self.limits.delta_bytes_max)?;
         self.count(content.len() as u64)?;
         let id = ObjectId::of(object.kind, &content)?;
@@ -239,15 +239,83 @@ impl Receiver<'_> {
         self.keep(waiting.entry, id, Object { kind: object.kind, content }, received, Some(&object))
     }
 
-    fn base_object(&mut self, id: ObjectId) -> Result<Option<Object>, PackError> {
+    /// The base of a delta, if it is there.
+    fn base_id(&mut self, base: Base) -> Result<Option<ObjectId>, PackError> {
+        let id = match base {
+            Base::Id(id) => id,
+            Base::Entry(place) => return Ok(self.entry_id(place)),
+        };
+        if !self.arrived.contains(&id) {
+            let Some(header) = self.quarantine.header(&id)? else { return Ok(None) };
+            self.external(id, header.kind)?;
+        }
+        Ok(Some(id))
+    }
+
+    fn base_object(&mut self, id: ObjectId) -> Result<Object, PackError> {
         if let Some(object) = self.recent.take(&id) {
-            return Ok(Some(object));
+            return Ok(object);
         }
         let object = self.quarantine.read(&id, self.limits.delta_bytes_max)?;
-        if let Some(object) = object.as_ref().filter(|_| !self.arrived.contains(&id)) {
-            self.external(id, object.kind)?;
+        Ok(object.ok_or_else(|| RepositoryError::Failed(format!("object {id} has gone")))?)
+    }
+
+    /// Counts deltas on deltas.
+    fn deeper(&mut self, entry: usize, base: Base) -> Result<(), PackError> {
+        let Base::Entry(place) = base else { return Ok(()) };
+        let depth = self.entries[place].depth + 1;
+        if depth > self.limits.delta_depth_max {
+            return Err(PackError::Limit(format!("deltas are {depth} deep, more than allowed")));
         }
-        Ok(object)
+        self.entries[entry].depth = depth;
+        Ok(())
+    }
+
+    /// Follows a delta of which base, result or itself does not fit into memory. The result is kept whole.
+    fn large_delta(
+        &mut self,
+        entry: usize,
+        id: ObjectId,
+        feed: &mut dyn FnMut(&mut Maker<'_>) -> Result<(), PackError>,
+    ) -> Result<(), PackError> {
+        let base = self.large_base(id)?;
+        let mut maker = Maker::new(base, self.quarantine, self.limits);
+        feed(&mut maker)?;
+        let (made, size_bytes, base) = maker.finish()?;
+        self.large_base = Some((id, base));
+        self.count(size_bytes)?;
+        match made {
+            Made::Kept(id) => self.arrived(entry, id, Kind::Blob),
+            Made::Content(content) => {
+                let zlib = deflate(&content);
+                let id = ObjectId::of(Kind::Blob, &content)?;
+                let object = Object { kind: Kind::Blob, content };
+                self.keep(entry, id, object, Received::Whole { zlib: &zlib }, None)
+            }
+        }
+    }
+
+    /// What a large delta is against: several are often against the same.
+    fn large_base(&mut self, id: ObjectId) -> Result<large::Base, PackError> {
+        if let Some((_, base)) = self.large_base.take().filter(|(known, _)| *known == id) {
+            return Ok(base);
+        }
+        let gone = || RepositoryError::Failed(format!("object {id} has gone"));
+        let Header { kind, size_bytes } = self.quarantine.header(&id)?.ok_or_else(gone)?;
+        if kind != Kind::Blob {
+            return Err(PackError::Limit(format!(
+                "a delta makes a {kind} that is larger than any should be"
+            )));
+        }
+        self.allow(size_bytes, self.limits.object_bytes_max, "the base of a delta")?;
+        let stored = self.quarantine.stored(&id)?.ok_or_else(gone)?;
+        if stored.base.is_some() || size_bytes <= self.limits.memory_bytes_max {
+            let object = self.quarantine.read(&id, self.limits.object_bytes_max)?.ok_or_else(gone)?;
+            return Ok(large::Base::Memory(object.content));
+        }
+        // Whoever has one large file unpacked again and again has it counted again and again.
+        self.count(size_bytes)?;
+        large::Base::spooled(self.quarantine.spool()?, id, size_bytes, stored.zlib)
     }
 
     fn entry_id(&self, place: usize) -> Option<ObjectId> {
@@ -393,7 +461,7 @@ impl Receiver<'_> {
             return Ok(());
         }
         let hint =
-            if what.contains("delta") { "; push with `git -c core.bigFileThreshold=8m push`" } else { "" };
+            if what.contains("delta") { "; push with `git -c core.bigFileThreshold=16m push`" } else { "" };
         Err(PackError::Limit(format!(
             "{what} has {size_bytes} bytes, more than the {max_bytes} allowed{hint}"
         )))
