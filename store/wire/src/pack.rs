@@ -4,6 +4,7 @@ mod inflate;
 mod large;
 mod read;
 mod resolve;
+mod shape;
 mod write;
 
 pub use inflate::{InflateError, inflate};

@@ -7,6 +7,7 @@ use std::num::NonZeroU32;
 use super::deflate;
 use super::large::{self, Made, Maker};
 use super::read::{EntryHeader, PackError, PackReader};
+use super::shape::Shape;
 use crate::object::{EntryKind, Malformed, check, commit_links, tag_link, tree_entries};
 use crate::walk::Selection;
 use crate::{Header, IdHasher, Kind, Limits, Object, ObjectId, Quarantine, Received, RepositoryError, delta};
@@ -20,6 +21,9 @@ pub struct Checked {
     /// What they name, or are deltas against, and did not come: it was there before. Whether the sender may know it is
     /// not for a pack to say.
     pub external: Vec<ObjectId>,
+    /// Those that no other one names, when nothing external is named and no tree goes deeper than it may: all that came is
+    /// then reached from these, and can be walked. `None` when that is not known.
+    pub tips: Option<Vec<ObjectId>>,
 }
 
 /// Receives a pack. Nothing is visible until the quarantine is published; on an error drop it.
@@ -51,8 +55,9 @@ pub struct Receiver<'a> {
     kinds: Vec<Kind>,
     /// Named, not arrived, and there.
     external: HashMap<ObjectId, Kind>,
-    /// Objects that were named and are not there yet, with their expected kinds.
-    wanted: HashMap<ObjectId, Kind>,
+    /// Objects that were named and are not there yet, with their expected kinds, and tickets for trees.
+    wanted: HashMap<ObjectId, (Kind, Option<u32>)>,
+    shape: Shape,
     waiting: Vec<Waiting>,
     waiting_bytes: u64,
     total_bytes: u64,
@@ -79,6 +84,7 @@ impl<'a> Receiver<'a> {
             kinds: Vec::new(),
             external: HashMap::new(),
             wanted: HashMap::new(),
+            shape: Shape::default(),
             waiting: Vec::new(),
             waiting_bytes: 0,
             total_bytes: 0,
@@ -127,8 +133,11 @@ impl<'a> Receiver<'a> {
     /// Sees that nothing is missing.
     pub fn finish(self) -> Result<Checked, PackError> {
         self.nothing_missing()?;
+        let is_alone = self.external.is_empty() && self.shallow.is_empty();
+        let depth_max = self.limits.tree_depth_max;
+        let tips = if is_alone { self.shape.tips(&self.arrived, depth_max) } else { None };
         let external = self.external.into_keys().collect();
-        Ok(Checked { objects: self.objects, arrived: self.arrived, external })
+        Ok(Checked { objects: self.objects, arrived: self.arrived, external, tips })
     }
 }
 
@@ -210,7 +219,7 @@ impl Receiver<'_> {
         })?;
         let id = hasher.finish()?;
         large.finish(id, Header { kind, size_bytes })?;
-        self.arrived(place, id, kind)
+        self.arrived(place, id, kind, None)
     }
 
     fn delta(&mut self, waiting: Waiting) -> Result<(), PackError> {
@@ -236,7 +245,7 @@ impl Receiver<'_> {
         let delta_size_bytes = waiting.delta.len() as u64;
         let received = Received::Delta { base, delta_size_bytes, zlib: &waiting.zlib };
         self.recent.put(base, object.clone());
-        self.keep(waiting.entry, id, Object { kind: object.kind, content }, received, Some(&object))
+        self.keep(waiting.entry, id, Object { kind: object.kind, content }, received, Some((base, &object)))
     }
 
     /// The base of a delta, if it is there.
@@ -285,7 +294,7 @@ impl Receiver<'_> {
         self.large_base = Some((id, base));
         self.count(size_bytes)?;
         match made {
-            Made::Kept(id) => self.arrived(entry, id, Kind::Blob),
+            Made::Kept(id) => self.arrived(entry, id, Kind::Blob, None),
             Made::Content(content) => {
                 let zlib = deflate(&content);
                 let id = ObjectId::of(Kind::Blob, &content)?;
@@ -338,16 +347,19 @@ impl Receiver<'_> {
         id: ObjectId,
         object: Object,
         received: Received<'_>,
-        like: Option<&Object>,
+        like: Option<(ObjectId, &Object)>,
     ) -> Result<(), PackError> {
         let refused = |malformed: Malformed| PackError::Object { id, why: malformed.to_string() };
         check(object.kind, &object.content).map_err(refused)?;
+        let like = like.filter(|(_, like)| like.kind == Kind::Tree);
         match object.kind {
             Kind::Blob => {}
-            Kind::Tree => self.tree_links(&object.content, like).map_err(|error| match error {
-                LinkError::Malformed(malformed) => refused(malformed),
-                LinkError::Pack(error) => error,
-            })?,
+            Kind::Tree => {
+                self.tree_links(&object.content, like.map(|(_, like)| like)).map_err(|error| match error {
+                    LinkError::Malformed(malformed) => refused(malformed),
+                    LinkError::Pack(error) => error,
+                })?
+            }
             Kind::Commit => {
                 let links = commit_links(&object.content).map_err(refused)?;
                 self.want(links.tree, Kind::Tree)?;
@@ -361,14 +373,14 @@ impl Receiver<'_> {
             }
         }
         self.quarantine.put(id, &object, received)?;
-        self.arrived(place, id, object.kind)?;
+        self.arrived(place, id, object.kind, like.map(|(like, _)| like))?;
         self.recent.put(id, object);
         Ok(())
     }
 
     /// Entries that `like` has too were looked for when it came.
     fn tree_links(&mut self, content: &[u8], like: Option<&Object>) -> Result<(), LinkError> {
-        let known = like.filter(|like| like.kind == Kind::Tree).map_or(&b""[..], |like| &like.content);
+        let known = like.map_or(&b""[..], |like| &like.content);
         let mut known = tree_entries(known).flatten().peekable();
         for entry in tree_entries(content) {
             let entry = entry.map_err(LinkError::Malformed)?;
@@ -382,14 +394,29 @@ impl Receiver<'_> {
                 EntryKind::Blob => Kind::Blob,
             };
             self.want(entry.id, wanted).map_err(LinkError::Pack)?;
+            if wanted == Kind::Tree {
+                self.subtree(&entry.id);
+            }
         }
         Ok(())
     }
 
+    fn subtree(&mut self, id: &ObjectId) {
+        match (self.wanted.get(id), self.arrived.place(id)) {
+            (Some((_, Some(ticket))), _) => self.shape.subtree_to_come(*ticket),
+            (_, Some(place)) => self.shape.subtree(place),
+            // What is external makes the shape unknown anyway.
+            _ => {}
+        }
+    }
+
     fn want(&mut self, id: ObjectId, kind: Kind) -> Result<(), PackError> {
-        let known = self.wanted.get(&id).or_else(|| self.external.get(&id)).copied();
-        let known = known.or_else(|| self.arrived.place(&id).map(|place| self.kinds[place]));
-        let found = match known {
+        let known = self.wanted.get(&id).map(|(kind, _)| *kind).or_else(|| self.external.get(&id).copied());
+        let place = if known.is_none() { self.arrived.place(&id) } else { None };
+        if let Some(place) = place {
+            self.shape.name(place);
+        }
+        let found = match known.or_else(|| place.map(|place| self.kinds[place])) {
             Some(kind) => Some(kind),
             None => {
                 let there = self.quarantine.header(&id)?.map(|header| header.kind);
@@ -403,21 +430,32 @@ impl Receiver<'_> {
             Some(found) if found != kind => Err(wrong_kind(id, found, kind)),
             Some(_) => Ok(()),
             None => {
-                self.wanted.insert(id, kind);
+                let ticket = (kind == Kind::Tree).then(|| self.shape.ticket());
+                self.wanted.insert(id, (kind, ticket));
                 Ok(())
             }
         }
     }
 
-    fn arrived(&mut self, place: usize, id: ObjectId, kind: Kind) -> Result<(), PackError> {
+    fn arrived(
+        &mut self,
+        place: usize,
+        id: ObjectId,
+        kind: Kind,
+        like: Option<ObjectId>,
+    ) -> Result<(), PackError> {
+        let wanted = self.wanted.remove(&id);
+        let like = like.and_then(|like| self.arrived.place(&like));
         if self.arrived.insert(id) {
             self.kinds.push(kind);
+            let ticket = wanted.and_then(|(_, ticket)| ticket);
+            self.shape.add(kind == Kind::Tree, like, wanted.is_some(), ticket);
         }
         let number = self.arrived.place(&id).map_or(0, |place| place as u32 + 1);
         self.entries[place].arrived = NonZeroU32::new(number);
         self.external.remove(&id);
-        match self.wanted.remove(&id) {
-            Some(expected) if expected != kind => Err(wrong_kind(id, kind, expected)),
+        match wanted {
+            Some((expected, _)) if expected != kind => Err(wrong_kind(id, kind, expected)),
             _ => Ok(()),
         }
     }
@@ -444,7 +482,7 @@ impl Receiver<'_> {
 
     fn nothing_missing(&self) -> Result<(), PackError> {
         match self.wanted.iter().min() {
-            Some((first, kind)) => {
+            Some((first, (kind, _))) => {
                 Err(PackError::Missing { count: self.wanted.len(), first: *first, kind: *kind })
             }
             None => Ok(()),

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io::Write;
 
 use super::{ClosureSender, ServeError, send_pack};
-use crate::pkt::{SideBand, write_delimiter, write_flush, write_text};
+use crate::pkt::{SideBand, write_delimiter, write_flush, write_line, write_text};
 use crate::walk::{
     Deepen, Filter, History, Selection, ShallowChange, deepen, reached_commits, select, unreachable,
 };
@@ -272,11 +272,12 @@ pub(super) fn enough(view: &dyn View, request: &Request, common: &[ObjectId]) ->
 }
 
 pub(super) fn write_shallow(change: &ShallowChange, out: &mut dyn Write) -> Result<(), ServeError> {
+    // Without a line feed, as git sends them: libgit2 takes them for malformed else.
     for id in &change.shallow {
-        write_text(out, &format!("shallow {id}"))?;
+        write_line(out, format!("shallow {id}").as_bytes())?;
     }
     for id in &change.unshallow {
-        write_text(out, &format!("unshallow {id}"))?;
+        write_line(out, format!("unshallow {id}").as_bytes())?;
     }
     Ok(())
 }

@@ -142,15 +142,15 @@ fn take(
 ) -> Result<Verdicts, ServeError> {
     let view = repository.view()?;
     let mut quarantine = repository.quarantine()?;
-    let mut arrived = Selection::default();
+    let (mut arrived, mut tips) = (Selection::default(), None);
     if push.updates.iter().any(|update| !update.new.is_zero()) {
         let received = receive(input, &mut *quarantine, limits, &[], &mut |_, _| Ok(()));
         let seen = received.and_then(|(checked, _)| {
             only_of_what_is_seen(&*view, &checked.external)?;
-            Ok(checked.arrived)
+            Ok((checked.arrived, checked.tips))
         });
         match seen {
-            Ok(all) => arrived = all,
+            Ok(all) => (arrived, tips) = all,
             Err(PackError::Repository(error)) => return Err(error.into()),
             Err(error) => {
                 let verdicts = push.updates.iter().map(|_| Err("unpacker error".to_owned()));
@@ -158,7 +158,7 @@ fn take(
             }
         }
     }
-    let mut judge = Judge::new(&*view, &*quarantine, &arrived, &push.updates, limits)?;
+    let mut judge = Judge::new(&*view, &*quarantine, &arrived, tips.as_deref(), &push.updates, limits)?;
     let mut verdicts = Vec::new();
     for update in &push.updates {
         let verdict = match judge.fault(update)? {
@@ -186,7 +186,7 @@ fn take(
     let updates: Vec<RefUpdate> = accepted.iter().map(|place| push.updates[*place].clone()).collect();
     if let Some((head, reached)) = first.filter(|(head, _)| updates.iter().any(|update| update.new == *head))
     {
-        quarantine.will_reach(head, reached);
+        quarantine.will_reach(head, reached.unwrap_or(arrived));
     }
     let published = quarantine.publish(&updates, atomic)?;
     for (place, outcome) in accepted.into_iter().zip(published) {
@@ -217,8 +217,9 @@ struct Judge<'a> {
     /// New targets that were there before, and that no ref reaches.
     hidden: HashSet<ObjectId>,
     all_walkable: bool,
-    /// The first branch of a repository that had no ref, and everything that it reaches.
-    first: Option<(ObjectId, Selection)>,
+    /// The first branch of a repository that had no ref, and everything that it reaches; `None` that this is all that
+    /// arrived.
+    first: Option<(ObjectId, Option<Selection>)>,
 }
 
 impl<'a> Judge<'a> {
@@ -226,6 +227,7 @@ impl<'a> Judge<'a> {
         view: &'a dyn View,
         quarantine: &'a dyn Quarantine,
         arrived: &'a Selection,
+        tips: Option<&[ObjectId]>,
         updates: &[RefUpdate],
         limits: &'a Limits,
     ) -> Result<Judge<'a>, ServeError> {
@@ -240,13 +242,18 @@ impl<'a> Judge<'a> {
             Judge { quarantine, arrived, limits, refs, head, hidden, all_walkable: false, first: None };
         let walkable: Vec<ObjectId> =
             targets.into_iter().filter(|target| !judge.hidden.contains(target)).collect();
-        judge.first = judge.first_branch(updates)?;
-        judge.all_walkable = judge.walk(&walkable)?.is_ok();
+        judge.first = judge.first_branch(updates, tips)?;
+        let is_known = tips.is_some() && walkable.iter().all(|target| arrived.contains(target));
+        judge.all_walkable = is_known || judge.walk(&walkable)?.is_ok();
         Ok(judge)
     }
 
     /// Walks the first branch of a repository without refs; the one that HEAD stands for, if that is among them.
-    fn first_branch(&self, updates: &[RefUpdate]) -> Result<Option<(ObjectId, Selection)>, ServeError> {
+    fn first_branch(
+        &self,
+        updates: &[RefUpdate],
+        tips: Option<&[ObjectId]>,
+    ) -> Result<Option<(ObjectId, Option<Selection>)>, ServeError> {
         let is_branch = |update: &&RefUpdate| {
             update.name.starts_with(b"refs/heads/") && self.arrived.contains(&update.new)
         };
@@ -254,8 +261,11 @@ impl<'a> Judge<'a> {
         let found = updates.iter().filter(is_branch).find(is_head);
         let found = found.or_else(|| updates.iter().find(is_branch)).filter(|_| self.refs.is_empty());
         let Some(update) = found else { return Ok(None) };
+        if tips == Some(&[update.new]) {
+            return Ok(Some((update.new, None)));
+        }
         let walked = self.select(&[update.new], &[], Filter::default())?;
-        Ok(walked.ok().map(|reached| (update.new, reached)))
+        Ok(walked.ok().map(|reached| (update.new, Some(reached))))
     }
 
     fn fault(&self, update: &RefUpdate) -> Result<Option<String>, ServeError> {
