@@ -13,7 +13,7 @@ use store::wire::serve::RefChange;
 use store::wire::walk::Selection;
 use store::wire::{
     Closure, Head, Header, LargeObject, Limits, Object, ObjectId, Objects, Quarantine, Received, Ref,
-    RefUpdate, Repository, RepositoryError, Stored, View,
+    RefUpdate, Repository, RepositoryError, Spool, Stored, View,
 };
 use store::{CommitId, Store};
 use tokio::sync::{mpsc, oneshot};
@@ -188,6 +188,10 @@ impl<'a> Quarantine for OneBranch<'a, dyn Quarantine + 'a> {
 
     fn begin_large(&mut self) -> Result<Box<dyn LargeObject + '_>, RepositoryError> {
         self.below.begin_large()
+    }
+
+    fn spool(&self) -> Result<Box<dyn Spool>, RepositoryError> {
+        self.below.spool()
     }
 
     fn will_reach(&mut self, head: ObjectId, reached: Selection) {
