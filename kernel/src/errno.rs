@@ -6,9 +6,9 @@
 //! | call | answer | why |
 //! |---|---|---|
 //! | opening, looking at, resolving a path that is not there | ENOENT | there are no other files |
-//! | creating, renaming, removing, linking, making directories | EROFS | names do not change (ENOENT if it is not there) |
+//! | creating, renaming, removing, linking, making directories; owners, rights and times of names | EROFS | names do not change (ENOENT if it is not there) |
 //! | opening a text or a read-only disk for writing | EROFS | it cannot change |
-//! | `opendir` of `/`, `/dev`, `/etc` | EACCES | nothing in them that a program does not know by name |
+//! | opening `/`, `/dev`, `/etc` | EACCES (EISDIR for writing) | nothing in them that a program does not know by name |
 //! | `readlink` | EINVAL | there are no links |
 //! | `ftruncate` of a disk | EINVAL | its size is what it is; setting that very size succeeds |
 //! | reading or writing past a disk's end | 0 / ENOSPC | as block devices do |
@@ -18,6 +18,11 @@
 //! | mapping a file | ENODEV | memory comes from the heap alone |
 //! | `ioctl` that is not known; `isatty` | ENOTTY | no terminals |
 //! | `statx`, `close_range`, `pidfd_*`, other `syscall` numbers | ENOSYS | std falls back to the older call |
+//! | starting other programs: `fork`, `exec*`, `posix_spawn*`, and `dup2` for them | ENOSYS | there is nothing to start; std says "unsupported" |
+//! | `sendfile`, `splice`, `preadv`, `pwritev` | ENOSYS | std reads and writes instead |
+//! | becoming another user, group, session; another root | EPERM | there is one of each |
+//! | `chdir` to what is not the root | EACCES | names begin at the root |
+//! | `getpwuid_r` | nobody found | there are no users |
 //! | waiting for, signalling other processes | ECHILD, ESRCH | there are none |
 //! | `setenv`, `unsetenv` | EPERM | the environment is the machine's configuration |
 //! | sockets of other families; of other types | EAFNOSUPPORT; ESOCKTNOSUPPORT | IPv4, IPv6, TCP, UDP; local ones come in pairs |

@@ -1,4 +1,5 @@
 """The programs under test: machines by `nymote build`, Linux's own by cargo alone."""
+import glob
 import json
 import os
 import re
@@ -59,3 +60,31 @@ def transcript():
 def said(lines):
     """What the examination itself said: the kernel's remarks, panics and blank lines are not its own."""
     return [line for line in lines if ": " in line and not line.startswith(("kernel:", "thread ", "note:"))]
+
+
+def without_std():
+    """Names that std's libraries import strongly from C and the kernel does not have: none, or a program that asks for them does
+    not link."""
+    sysroot = subprocess.run(["rustc", "--print", "target-libdir"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+    wanted, there = symbols(glob.glob(f"{sysroot}/lib*.rlib"), lambda library: "profiler" not in library)
+    words = [CARGO, "build", "--quiet", "--locked", "--package", "kernel", "--features", "hosted", "--message-format", "json"]
+    lines = subprocess.run(words, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+    made = [json.loads(line) for line in lines if '"compiler-artifact"' in line]
+    kernel = [file for one in made if one["target"]["name"] == "kernel" for file in one["filenames"] if file.endswith(".rlib")]
+    there |= symbols(kernel)[1]
+    # The unwinder is the compiler's own library.
+    return sorted(name for name in wanted - there if not name.startswith(("_Unwind_", "_R", "_ZN", "__tls_get_addr")))
+
+
+def symbols(libraries, fits=lambda library: True):
+    """What libraries want and have, by `readelf`: strong names that are undefined, and those that are defined."""
+    wanted, there = set(), set()
+    for library in filter(fits, libraries):
+        table = subprocess.run(["readelf", "--symbols", "--wide", library], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        for fields in (line.split() for line in table.stdout.splitlines()):
+            if len(fields) == 8 and fields[4] in ("GLOBAL", "WEAK"):
+                if fields[6] != "UND":
+                    there.add(fields[7])
+                elif fields[4] == "GLOBAL":
+                    wanted.add(fields[7])
+    return wanted, there

@@ -232,6 +232,13 @@ unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: u32) -> c_int
     unsafe { open64(path, flags, mode) }
 }
 
+/// Variadic in C. Names begin at the root: no directory can be opened to begin at.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn openat64(_: c_int, path: *const c_char, flags: c_int, mode: u32) -> c_int {
+    // SAFETY: C's contract for openat.
+    unsafe { open64(path, flags, mode) }
+}
+
 #[unsafe(no_mangle)]
 extern "C" fn close(descriptor: c_int) -> c_int {
     let lingering = fd::get(descriptor).map(|description| {
@@ -378,6 +385,27 @@ no_names! {
     rmdir();
     rename(*const c_char);
     chmod(u32);
+    chown(u32, u32);
+    lchown(u32, u32);
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn utimensat(_: c_int, path: *const c_char, _: *const c_void, _: c_int) -> c_int {
+    // SAFETY: C's contract for utimensat.
+    unsafe { no_new_names(path) }
+}
+
+/// The root is where a program is, and stays.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn chdir(path: *const c_char) -> c_int {
+    // SAFETY: C's contract for chdir.
+    let path = unsafe { text(path) };
+    path.and_then(|path| match paths::status(path)? {
+        (mode, _) if mode & libc::S_IFMT != libc::S_IFDIR => Err(Errno(libc::ENOTDIR)),
+        _ if path.trim_matches('/').is_empty() => Ok(()),
+        _ => Err(Errno(libc::EACCES)),
+    })
+    .answer() as c_int
 }
 
 #[unsafe(no_mangle)]

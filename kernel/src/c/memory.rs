@@ -178,6 +178,12 @@ unsafe extern "C" fn strlen(text: *const c_char) -> usize {
     length
 }
 
+#[unsafe(no_mangle)]
+unsafe extern "C" fn strnlen(text: *const c_char, most: usize) -> usize {
+    // SAFETY: C's contract for strnlen: a NUL ends the text, or it is `most` long.
+    (0..most).find(|&at| unsafe { text.add(at).read_volatile() } == 0).unwrap_or(most)
+}
+
 fn or_no_memory(object: Option<NonNull<u8>>) -> *mut c_void {
     match object {
         Some(object) => object.as_ptr().cast(),

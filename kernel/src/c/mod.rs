@@ -1,9 +1,10 @@
 //! The C library that std, tokio and their friends were compiled against.
 //!
 //! Everything here is a thin shell: it turns C's arguments into Rust's, asks the kernel, and turns the answer into a
-//! number and an `errno`. The functions are those that the link of our programs asks for; what they cannot do here
-//! answers as the list in [`crate::errno`] says.
+//! number and an `errno`. The functions are those that std itself can call, and what the link of our programs asks for besides;
+//! what they cannot do here answers as the list in [`crate::errno`] says.
 
+mod absent;
 mod files;
 mod math;
 mod memory;

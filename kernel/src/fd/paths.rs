@@ -24,7 +24,7 @@ pub fn open(path: &str, flags: c_int) -> Result<Rc<dyn File>, Errno> {
         "/dev/null" => (Rc::new(Device::new(None)), true),
         "/dev/zero" => (Rc::new(Device::new(Some(|bytes| bytes.fill(0)))), true),
         "/dev/urandom" | "/dev/random" => (Rc::new(Device::new(Some(crate::random::fill))), true),
-        "/" | "/dev" | "/etc" if writes => return Err(Errno(libc::EISDIR)),
+        "/" | "/dev" | "/etc" => return Err(Errno(if writes { libc::EISDIR } else { libc::EACCES })),
         path => match (text(path), path.strip_prefix("/dev/").and_then(disk::find)) {
             (Some(text), _) => (Rc::new(Text { text: text.into_bytes(), at: Cell::new(0), watchers: Watchers::default() }), false),
             (None, Some(disk)) => {

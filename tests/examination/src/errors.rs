@@ -58,3 +58,23 @@ pub fn refused_datagrams() -> String {
     };
     format!("{:?}, {:?}", refused("127.0.0.1:0"), refused("[::1]:0"))
 }
+
+/// Other programs, names, owners: Linux has them; a machine says what it says of each in the kernel's list.
+pub fn beyond() -> String {
+    let machine = cfg!(any(feature = "hosted", feature = "xen"));
+    let no_program = kind(std::process::Command::new("/no/such/program").output());
+    let no_directory = kind(fs::remove_dir_all("/no/such/directory"));
+    let same = std::env::vars_os().all(|(name, value)| std::env::var_os(name) == Some(value));
+    let as_listed = !machine
+        || [
+            kind(fs::rename("/dev/null", "/elsewhere")),
+            kind(fs::hard_link("/dev/null", "/elsewhere")),
+            kind(fs::create_dir("/elsewhere")),
+            kind(std::os::unix::fs::chown("/dev/null", Some(1), None)),
+            kind(fs::set_permissions("/dev/null", fs::metadata("/dev/null").unwrap().permissions())),
+        ]
+        .iter()
+        .all(|kind| *kind == ErrorKind::ReadOnlyFilesystem);
+    let program = if machine { ErrorKind::Unsupported } else { ErrorKind::NotFound };
+    format!("program {}, {no_directory:?}, environment {same}, names {as_listed}", no_program == program)
+}

@@ -224,3 +224,20 @@ pub fn crowd() -> String {
         server.join().unwrap() == wanted
     )
 }
+
+/// What `std::io::copy` takes shortcuts for on Linux: a file to a socket, a file to a pipe.
+pub fn copied() -> String {
+    let zeros = |count| std::fs::File::open("/dev/zero").unwrap().take(count);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut here = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let mut there = listener.accept().unwrap().0;
+    let reader = thread::spawn(move || std::io::copy(&mut there, &mut std::io::sink()).unwrap());
+    let sent = std::io::copy(&mut zeros(100_000), &mut here).unwrap();
+    drop(here);
+    let arrived = reader.join().unwrap();
+    let (mut out, mut into) = std::io::pipe().unwrap();
+    let reader = thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()).unwrap());
+    let piped = std::io::copy(&mut zeros(200_000), &mut into).unwrap();
+    drop(into);
+    format!("{sent} sent, {arrived} came; {piped} into a pipe, {} out of it", reader.join().unwrap())
+}

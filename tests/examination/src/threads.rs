@@ -192,3 +192,32 @@ pub fn random() -> String {
     let numbers: HashSet<u64> = (0..50).map(|_| RandomState::new().hash_one(1)).collect();
     format!("{} of fifty", numbers.len())
 }
+
+/// What std's floats ask the mathematical library for.
+pub fn floats() -> String {
+    let x = std::hint::black_box(0.3_f64);
+    let y = std::hint::black_box(0.3_f32);
+    let doubles = [
+        x.powf(2.5),
+        x.exp_m1(),
+        x.ln_1p(),
+        x.asin(),
+        x.atan2(2.0),
+        x.sinh(),
+        x.cbrt(),
+        x.hypot(4.0),
+        x.tan(),
+    ];
+    let floats = [
+        y.powf(2.5),
+        y.exp(),
+        y.ln(),
+        y.sin(),
+        y.acos(),
+        y.tanh(),
+        y.cbrt(),
+        y.hypot(4.0),
+        y.mul_add(2.0, 1.0),
+    ];
+    format!("{:.9}, {:.5}", doubles.iter().sum::<f64>(), floats.iter().sum::<f32>())
+}
