@@ -48,11 +48,16 @@ class Server:
         if not found:
             raise AssertionError(f"the server does not say where it is: {line!r}")
         self.url, self.port = found.group(0), int(found.group(1))
+        self.at_start_kb = self.peak_kb()
 
     def peak_kb(self):
         """The most memory that it held at any time."""
         text = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmHWM:\s+(\d+)", text).group(1))
+
+    def grown_kb(self):
+        """The most memory that it held beyond what it began with, which is mostly the program itself."""
+        return self.peak_kb() - self.at_start_kb
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)

@@ -80,7 +80,7 @@ pub async fn converse(
         }
         inbox.drain(..taken);
         if !outbox.is_empty() {
-            within(TCP_MESSAGE, stream.write_all(&outbox)).await??;
+            within(TCP_MESSAGE, send(&mut stream, &outbox)).await??;
             outbox.clear();
             tokio::task::yield_now().await;
             if handled > 0 {
@@ -111,6 +111,12 @@ pub async fn converse(
             inbox.shrink_to(4096);
         }
     }
+}
+
+/// Writes all of it, and has it sent: what a full socket does not take, TLS keeps until it is asked again.
+async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
+    stream.write_all(bytes).await?;
+    stream.flush().await
 }
 
 /// [`timeout`] for what mostly need not wait: the clock is asked when it has to.
