@@ -8,7 +8,7 @@ import subprocess
 import time
 from http.client import HTTPSConnection
 
-MANIFEST = """domain = "example.org"
+ONE_ACCOUNT = """domain = "example.org"
 
 [[account]]
 user = "anna"
@@ -17,7 +17,9 @@ admin = true
 [network.home]
 bridge = "none"
 prefix = "127.0.0.0/8"
+"""
 
+MANIFEST = ONE_ACCOUNT + """
 [service.contacts]
 disk = "64 MB"
 network = "home"
@@ -341,16 +343,7 @@ def wait(condition, within=30):
     return False
 
 
-HOUSEHOLD = """domain = "example.org"
-
-[[account]]
-user = "anna"
-admin = true
-
-[network.home]
-bridge = "none"
-prefix = "127.0.0.0/8"
-
+HOUSEHOLD = ONE_ACCOUNT + """
 [service.mail]
 disk = "64 MB"
 network = "home"
