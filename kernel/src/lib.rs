@@ -17,6 +17,7 @@ pub mod errno;
 pub mod heap;
 pub mod net;
 pub mod platform;
+pub mod process;
 pub mod random;
 pub mod settings;
 

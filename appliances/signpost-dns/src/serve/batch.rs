@@ -17,15 +17,18 @@ use crate::engine::{Asker, Desk, Engine, Verdict};
 use crate::limits::DATAGRAM_OCTETS_MAX;
 use crate::rrl::Limiter;
 
-/// Datagrams taken by one system call.
+/// Datagrams taken and sent by one system call.
 const BATCH: usize = 64;
-/// Answers sent by one: the first of a large batch does not wait for its last.
-const SENT_AT_ONCE: usize = 10;
 /// Datagrams at once that are many: after them a thread finds its queue empty only because the sender has not had the
-/// processor, and gives way once before it sleeps; to wake a sleeping thread costs a sender more. So many wait only where the
-/// processors have no rest. With fewer a thread must not give way: since 6.18 Linux takes sched_yield for a whole slice
-/// used, and lets the thread wait that much longer when it is woken next.
-const MANY: usize = 24;
+/// processor, and looks some times more, giving way each time, before it sleeps; to wake a sleeping thread costs a sender
+/// more. So many come at once only where the processors have no rest.
+const MANY: usize = 16;
+/// How often it looks.
+const LOOKS: u32 = 20;
+/// Slices of the processor that a thread asks for, in nanoseconds. Linux takes `sched_yield` for a whole slice used (since
+/// 6.18), and lets the thread wait that much longer when it is woken next; and who asks for short ones goes before a sender
+/// that runs long ones.
+const SLICE_NS: u64 = 500_000;
 
 /// Opens a socket that shares its address with the other threads' (SO_REUSEPORT).
 ///
@@ -100,16 +103,19 @@ impl Own {
 
 /// Serves a socket on this thread for ever.
 pub fn serve(engine: &Engine, socket: &Arc<UdpSocket>, limiter: Limiter) -> ! {
+    // Where Linux knows no slices it answers a little later.
+    let _ = kernel::process::ask_for_slices_of(SLICE_NS);
     let mut station = Station::new(engine, socket, limiter);
-    let mut many = false;
+    let mut looks = 0_u32;
     loop {
-        let waits = if many { MsgFlags::MSG_DONTWAIT } else { MsgFlags::MSG_WAITFORONE };
+        let waits = if looks > 0 { MsgFlags::MSG_DONTWAIT } else { MsgFlags::MSG_WAITFORONE };
         let came = station.take(waits);
-        many = came >= MANY;
         if came == 0 {
+            looks = looks.saturating_sub(1);
             std::thread::yield_now();
             continue;
         }
+        looks = if came >= MANY { LOOKS } else { 0 };
         station.answer();
         station.begin_errands();
     }
@@ -168,7 +174,6 @@ impl<'s> Station<'s> {
         self.engine.look_up(&mut self.desk, now_s());
         self.to.clear();
         self.errands.clear();
-        let mut done = 0;
         for (at, (octets, from, own)) in self.came.iter().enumerate() {
             let Some(address) = from.as_ref().and_then(address_of) else { continue };
             let (out, asker) = (&mut self.outs[self.to.len()], asker(address));
@@ -178,11 +183,8 @@ impl<'s> Station<'s> {
                 (Verdict::Silence, _) => {}
                 (Verdict::Errand, _) => self.errands.push(at),
             }
-            if self.to.len() - done >= SENT_AT_ONCE {
-                let outs = &self.outs[done..self.to.len()];
-                done += send(self.socket, &mut self.send, outs, &self.to[done..]);
-            }
         }
+        let mut done = 0;
         while done < self.to.len() {
             let outs = &self.outs[done..self.to.len()];
             done += send(self.socket, &mut self.send, outs, &self.to[done..]);
