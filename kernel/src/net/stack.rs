@@ -69,6 +69,8 @@ pub struct Network {
     deadlines: BTreeSet<(Instant, usize)>,
     changed: BTreeSet<Handle>,
     next_number: usize,
+    /// The connection of the segment that came last.
+    heard_last: Option<usize>,
     /// Connections that wait for room on their link.
     starved: BTreeSet<usize>,
     /// Memory for socket buffers in bytes, and how much is used.
@@ -109,6 +111,7 @@ impl Network {
             deadlines: BTreeSet::new(),
             changed: BTreeSet::new(),
             next_number: 0,
+            heard_last: None,
             starved: BTreeSet::new(),
             budget,
             used: 0,
@@ -192,7 +195,7 @@ impl Network {
 
     fn take_frames(&mut self, number: LinkNumber) {
         let mut touched = BTreeSet::new();
-        let mut datagrams = false;
+        let mut datagrams = 0;
         let mut neighbours = false;
         for _ in 0..BATCH_FRAMES {
             let Some(content) = self.links[number].wire.take() else { break };
@@ -208,13 +211,17 @@ impl Network {
                     } else {
                         self.heed_query(number);
                     }
-                    datagrams = true;
+                    datagrams += 1;
                     let link = &mut self.links[number];
                     link.interface.poll_ingress_single(self.now, &mut link.wire, &mut link.datagrams);
                 }
             }
             self.links[number].wire.give_back();
         }
+        // A connection that is heard again and again is still one party.
+        let again = touched.len() == 1 && touched.first() == self.heard_last.as_ref();
+        self.heard_last = touched.last().copied().or(self.heard_last);
+        self.links[number].wire.heard(datagrams + touched.len() - usize::from(again));
         if neighbours {
             // Somebody may have waited for just this address.
             touched.extend(self.connections.iter().filter(|(_, one)| one.link == number).map(|(&id, _)| id));
@@ -222,7 +229,7 @@ impl Network {
         for id in touched {
             self.attend(id);
         }
-        if datagrams || self.links[number].deadline.is_some_and(|deadline| deadline <= self.now) {
+        if datagrams > 0 || self.links[number].deadline.is_some_and(|deadline| deadline <= self.now) {
             self.attend_link(number);
         }
     }

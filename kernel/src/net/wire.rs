@@ -191,6 +191,15 @@ impl Wire {
         matches!(&self.end, End::Loopback { packets, .. } if !packets.is_empty())
     }
 
+    /// Frames of so many parties were taken: connections, or datagrams.
+    pub fn heard(&mut self, parties: usize) {
+        if let End::Card { card, .. } = &mut self.end
+            && parties > 0
+        {
+            card.heard(parties);
+        }
+    }
+
     /// Ends a batch.
     pub fn flush(&mut self) {
         self.told = false;

@@ -178,6 +178,9 @@ pub trait NetworkCard {
     /// Ends a batch: tells the other side about frames to send and about memory to receive into.
     fn flush(&mut self);
 
+    /// Hears of how many parties frames were just received, at the latest turn: a card may wait for as many the next time.
+    fn heard(&mut self, _parties: usize) {}
+
     /// Whether the backend is connected.
     fn is_up(&self) -> bool;
 }

@@ -47,7 +47,9 @@ impl Platform for Xen {
     }
 
     fn wait(deadline_ns: Option<u64>) {
-        event::wait(deadline_ns.into_iter().chain(devices::absent_at()).min());
+        if let Ok(look_at) = devices::before_sleep() {
+            event::wait([deadline_ns, devices::absent_at(), look_at].into_iter().flatten().min());
+        }
     }
 
     fn dispatch() {

@@ -39,6 +39,11 @@ pub fn monotonic_ns() -> u64 {
     LATEST.fetch_max(now, Ordering::Relaxed).max(now)
 }
 
+/// What [`monotonic_ns`] said last.
+pub fn latest_ns() -> u64 {
+    LATEST.load(Ordering::Relaxed)
+}
+
 /// Nanoseconds since 1970.
 pub fn wall_clock_ns() -> u64 {
     if !is_attached() {

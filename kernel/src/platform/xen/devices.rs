@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::blkfront::{Blkfront, BlockDisk};
 use super::handshake::Phase;
-use super::netfront::{self, NetCard, Netfront};
+use super::netfront::{self, Awake, NetCard, Netfront};
 use super::xenbus::{self, FrontEnd};
 use super::xenstore::{self, Answer, Ask};
 use super::{clock, control, event, log};
@@ -104,6 +104,16 @@ pub fn remark_absent() {
     if connected || clock::monotonic_ns() >= at {
         ABSENT_AT.store(0, Ordering::Relaxed);
     }
+}
+
+/// The machine is about to sleep until an event, at the latest until the moment that this gives; an error when it need not.
+pub fn before_sleep() -> Result<Option<u64>, Awake> {
+    DEVICES.with(|devices| {
+        let cards = devices.iter().flat_map(|all| &all.cards);
+        cards
+            .map(|card| card.borrow_mut().before_sleep())
+            .try_fold(None, |earliest: Option<u64>, at| Ok(earliest.into_iter().chain(at?).min()))
+    })
 }
 
 /// Looks at what xenstore has to say: watches that fired, answers to looks.

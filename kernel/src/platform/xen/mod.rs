@@ -7,6 +7,7 @@
 pub mod blkif;
 pub mod fault;
 pub mod handshake;
+pub mod moderation;
 pub mod netif;
 pub mod packet;
 pub mod ring;

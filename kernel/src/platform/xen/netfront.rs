@@ -14,12 +14,13 @@ use core::ptr::NonNull;
 use super::fault::Fault;
 use super::grant::GrantedPages;
 use super::handshake::{Phase, State};
+use super::moderation::Moderation;
 use super::netif::{FRAME_BYTES_MAX, Finish, Receive, Received, Transmit};
 use super::packet::Packet;
 use super::shared::{Mapped, Shared};
 use super::xenbus::{FrontEnd, Node};
 use super::xenstore::Answer;
-use super::{event, hypercall, log, memory};
+use super::{clock, event, hypercall, log, memory};
 use crate::platform::{Frame, NetworkCard, Offload, PAGE_BYTES, Send};
 
 /// Data pages each way: a sixty-fourth of the memory, but enough for the longest packet.
@@ -45,6 +46,10 @@ const OFFERED: [&str; 5] = [
     "feature-gso-tcpv6",
 ];
 
+/// There is something to do: the machine does not sleep.
+#[derive(Debug)]
+pub struct Awake;
+
 /// What is connected to a backend.
 struct Link {
     port: u32,
@@ -54,6 +59,7 @@ struct Link {
     receive_pages: Rc<GrantedPages>,
     /// Kept so that they outlive the rings above, which are on them.
     _rings: GrantedPages,
+    moderation: Moderation,
 }
 
 /// The card.
@@ -113,6 +119,25 @@ impl Netfront {
         self.node.phase
     }
 
+    /// The machine is about to sleep: says when the backend is to wake it. Gives the moment at which it is to look by itself,
+    /// or an error when there is no need to sleep.
+    pub fn before_sleep(&mut self) -> Result<Option<u64>, Awake> {
+        let Some(link) = &mut self.link else { return Ok(None) };
+        let mut moderation = link.moderation;
+        let plan = moderation.plan(clock::latest_ns(), link.receive.outstanding());
+        match link.receive.arm(plan.frames) {
+            Ok(false) => {
+                link.moderation = moderation;
+                Ok(plan.until_ns)
+            }
+            Ok(true) => Err(Awake),
+            Err(fault) => {
+                self.fail(fault);
+                Err(Awake)
+            }
+        }
+    }
+
     /// One line if it is not connected when boot goes on.
     pub fn name_if_absent(&self) {
         if self.node.phase != Phase::Connected {
@@ -151,7 +176,15 @@ impl Netfront {
             hypercall::close_port(port);
             return None;
         }
-        Some(Link { port, transmit, receive, transmit_pages, receive_pages, _rings: rings })
+        Some(Link {
+            port,
+            transmit,
+            receive,
+            transmit_pages,
+            receive_pages,
+            _rings: rings,
+            moderation: Moderation::default(),
+        })
     }
 
     /// Notes what the backend does for us.
@@ -177,12 +210,7 @@ impl Netfront {
     fn receive_frame(&mut self) -> Result<Option<Frame>, Fault> {
         let Some(link) = &mut self.link else { return Ok(None) };
         loop {
-            let Some(received) = link.receive.next_piece()? else {
-                if link.receive.arm()? {
-                    continue;
-                }
-                return Ok(None);
-            };
+            let Some(received) = link.receive.next_piece()? else { return Ok(None) };
             let (last, good) = match received {
                 Received::Piece { piece, last, checksum_good } => {
                     self.open.piece(piece);
@@ -452,6 +480,12 @@ impl NetworkCard for NetCard {
             if sent || posted {
                 hypercall::notify(link.port);
             }
+        }
+    }
+
+    fn heard(&mut self, parties: usize) {
+        if let Some(link) = self.0.borrow_mut().link.as_mut() {
+            link.moderation.heard(parties, clock::latest_ns());
         }
     }
 

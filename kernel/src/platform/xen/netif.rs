@@ -235,9 +235,14 @@ impl<S: Shared> Receive<S> {
         self.ring.publish()
     }
 
-    /// Asks for a signal at the next response; true when there is one already.
-    pub fn arm(&mut self) -> Result<bool, Fault> {
-        self.ring.arm(1)
+    /// Asks for a signal when `after` more responses are there; true when they are already.
+    pub fn arm(&mut self, after: u32) -> Result<bool, Fault> {
+        self.ring.arm(after)
+    }
+
+    /// Pages that the backend has.
+    pub fn outstanding(&self) -> u32 {
+        self.ring.outstanding()
     }
 
     /// Whether the open packet's first slot vouched for its checksum.
