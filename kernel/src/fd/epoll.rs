@@ -19,6 +19,27 @@ use crate::thread::Woken;
 const ALWAYS: u32 = (EPOLLERR | EPOLLHUP) as u32;
 const MODES: u32 = (EPOLLET | EPOLLONESHOT | libc::EPOLLEXCLUSIVE | libc::EPOLLWAKEUP) as u32;
 
+/// What an entry is known by, as on Linux: the number it was added with, and the open file behind it. The number may be closed
+/// and stand for another file while a duplicate keeps the entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    descriptor: c_int,
+    /// Where the description is; it has entries only while it has numbers.
+    description: usize,
+}
+
+impl Key {
+    /// The entry of a number and what it stands for.
+    pub fn new(descriptor: c_int, description: &Description) -> Self {
+        Key { descriptor, description: core::ptr::from_ref(description).addr() }
+    }
+
+    /// Whether it is an entry of this description.
+    pub fn is_of(self, description: &Description) -> bool {
+        self.description == core::ptr::from_ref(description).addr()
+    }
+}
+
 struct Interest {
     file: Rc<dyn File>,
     events: u32,
@@ -29,8 +50,8 @@ struct Interest {
 /// A set of descriptors to watch.
 #[derive(Default)]
 pub struct Epoll {
-    interests: RefCell<BTreeMap<c_int, Interest>>,
-    ready: RefCell<VecDeque<c_int>>,
+    interests: RefCell<BTreeMap<Key, Interest>>,
+    ready: RefCell<VecDeque<Key>>,
     watchers: Watchers,
 }
 
@@ -43,66 +64,67 @@ impl Epoll {
         description: &Description,
         event: Option<epoll_event>,
     ) -> Result<(), Errno> {
+        let key = Key::new(descriptor, description);
         match (operation, event) {
-            (libc::EPOLL_CTL_ADD, Some(event)) => self.add(descriptor, description, event),
-            (libc::EPOLL_CTL_MOD, Some(event)) => self.modify(descriptor, event),
+            (libc::EPOLL_CTL_ADD, Some(event)) => self.add(key, description, event),
+            (libc::EPOLL_CTL_MOD, Some(event)) => self.modify(key, event),
             (libc::EPOLL_CTL_DEL, _) => {
-                description.file.watchers().sets.borrow_mut().retain(|(set, number)| {
-                    *number != descriptor || set.upgrade().is_none_or(|set| !Rc::ptr_eq(&set, self))
+                description.file.watchers().sets.borrow_mut().retain(|(set, other)| {
+                    *other != key || set.upgrade().is_none_or(|set| !Rc::ptr_eq(&set, self))
                 });
-                if self.forget(descriptor) { Ok(()) } else { Err(Errno(libc::ENOENT)) }
+                if self.forget(key) { Ok(()) } else { Err(Errno(libc::ENOENT)) }
             }
             (libc::EPOLL_CTL_ADD | libc::EPOLL_CTL_MOD, None) => Err(Errno(libc::EFAULT)),
             _ => Err(Errno(libc::EINVAL)),
         }
     }
 
-    fn add(self: &Rc<Self>, descriptor: c_int, description: &Description, event: epoll_event) -> Result<(), Errno> {
+    fn add(self: &Rc<Self>, key: Key, description: &Description, event: epoll_event) -> Result<(), Errno> {
         if description.file_as::<Epoll>().is_some() {
             return Err(Errno(libc::EINVAL));
         }
         if description.file_as::<super::disk::DiskFile>().is_some() {
             return Err(Errno(libc::EPERM));
         }
-        if self.interests.borrow().contains_key(&descriptor) {
+        if self.interests.borrow().contains_key(&key) {
             return Err(Errno(libc::EEXIST));
         }
         let file = description.file.clone();
-        file.watchers().sets.borrow_mut().push((Rc::downgrade(self), descriptor));
+        file.watchers().sets.borrow_mut().push((Rc::downgrade(self), key));
         let interest = Interest { file, events: event.events, data: event.u64, queued: false };
-        self.interests.borrow_mut().insert(descriptor, interest);
-        self.changed(descriptor);
+        self.interests.borrow_mut().insert(key, interest);
+        self.changed(key);
         Ok(())
     }
 
-    fn modify(&self, descriptor: c_int, event: epoll_event) -> Result<(), Errno> {
-        match self.interests.borrow_mut().get_mut(&descriptor) {
+    fn modify(&self, key: Key, event: epoll_event) -> Result<(), Errno> {
+        match self.interests.borrow_mut().get_mut(&key) {
             Some(interest) => {
                 interest.events = event.events;
                 interest.data = event.u64;
             }
             None => return Err(Errno(libc::ENOENT)),
         }
-        self.changed(descriptor);
+        self.changed(key);
         Ok(())
     }
 
     /// Takes an entry out; says whether there was one.
-    pub fn forget(&self, descriptor: c_int) -> bool {
-        self.interests.borrow_mut().remove(&descriptor).is_some()
+    pub fn forget(&self, key: Key) -> bool {
+        self.interests.borrow_mut().remove(&key).is_some()
     }
 
     /// A watched file may be ready for something new.
-    pub fn changed(&self, descriptor: c_int) {
+    pub fn changed(&self, key: Key) {
         let mut interests = self.interests.borrow_mut();
-        let Some(interest) = interests.get_mut(&descriptor) else { return };
+        let Some(interest) = interests.get_mut(&key) else { return };
         let wanted = (interest.events & !MODES) | ALWAYS;
         if interest.queued || interest.events & !MODES == 0 || interest.file.ready() & wanted == 0 {
             return;
         }
         interest.queued = true;
         drop(interests);
-        self.ready.borrow_mut().push_back(descriptor);
+        self.ready.borrow_mut().push_back(key);
         self.watchers.notify();
     }
 
@@ -136,9 +158,9 @@ impl Epoll {
             if found == events.len() {
                 break;
             }
-            let Some(descriptor) = self.ready.borrow_mut().pop_front() else { break };
+            let Some(key) = self.ready.borrow_mut().pop_front() else { break };
             let mut interests = self.interests.borrow_mut();
-            let Some(interest) = interests.get_mut(&descriptor) else { continue };
+            let Some(interest) = interests.get_mut(&key) else { continue };
             interest.queued = false;
             let wanted = (interest.events & !MODES) | ALWAYS;
             let ready = interest.file.ready() & wanted;
@@ -152,7 +174,7 @@ impl Epoll {
             } else if interest.events & EPOLLET as u32 == 0 {
                 interest.queued = true;
                 drop(interests);
-                self.ready.borrow_mut().push_back(descriptor);
+                self.ready.borrow_mut().push_back(key);
             }
         }
         found

@@ -88,7 +88,7 @@ impl Description {
 #[derive(Default)]
 pub struct Watchers {
     threads: RefCell<Vec<Waiting>>,
-    sets: RefCell<Vec<(Weak<epoll::Epoll>, c_int)>>,
+    sets: RefCell<Vec<(Weak<epoll::Epoll>, epoll::Key)>>,
 }
 
 impl Watchers {
@@ -131,9 +131,9 @@ impl Watchers {
         for waiting in threads {
             thread::wake(waiting);
         }
-        for (set, descriptor) in self.sets.borrow().iter() {
+        for (set, key) in self.sets.borrow().iter() {
             if let Some(set) = set.upgrade() {
-                set.changed(*descriptor);
+                set.changed(*key);
             }
         }
     }
@@ -193,24 +193,33 @@ pub fn duplicate(descriptor: c_int, least: c_int) -> Result<c_int, Errno> {
     insert_description(get(descriptor)?, usize::try_from(least).map_err(|_| Errno(libc::EINVAL))?)
 }
 
-/// Frees a number. The file is closed when its last number and its last use are gone.
+/// Frees a number. The file is closed when its last number and its last use are gone; with the last number it leaves its
+/// epoll sets.
 pub fn close(descriptor: c_int) -> Result<(), Errno> {
     let description = get(descriptor)?;
-    // Linux keeps an epoll entry until the description is closed; ours goes with the number, which is what tokio does
-    // by hand before it closes.
-    let sets = core::mem::take(&mut *description.file.watchers().sets.borrow_mut());
-    let (gone, kept): (Vec<_>, Vec<_>) = sets.into_iter().partition(|(_, number)| *number == descriptor);
-    *description.file.watchers().sets.borrow_mut() = kept;
-    for (set, number) in gone {
-        if let Some(set) = set.upgrade() {
-            set.forget(number);
-        }
-    }
     let closed = TABLE.with(|table| {
         let number = descriptor as usize;
         table.lowest_free = table.lowest_free.min(number);
         table.descriptors[number].take()
     });
     drop(closed);
+    if !has_number(&description) {
+        let watchers = description.file.watchers();
+        let sets = core::mem::take(&mut *watchers.sets.borrow_mut());
+        let (gone, kept): (Vec<_>, Vec<_>) = sets.into_iter().partition(|(_, key)| key.is_of(&description));
+        *watchers.sets.borrow_mut() = kept;
+        for (set, key) in gone {
+            if let Some(set) = set.upgrade() {
+                set.forget(key);
+            }
+        }
+    }
     Ok(())
+}
+
+/// Whether a descriptor stands for this description.
+fn has_number(description: &Rc<Description>) -> bool {
+    let is_it = |one: &Rc<Description>| Rc::ptr_eq(one, description);
+    // The caller's own is one; most have no others.
+    Rc::strong_count(description) > 1 && TABLE.with(|table| table.descriptors.iter().flatten().any(is_it))
 }

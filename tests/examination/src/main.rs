@@ -18,6 +18,7 @@ extern crate kernel as _;
 
 mod crash;
 mod disk;
+mod epoll;
 mod errors;
 mod service;
 mod signals;
@@ -65,6 +66,7 @@ const QUESTIONS: &[Question] = &[
     ("UDP on the loopback", sockets::udp),
     ("names of this machine", sockets::names),
     ("a crowd of connections", sockets::crowd),
+    ("an epoll entry outlives its number", epoll::duplicates),
     ("tasks, channels and timers of tokio", tasks::tasks),
     ("a panic ends its task alone", tasks::panic),
     ("blocking work beside tasks", tasks::blocking),

@@ -3,14 +3,16 @@
 //! A machine that is woken by each question answers each by itself: an event, an interrupt and a hypercall or two in the
 //! backend's domain, which has to do them instead of what asks. As a card's moderation of interrupts does, this lets
 //! frames gather while several parties are being answered. Whoever is alone is never made to wait, and nobody for longer
-//! than a multiple of what the machine took for its last answers (decision 0106).
+//! than a multiple of the least that an answer takes here (decision 0106).
 
 /// The most frames that are waited for.
 const EXPECTED_MAX: u32 = 64;
-/// How long they are waited for, in multiples of what was just worked.
-const TIMES_THE_WORK: u64 = 16;
-/// How long at most.
-const WAIT_NS_MAX: u64 = 2_000_000;
+/// How long they are waited for, in multiples of the least work for a party: what a wake-up costs grows with how slow the
+/// machine is, not with what its program does.
+const TIMES_THE_WORK: u64 = 128;
+/// The least work that is believed, and the longest wait.
+const WORK_NS_MIN: u64 = 1000;
+const WAIT_NS_MAX: u64 = 4_000_000;
 /// After fewer came than were expected, so many times no more are expected than came.
 const MODEST_TIMES: u32 = 32;
 
@@ -32,11 +34,13 @@ pub struct Moderation {
     /// So many are expected at once; one means no moderation.
     expected: u32,
     modest: u32,
+    /// The least work for one party so far, in ns.
+    least_ns: u64,
 }
 
 impl Default for Moderation {
     fn default() -> Self {
-        Moderation { heard: 0, since_ns: 0, expected: 1, modest: 0 }
+        Moderation { heard: 0, since_ns: 0, expected: 1, modest: 0, least_ns: WAIT_NS_MAX }
     }
 }
 
@@ -68,7 +72,11 @@ impl Moderation {
         // Half of the buffers are for what comes while the machine is being woken.
         self.expected = self.expected.min(EXPECTED_MAX).min(buffers / 2).max(1);
         let work_ns = now_ns.saturating_sub(self.since_ns);
-        let wait_ns = work_ns.saturating_mul(TIMES_THE_WORK).min(WAIT_NS_MAX);
+        // The clock stands within a turn: no time means that nobody ran.
+        if heard > 0 && work_ns > 0 {
+            self.least_ns = self.least_ns.min(work_ns / u64::from(heard)).max(WORK_NS_MIN);
+        }
+        let wait_ns = self.least_ns.saturating_mul(TIMES_THE_WORK).min(WAIT_NS_MAX);
         Plan { frames: self.expected, until_ns: (self.expected > 1).then(|| now_ns.saturating_add(wait_ns)) }
     }
 }
@@ -77,10 +85,10 @@ impl Moderation {
 mod tests {
     use super::*;
 
-    /// Hears `parties` at once, works for a microsecond for each, and plans.
+    /// Hears `parties` at once, works for two microseconds for each, and plans.
     fn slept(moderation: &mut Moderation, parties: usize) -> Plan {
         moderation.heard(parties, 1_000_000);
-        moderation.plan(1_000_000 + 1000 * parties as u64, 256)
+        moderation.plan(1_000_000 + 2000 * parties as u64, 256)
     }
 
     #[test]
@@ -95,7 +103,7 @@ mod tests {
     #[test]
     fn as_many_are_expected_as_came_and_then_a_few_more() {
         let mut moderation = Moderation::default();
-        assert_eq!(slept(&mut moderation, 2), Plan { frames: 2, until_ns: Some(1_000_000 + 17 * 2000) });
+        assert_eq!(slept(&mut moderation, 2), Plan { frames: 2, until_ns: Some(1_004_000 + 128 * 2000) });
         let mut frames = 2;
         while frames < EXPECTED_MAX {
             let next = slept(&mut moderation, frames as usize).frames;
@@ -124,5 +132,12 @@ mod tests {
         assert_eq!(plan, Plan { frames: 16, until_ns: Some(1_000_000_000 + WAIT_NS_MAX) });
         moderation.heard(50, 0);
         assert_eq!(moderation.plan(0, 0), Plan { frames: 1, until_ns: None });
+        // A program that works long for an answer makes nobody wait longer than its quickest did.
+        let mut moderation = Moderation::default();
+        slept(&mut moderation, 1);
+        moderation.heard(2, 0);
+        assert_eq!(moderation.plan(1_000_000_000, 256).until_ns, Some(1_000_000_000 + 128 * 2000));
+        moderation.heard(2, 0);
+        assert_eq!(moderation.plan(1, 256).until_ns, Some(1 + 128 * WORK_NS_MIN));
     }
 }
