@@ -8,7 +8,7 @@ use crate::pkt::{SideBand, write_delimiter, write_flush, write_line, write_text}
 use crate::walk::{
     Deepen, Filter, History, Selection, ShallowChange, deepen, reached_commits, select, unreachable,
 };
-use crate::{Closure, Limits, ObjectId, View};
+use crate::{Closure, Kind, Limits, ObjectId, View};
 
 /// What a client asks of upload-pack, in either protocol.
 #[derive(Debug, Default)]
@@ -50,7 +50,7 @@ impl Request {
             b"filter" => {
                 self.filter = Filter::parse(text()?).ok_or_else(|| {
                     ServeError::Client(format!(
-                        "filter '{}' is not supported; blob:none, blob:limit=SIZE and tree:DEPTH are",
+                        "filter '{}' is not supported; blob:none, blob:limit=SIZE, tree:DEPTH and combinations are",
                         String::from_utf8_lossy(value)
                     ))
                 })?;
@@ -93,7 +93,7 @@ impl Request {
     fn known_shallow(&self, view: &dyn View) -> Result<HashSet<ObjectId>, ServeError> {
         let mut known = HashSet::new();
         for id in &self.shallow {
-            if view.header(id)?.is_some_and(|header| header.kind == crate::Kind::Commit) {
+            if view.header(id)?.is_some_and(|header| header.kind == Kind::Commit) {
                 known.insert(*id);
             }
         }
@@ -169,7 +169,9 @@ impl Request {
         if self.include_tag {
             for one in view.refs(&[b"refs/tags/".to_vec()])? {
                 if one.peeled.is_some_and(|peeled| selection.contains(&peeled)) && !had.contains(&one.id) {
-                    selection.insert(one.id);
+                    for tag in follow_tags(view, one.id)?.0 {
+                        selection.insert(tag);
+                    }
                 }
             }
         }
@@ -177,22 +179,33 @@ impl Request {
     }
 }
 
-pub(super) fn peel_to_commit(view: &dyn View, mut id: ObjectId) -> Result<Option<ObjectId>, ServeError> {
+pub(super) fn peel_to_commit(view: &dyn View, id: ObjectId) -> Result<Option<ObjectId>, ServeError> {
+    let (_, id, kind) = follow_tags(view, id)?;
+    Ok(kind.filter(|kind| *kind == Kind::Commit).map(|_| id))
+}
+
+/// The tags from an object on, each the target of the one before; then what is no tag, and its kind.
+fn follow_tags(
+    view: &dyn View,
+    mut id: ObjectId,
+) -> Result<(Vec<ObjectId>, ObjectId, Option<Kind>), ServeError> {
+    let mut tags = Vec::new();
     loop {
-        match view.header(&id)?.map(|header| header.kind) {
-            Some(crate::Kind::Commit) => return Ok(Some(id)),
-            Some(crate::Kind::Tag) => {
-                let object = view.read(&id, 1 << 20)?;
-                let link = object.and_then(|object| crate::object::tag_link(&object.content).ok());
-                match link {
-                    Some(link) => id = link.target,
-                    None => return Ok(None),
-                }
-            }
-            _ => return Ok(None),
+        let kind = view.header(&id)?.map(|header| header.kind);
+        if kind != Some(Kind::Tag) {
+            return Ok((tags, id, kind));
         }
+        let object = view.read(&id, TAG_BYTES_MAX)?;
+        let Some(link) = object.and_then(|object| crate::object::tag_link(&object.content).ok()) else {
+            return Ok((tags, id, kind));
+        };
+        tags.push(id);
+        id = link.target;
     }
 }
+
+/// A tag with its words.
+const TAG_BYTES_MAX: u64 = 1 << 20;
 
 /// Answers `fetch`: acknowledgements, or the pack.
 pub fn fetch(

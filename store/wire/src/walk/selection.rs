@@ -27,8 +27,18 @@ pub struct Selection {
 }
 
 impl Filter {
-    /// Reads `blob:none`, `blob:limit=1m`, `tree:0`; `None` for what is not supported.
+    /// Reads `blob:none`, `blob:limit=1m`, `tree:0`, and several of them as `combine:blob:none+tree:3`; `None` for what is
+    /// not supported.
     pub fn parse(spec: &str) -> Option<Filter> {
+        match spec.strip_prefix("combine:") {
+            None => Filter::parse_one(spec),
+            Some(all) => all
+                .split('+')
+                .try_fold(Filter::default(), |so_far, one| Some(so_far.and(Filter::parse_one(one)?))),
+        }
+    }
+
+    fn parse_one(spec: &str) -> Option<Filter> {
         if spec == "blob:none" {
             return Some(Filter { blob_bytes_max: Some(0), tree_depth_max: None });
         }
@@ -37,6 +47,13 @@ impl Filter {
         }
         let depth = spec.strip_prefix("tree:")?.parse().ok()?;
         Some(Filter { blob_bytes_max: None, tree_depth_max: Some(depth) })
+    }
+
+    /// Leaves out what either leaves out.
+    fn and(self, other: Filter) -> Filter {
+        let blob_bytes_max = [self.blob_bytes_max, other.blob_bytes_max].into_iter().flatten().min();
+        let tree_depth_max = [self.tree_depth_max, other.tree_depth_max].into_iter().flatten().min();
+        Filter { blob_bytes_max, tree_depth_max }
     }
 }
 
@@ -398,7 +415,11 @@ mod tests {
         );
         assert_eq!(Filter::parse("blob:limit=2k").unwrap().blob_bytes_max, Some(2048));
         assert_eq!(Filter::parse("tree:0").unwrap().tree_depth_max, Some(0));
-        for bad in ["blob:limit=", "blob:limit=1x", "sparse:oid=x", "tree:", "combine:a+b"] {
+        let both = Filter { blob_bytes_max: Some(1024), tree_depth_max: Some(3) };
+        assert_eq!(Filter::parse("combine:blob:limit=1k+tree:3"), Some(both));
+        assert_eq!(Filter::parse("combine:tree:4+tree:3+blob:limit=2k+blob:limit=1k"), Some(both));
+        let bad = ["blob:limit=", "blob:limit=1x", "sparse:oid=x", "tree:", "combine:a+b", "combine:"];
+        for bad in bad {
             assert_eq!(Filter::parse(bad), None, "{bad}");
         }
     }
