@@ -2,45 +2,54 @@
 //!
 //! What is reached is known from notes and a walk over what came since. The index is gone through once for each few
 //! hundred thousand objects, so that memory stays bounded however many there are; the device is read from its beginning
-//! to its end. A delta comes after its base, which lies before it nearly always.
+//! to its end. A delta comes after its base, which lies before it nearly always. That nobody waits for the list, some
+//! whole objects are sent while it is made.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
-use git_wire::walk::Selection;
 use git_wire::{ClosureBase, ClosureObject, ClosureObjects, Kind, ObjectId, RepositoryError, Zlib};
 
 use crate::core::Core;
 use crate::engine::{ObjectEntry, Part, kind_from, kind_number};
-use crate::forget::Marks;
+use crate::forget::{Marks, forget_reach};
 use crate::large::StreamReader;
 use crate::{Error, Result, zlib};
 
-/// Objects that are put in order at a time: some twenty megabytes, thirty while they are.
-const ORDERED_MAX: usize = 400_000;
+/// How a closure is cut.
+#[derive(Clone, Copy)]
+struct Cut {
+    /// Objects that are put in order at a time: some twenty megabytes, thirty while they are.
+    ordered_max: usize,
+    /// About so many objects are looked at for whole ones that are sent while all are listed.
+    early: u64,
+}
+
+/// The client is busy with these for longer than it takes to list a hundred thousand.
+const CUT: Cut = Cut { ordered_max: 400_000, early: 8192 };
+/// So many of those found early are sent at any rate; more as long as the list is not made. They lie scattered.
+const EARLY_MIN: u32 = 32;
+/// Of the thread that makes the list: it goes through the index and nowhere deep.
+const STACK_BYTES: usize = 256 << 10;
+/// A list is made of so many objects at a time, of a tenth of a millisecond.
+const TURN: u32 = 512;
 /// Bytes that are read at a time.
 const AHEAD_BYTES: u64 = 256 << 10;
 
-/// Which objects: those with a number that is marked, and those with an id that was found.
-#[derive(Default)]
-pub(crate) struct Reach {
-    pub marks: Marks,
-    pub found: Selection,
-}
-
-impl Reach {
-    /// Whether the object of an id and a number is among them.
-    pub fn has(&self, id: &ObjectId, number: u64) -> bool {
-        self.marks.has(number) || self.found.contains(id)
-    }
-}
-
-/// Reads the objects of a reach.
+/// Reads the objects of a set.
 pub(crate) struct ClosureReader {
     core: Arc<Core>,
-    reach: Reach,
+    /// The numbers of the objects.
+    marks: Arc<Marks>,
+    /// How many were announced and are not sent yet.
+    left: u64,
+    /// Makes the list, while what was found early is sent.
+    listing: Option<JoinHandle<Result<Listed>>>,
+    /// What was sent meanwhile: in every batch it has the first places.
+    early: Vec<ObjectId>,
     /// Segments that are still to be read.
     ranges: VecDeque<Range<u32>>,
     batch: Batch,
@@ -48,6 +57,12 @@ pub(crate) struct ClosureReader {
     ahead: (u64, Vec<u8>),
     /// A stream that was made for one object.
     made: Vec<u8>,
+}
+
+/// The first batch, and the segments of the others.
+struct Listed {
+    batch: Batch,
+    ranges: VecDeque<Range<u32>>,
 }
 
 /// Objects of some segments.
@@ -95,74 +110,94 @@ const UNKNOWN: u32 = u32::MAX - 1;
 
 impl ClosureReader {
     /// Gives the reader, and how many objects it will read.
-    pub fn new(core: Arc<Core>, reach: Reach) -> Result<(ClosureReader, u64)> {
-        ClosureReader::in_batches(core, reach, ORDERED_MAX)
+    pub fn new(core: Arc<Core>, marks: Marks) -> Result<(ClosureReader, u64)> {
+        ClosureReader::cut(core, marks, CUT)
     }
 
-    fn in_batches(core: Arc<Core>, reach: Reach, ordered_max: usize) -> Result<(ClosureReader, u64)> {
-        let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
-        // What was found may be marked too.
-        let most = reach.marks.count() as usize + reach.found.len();
-        let is_one_batch = most <= ordered_max;
-        let mut all = Listing::new(if is_one_batch { most } else { 0 });
-        let mut count = 0;
-        core.each(b"o", |key, value| {
-            let listed = Listed::decode(key, value)?;
-            if reach.has(&listed.id, listed.entry.number) {
-                count += 1;
-                if is_one_batch {
-                    all.add(&listed);
-                } else {
-                    *counts.entry(core.engine.segment_of(&listed.part)).or_default() += 1;
-                }
-            }
-            Ok(())
-        })?;
-        let mut ranges = VecDeque::new();
-        let mut batch = Batch::default();
-        if is_one_batch {
-            batch = all.ordered(0..u32::MAX);
-        } else {
-            let (mut start, mut held) = (0, 0);
-            for (segment, count) in counts {
-                if held > 0 && held + count > ordered_max {
-                    ranges.push_back(start..segment);
-                    (start, held) = (segment, 0);
-                }
-                held += count;
-            }
-            ranges.push_back(start..u32::MAX);
+    fn cut(core: Arc<Core>, marks: Marks, cut: Cut) -> Result<(ClosureReader, u64)> {
+        let (count, marks) = (marks.count(), Arc::new(marks));
+        let mut reader = ClosureReader {
+            core: core.clone(),
+            marks: marks.clone(),
+            left: count,
+            listing: None,
+            early: Vec::new(),
+            ranges: VecDeque::new(),
+            batch: Batch::default(),
+            ahead: (0, Vec::new()),
+            made: Vec::new(),
+        };
+        if count > 2 * cut.early {
+            reader.batch = early(&core, &marks, cut.early)?;
+            let (core, marks) = (core.clone(), marks.clone());
+            let thread = std::thread::Builder::new().name("clone".into()).stack_size(STACK_BYTES);
+            // Without a thread the client waits for the list.
+            reader.listing = thread.spawn(move || list(&core, &marks, cut.ordered_max)).ok();
         }
-        let reader = ClosureReader { core, reach, ranges, batch, ahead: (0, Vec::new()), made: Vec::new() };
-        Ok((reader, count as u64))
+        if reader.listing.is_none() {
+            reader.begin(list(&core, &marks, cut.ordered_max)?);
+        }
+        Ok((reader, count))
+    }
+
+    fn begin(&mut self, listed: Listed) {
+        self.ranges = listed.ranges;
+        self.begin_batch(listed.batch);
+    }
+
+    fn begin_batch(&mut self, batch: Batch) {
+        self.batch = batch;
+        for (place, id) in self.early.iter().enumerate() {
+            if let Some(at) = find(&self.batch.items, id) {
+                self.batch.places[at] = place as u32;
+            }
+        }
+        self.batch.sent = self.early.len() as u32;
     }
 
     fn next_batch(&mut self) -> Result<bool> {
         let Some(segments) = self.ranges.pop_front() else { return Ok(false) };
         self.batch = Batch::default();
         let mut listing = Listing::new(0);
-        self.core.each(b"o", |key, value| {
-            let listed = Listed::decode(key, value)?;
-            let segment = self.core.engine.segment_of(&listed.part);
-            if segments.contains(&segment) && self.reach.has(&listed.id, listed.entry.number) {
-                listing.add(&listed);
+        each(&self.core, &self.marks, |one| {
+            if segments.contains(&self.core.engine.segment_of(&one.part)) {
+                listing.add(one);
             }
-            Ok(())
         })?;
-        self.batch = listing.ordered(segments);
+        self.begin_batch(listing.ordered(segments));
         Ok(true)
     }
 
     /// The item that is sent next, and what it is a delta against; what it is made from comes first.
     fn next_item(&mut self) -> Result<Option<usize>> {
+        if self.batch.sent >= EARLY_MIN && self.listing.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.end_early()?;
+        }
         loop {
             if let Some(at) = self.batch.next_item() {
                 return Ok(Some(at));
+            }
+            if self.end_early()? {
+                continue;
             }
             if !self.next_batch()? {
                 return Ok(None);
             }
         }
+    }
+
+    /// Takes the list, when it was still being made; waits for it.
+    fn end_early(&mut self) -> Result<bool> {
+        let Some(listing) = self.listing.take() else { return Ok(false) };
+        self.early = vec![ObjectId::ZERO; self.batch.sent as usize];
+        for (item, place) in self.batch.items.iter().zip(&self.batch.places) {
+            if let Some(early) = self.early.get_mut(*place as usize) {
+                *early = item.id;
+            }
+        }
+        let listed = listing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        self.begin(listed);
+        Ok(true)
     }
 
     fn object(&mut self, at: usize) -> Result<ClosureObject<'_>> {
@@ -218,7 +253,7 @@ impl ClosureReader {
         let Some(delta) = self.core.any_entry(id)?.and_then(|entry| entry.delta) else { return Ok(None) };
         let base = self.core.any_entry(&delta.base)?.filter(|base| {
             let segment = base.parts.first().map_or(0, |part| self.core.engine.segment_of(part));
-            segment < self.batch.segments.start && self.reach.has(&delta.base, base.number)
+            segment < self.batch.segments.start && self.marks.has(base.number)
         });
         Ok(base.map(|_| delta.base))
     }
@@ -227,7 +262,9 @@ impl ClosureReader {
     fn read(&mut self, offset: u64, len: usize) -> Result<usize> {
         let end = offset + len as u64;
         if offset < self.ahead.0 || end > self.ahead.0 + self.ahead.1.len() as u64 {
-            self.core.engine.read_ahead(offset, AHEAD_BYTES.max(len as u64), &mut self.ahead.1)?;
+            // What is sent early lies far from each other.
+            let ahead = if self.listing.is_some() { 0 } else { AHEAD_BYTES };
+            self.core.engine.read_ahead(offset, ahead.max(len as u64), &mut self.ahead.1)?;
             self.ahead.0 = offset;
             // Shorter than what is listed only where the list is wrong.
             if self.ahead.1.len() < len {
@@ -241,10 +278,83 @@ impl ClosureReader {
 impl ClosureObjects for ClosureReader {
     fn next(&mut self) -> std::result::Result<Option<ClosureObject<'_>>, RepositoryError> {
         match self.next_item()? {
-            Some(at) => Ok(Some(self.object(at)?)),
-            None => Ok(None),
+            Some(at) => {
+                self.left = self.left.saturating_sub(1);
+                Ok(Some(self.object(at)?))
+            }
+            None => {
+                if self.left > 0 {
+                    // The notes name what is not there. The next clone shall walk.
+                    forget_reach(&self.core)?;
+                }
+                Ok(None)
+            }
         }
     }
+}
+
+impl Drop for ClosureReader {
+    /// Nothing holds the store any more once its reader is gone.
+    fn drop(&mut self) {
+        if let Some(listing) = self.listing.take() {
+            let _ = listing.join();
+        }
+    }
+}
+
+/// Shows every object of a set, in the order of their ids.
+fn each(core: &Core, marks: &Marks, mut then: impl FnMut(&Found)) -> Result<()> {
+    let mut passed = 0u32;
+    core.each(b"o", |key, value| {
+        let found = Found::decode(key, value)?;
+        if marks.has(found.entry.number) {
+            then(&found);
+        }
+        passed = passed.wrapping_add(1);
+        if passed.is_multiple_of(TURN) {
+            // Whoever sends and receives meanwhile goes first.
+            std::thread::yield_now();
+        }
+        Ok(())
+    })
+}
+
+/// Whole objects among the first so many, going by their ids.
+fn early(core: &Core, marks: &Marks, about: u64) -> Result<Batch> {
+    let mut listing = Listing::new(0);
+    let end = (about << 16) / marks.count().max(1);
+    let end = [&b"o"[..], &(end as u16).to_be_bytes()].concat();
+    core.engine.visit(b"o", &end, &mut |key, value| {
+        let found = Found::decode(key, value)?;
+        if marks.has(found.entry.number) && found.entry.delta.is_none() && found.is_whole {
+            listing.add(&found);
+        }
+        Ok(true)
+    })?;
+    Ok(listing.ordered(0..0))
+}
+
+/// Puts the first batch in order, and cuts the others.
+fn list(core: &Core, marks: &Marks, ordered_max: usize) -> Result<Listed> {
+    let most = marks.count() as usize;
+    if most <= ordered_max {
+        let mut listing = Listing::new(most);
+        each(core, marks, |found| listing.add(found))?;
+        return Ok(Listed { batch: listing.ordered(0..u32::MAX), ranges: VecDeque::new() });
+    }
+    let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
+    each(core, marks, |found| *counts.entry(core.engine.segment_of(&found.part)).or_default() += 1)?;
+    let mut ranges = VecDeque::new();
+    let (mut start, mut held) = (0, 0);
+    for (segment, count) in counts {
+        if held > 0 && held + count > ordered_max {
+            ranges.push_back(start..segment);
+            (start, held) = (segment, 0);
+        }
+        held += count;
+    }
+    ranges.push_back(start..u32::MAX);
+    Ok(Listed { batch: Batch::default(), ranges })
 }
 
 impl Batch {
@@ -295,8 +405,8 @@ impl Listing {
         Listing { items: Vec::with_capacity(most), bases: Vec::new() }
     }
 
-    fn add(&mut self, listed: &Listed) {
-        let Listed { id, entry, part, is_whole } = listed;
+    fn add(&mut self, found: &Found) {
+        let Found { id, entry, part, is_whole } = found;
         let base = match entry.delta {
             None => WHOLE,
             Some(delta) => {
@@ -322,7 +432,7 @@ impl Listing {
 }
 
 /// An object as the index has it.
-struct Listed {
+struct Found {
     id: ObjectId,
     entry: ObjectEntry,
     /// Its first part, and whether that is all of it.
@@ -330,11 +440,11 @@ struct Listed {
     is_whole: bool,
 }
 
-impl Listed {
-    fn decode(key: &[u8], value: &[u8]) -> Result<Listed> {
+impl Found {
+    fn decode(key: &[u8], value: &[u8]) -> Result<Found> {
         let id = ObjectId::from_bytes(&key[1..]).ok_or_else(|| Error::corrupt("a key of the index"))?;
         let (entry, part, is_whole) = ObjectEntry::decode_first(value)?;
-        Ok(Listed { id, entry, part, is_whole })
+        Ok(Found { id, entry, part, is_whole })
     }
 }
 
@@ -365,11 +475,12 @@ fn find(items: &[Item], id: &ObjectId) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use git_wire::memory::MemoryRepository;
-    use git_wire::serve::ClosureSender;
+    use git_wire::serve::{ClosureSender, ServeError};
     use git_wire::walk::{Filter, History, select};
     use git_wire::{Closure, Limits, RefUpdate, Repository, View, pack};
 
     use super::*;
+    use crate::engine::keys;
     use crate::{Author, MemoryDevice, Options, Store};
 
     /// Bytes that deflate badly.
@@ -389,16 +500,18 @@ mod tests {
         }
     }
 
-    /// What a receiver makes of a clone that is sent in batches of so many objects.
-    fn received(store: &Store, ordered_max: usize) -> usize {
+    /// What a receiver makes of a clone that is sent in batches of so many objects, some of them while it is listed.
+    fn received(store: &Store, ordered_max: usize, early: u64) -> std::result::Result<usize, ServeError> {
         let view = store.view().unwrap();
         let wanted: Vec<ObjectId> = view.refs(&[]).unwrap().iter().map(|one| one.id).collect();
-        let reach = crate::forget::closure(store.core(), &*view, &wanted).unwrap().unwrap();
-        let (reader, count) = ClosureReader::in_batches(store.core().clone(), reach, ordered_max).unwrap();
+        let marks = crate::forget::closure(store.core(), &*view, &wanted).unwrap().unwrap();
+        let cut = Cut { ordered_max, early };
+        let (reader, count) = ClosureReader::cut(store.core().clone(), marks, cut).unwrap();
+        assert_eq!(reader.listing.is_some(), early < count / 2);
         let closure = Closure { count, objects: Box::new(reader) };
-        let mut sender = ClosureSender::new(closure, &Limits::default(), Vec::new()).unwrap();
-        while sender.step().unwrap() {}
-        let packed = sender.finish().unwrap();
+        let mut sender = ClosureSender::new(closure, &Limits::default(), Vec::new())?;
+        while sender.step()? {}
+        let packed = sender.finish()?;
         let copy = MemoryRepository::new();
         let mut quarantine = copy.quarantine().unwrap();
         let (checked, rest) =
@@ -407,7 +520,7 @@ mod tests {
         assert!(rest.is_empty() && checked.external.is_empty());
         let update = RefUpdate { name: b"refs/heads/main".to_vec(), old: ObjectId::ZERO, new: wanted[0] };
         quarantine.publish(&[update], true).unwrap()[0].as_ref().unwrap();
-        copy.len()
+        Ok(copy.len())
     }
 
     fn walked(view: &dyn View) -> usize {
@@ -426,13 +539,41 @@ mod tests {
             write(&store, "main", 100 + round * 40..120 + round * 40);
             write(&store, "side", 120 + round * 40..140 + round * 40);
             let whole = walked(&*store.view().unwrap());
-            for ordered_max in [1, 7, 150, ORDERED_MAX] {
-                assert_eq!(received(&store, ordered_max), whole, "{round} {ordered_max}");
+            for (ordered_max, early) in cuts([1, 7, 150, CUT.ordered_max]) {
+                assert_eq!(
+                    received(&store, ordered_max, early).unwrap(),
+                    whole,
+                    "{round} {ordered_max} {early}"
+                );
             }
             store.gc().unwrap();
-            for ordered_max in [3, 90, ORDERED_MAX] {
-                assert_eq!(received(&store, ordered_max), whole, "{round} {ordered_max} collected");
+            for (ordered_max, early) in cuts([3, 90, 170, CUT.ordered_max]) {
+                assert_eq!(
+                    received(&store, ordered_max, early).unwrap(),
+                    whole,
+                    "{round} {ordered_max} {early} collected"
+                );
             }
         }
+    }
+
+    fn cuts(ordered: [usize; 4]) -> impl Iterator<Item = (usize, u64)> {
+        ordered
+            .into_iter()
+            .flat_map(|ordered_max| [(ordered_max, 10), (ordered_max, 100), (ordered_max, 10_000)])
+    }
+
+    #[test]
+    fn a_note_that_names_what_is_not_there_spoils_one_clone_only() {
+        let store = Store::create(MemoryDevice::new(), Options::new()).unwrap();
+        write(&store, "main", 0..20);
+        store.gc().unwrap();
+        let head = store.branch("main").unwrap().head().unwrap().0;
+        let wrong: Vec<u8> = vec![0xff; 8 << 10];
+        let edits = vec![(keys::reach(&head, 0), Some(zlib::deflate(&wrong)))];
+        store.core().engine.write_unflushed(crate::engine::Batch { edits, ..Default::default() }).unwrap();
+        assert!(received(&store, CUT.ordered_max, CUT.early).is_err());
+        let cloned = received(&store, CUT.ordered_max, CUT.early).unwrap();
+        assert_eq!(cloned, walked(&*store.view().unwrap()));
     }
 }

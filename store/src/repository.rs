@@ -29,6 +29,8 @@ const BUFFER_BYTES: usize = 256 << 10;
 const PUSHED_DEPTH_MAX: u8 = 50;
 /// Contents that a walk keeps for the deltas of the next ones; more than this saves nothing.
 const BASES_BYTES_MAX: usize = 8 << 20;
+/// A ref's tag objects are followed so far.
+const TAGS_OF_TAGS_MAX: usize = 16;
 /// What is appended to a large object at a time.
 const PIECE_BYTES: usize = 128 << 10;
 
@@ -125,14 +127,16 @@ impl View for StoreView {
         following: &[Ref],
     ) -> std::result::Result<Option<Closure>, RepositoryError> {
         let core = self.store.core();
-        let Some(mut reach) = closure(core, self, wanted)? else { return Ok(None) };
+        let Some(mut marks) = closure(core, self, wanted)? else { return Ok(None) };
         for (tag, names) in following.iter().filter_map(|one| Some((one.id, one.peeled?))) {
-            if core.object_entry(&names)?.is_some_and(|entry| reach.has(&names, entry.number)) {
-                reach.found.insert(tag);
+            if core.object_entry(&names)?.is_some_and(|entry| marks.has(entry.number)) {
+                for tag in follow(core, tag)?.0 {
+                    marks.add(core.object_entry(&tag)?.ok_or(Error::Missing(tag))?.number);
+                }
             }
         }
         self.bases.clear();
-        let (reader, count) = ClosureReader::new(core.clone(), reach)?;
+        let (reader, count) = ClosureReader::new(core.clone(), marks)?;
         Ok(Some(Closure { count, objects: Box::new(reader) }))
     }
 
@@ -143,17 +147,21 @@ impl View for StoreView {
 }
 
 /// What a tag object finally names; `None` for everything else.
-fn peel(core: &Core, mut id: ObjectId) -> Result<Option<ObjectId>> {
-    let mut peeled = None;
-    for _ in 0..16 {
-        let is_tag = core.object_entry(&id)?.is_some_and(|entry| entry.kind == Kind::Tag);
-        if !is_tag {
-            break;
-        }
+fn peel(core: &Core, id: ObjectId) -> Result<Option<ObjectId>> {
+    let (tags, names) = follow(core, id)?;
+    Ok((!tags.is_empty()).then_some(names))
+}
+
+/// The tag objects from this one on, each the target of the one before, and what the last of them names.
+fn follow(core: &Core, mut id: ObjectId) -> Result<(Vec<ObjectId>, ObjectId)> {
+    let mut tags = Vec::new();
+    while tags.len() < TAGS_OF_TAGS_MAX
+        && core.object_entry(&id)?.is_some_and(|entry| entry.kind == Kind::Tag)
+    {
+        tags.push(id);
         id = Tag::parse(&core.typed(&id, Kind::Tag)?)?.target;
-        peeled = Some(id);
     }
-    Ok(peeled)
+    Ok((tags, id))
 }
 
 fn header(entry: &ObjectEntry) -> Header {

@@ -8,7 +8,6 @@ use git_wire::walk::{Filter, History, Selection, WalkError, select};
 use git_wire::{Kind, Limits, ObjectId, Objects, RepositoryError};
 
 use super::marks::{Marks, Seen, WALK_CACHE_BYTES, Walk};
-use crate::closure::Reach;
 use crate::core::{Contents, Core};
 use crate::engine::{Batch, Edits, ObjectEntry, keys};
 use crate::object::{Commit, Tag};
@@ -21,6 +20,8 @@ const BRANCHES_MAX: usize = 8;
 const LOOKED_AT_MAX: usize = 10_000;
 /// A walk that found so many objects is noted.
 const NOTED_FROM: usize = 20_000;
+/// A look-up of one object takes as long as going past so many.
+const LOOK_UP_COST: usize = 20;
 /// Bytes of a chunk of marks.
 const CHUNK_BYTES: u64 = 8 << 10;
 
@@ -62,7 +63,7 @@ pub(crate) fn closure(
     core: &Core,
     objects: &dyn Objects,
     wanted: &[ObjectId],
-) -> std::result::Result<Option<Reach>, RepositoryError> {
+) -> std::result::Result<Option<Marks>, RepositoryError> {
     let sweeps = core.sweeps();
     let Some((head, others)) = heads(core, wanted)? else { return Ok(None) };
     let noted = noted(core)?;
@@ -71,9 +72,10 @@ pub(crate) fn closure(
     if !read_notes(core, &known, &mut marks)? {
         return Ok(None);
     }
-    let mut found = walk(objects, &[head], &known)?;
-    if let Some(all) = note_walk(core, &head, &known, &marks, &found, sweeps)? {
-        (marks, found) = (all, Selection::default());
+    let found = walk(objects, &[head], &known)?;
+    match note_walk(core, &head, &known, &marks, &found, sweeps)? {
+        Some(all) => marks = all,
+        None => mark(core, &found, &mut marks)?,
     }
     if !others.is_empty() {
         let more = known_commits(core, &others, &noted)?;
@@ -82,11 +84,25 @@ pub(crate) fn closure(
         }
         known.extend(more);
         known.push(head);
-        for id in walk(objects, &others, &known)?.iter() {
-            found.insert(id);
-        }
+        mark(core, &walk(objects, &others, &known)?, &mut marks)?;
     }
-    Ok(Some(Reach { marks, found }))
+    Ok(Some(marks))
+}
+
+/// Marks what was found: each is looked up, or, where that is less work, the whole index is gone through.
+fn mark(core: &Core, found: &Selection, marks: &mut Marks) -> Result<()> {
+    if (found.len() * LOOK_UP_COST) as u64 <= marks.count() {
+        for id in found.iter() {
+            marks.add(core.any_entry(&id)?.ok_or(Error::Missing(id))?.number);
+        }
+        return Ok(());
+    }
+    core.each(b"o", |key, value| {
+        if ObjectId::from_bytes(&key[1..]).is_some_and(|id| found.contains(&id)) {
+            marks.add(ObjectEntry::decode_first(value)?.0.number);
+        }
+        Ok(())
+    })
 }
 
 /// The first commit that is wanted, and everything else; `None` unless all are commits or tags of commits.
@@ -162,12 +178,7 @@ pub(crate) fn note_walk(
     }
     let mut marks = marks.clone();
     let mut edits = Edits::new();
-    core.each(b"o", |key, value| {
-        if ObjectId::from_bytes(&key[1..]).is_some_and(|id| found.contains(&id)) {
-            marks.add(ObjectEntry::decode(value)?.number);
-        }
-        Ok(())
-    })?;
+    mark(core, found, &mut marks)?;
     for id in known {
         core.each(&keys::reach_of(id), |key, _| {
             edits.push((key.to_vec(), None));

@@ -110,29 +110,37 @@ pub struct SideBand<'a> {
     out: &'a mut dyn Write,
     /// Payload of one packet without the band's byte; 0 when the peer wants the bare stream.
     size: usize,
-    /// The next packet of data: room for its head, then what waits.
-    packet: Vec<u8>,
+    /// Packets of data that wait, the last of them open: room for its head, then what it has so far.
+    waiting: Vec<u8>,
+    /// Where the open packet begins; `None` when none is.
+    open: Option<usize>,
 }
 
 /// Length and band.
 const BAND_HEAD_BYTES: usize = 5;
 /// A packet is half of a pipe, by which the parts of a client hand it on: so one writes while another reads.
 const LARGE_BYTES: usize = (32 << 10) - BAND_HEAD_BYTES;
+/// So much goes out in one write. Each becomes a chunk of HTTP, at whose ends clients hand on crumbs.
+const BURST_BYTES: usize = 64 << 10;
 
 impl<'a> SideBand<'a> {
     /// Bands of up to 65,515 bytes (side-band-64k, version 2), of which half is used.
     pub fn large(out: &'a mut dyn Write) -> SideBand<'a> {
-        SideBand { out, size: LARGE_BYTES, packet: Vec::new() }
+        SideBand::new(out, LARGE_BYTES)
     }
 
     /// Bands of 995 bytes (side-band).
     pub fn small(out: &'a mut dyn Write) -> SideBand<'a> {
-        SideBand { out, size: 995, packet: Vec::new() }
+        SideBand::new(out, 995)
     }
 
     /// No bands: data goes out bare, progress and errors go nowhere.
     pub fn none(out: &'a mut dyn Write) -> SideBand<'a> {
-        SideBand { out, size: 0, packet: Vec::new() }
+        SideBand::new(out, 0)
+    }
+
+    fn new(out: &'a mut dyn Write, size: usize) -> SideBand<'a> {
+        SideBand { out, size, waiting: Vec::new(), open: None }
     }
 
     /// Says something to the person at the other end.
@@ -156,13 +164,17 @@ impl<'a> SideBand<'a> {
         Ok(())
     }
 
-    fn send(&mut self) -> io::Result<()> {
-        if self.packet.len() > BAND_HEAD_BYTES {
-            let head = band_head(1, self.packet.len() - BAND_HEAD_BYTES);
-            self.packet[..BAND_HEAD_BYTES].copy_from_slice(&head);
-            self.out.write_all(&self.packet)?;
+    /// Ends the open packet.
+    fn close(&mut self) {
+        if let Some(start) = self.open.take() {
+            let head = band_head(1, self.waiting.len() - start - BAND_HEAD_BYTES);
+            self.waiting[start..start + BAND_HEAD_BYTES].copy_from_slice(&head);
         }
-        self.packet.clear();
+    }
+
+    fn send(&mut self) -> io::Result<()> {
+        self.out.write_all(&self.waiting)?;
+        self.waiting.clear();
         Ok(())
     }
 }
@@ -172,16 +184,25 @@ impl Write for SideBand<'_> {
         if self.size == 0 {
             return self.out.write(data);
         }
-        self.packet.resize(self.packet.len().max(BAND_HEAD_BYTES), 0);
         let mut rest = data;
         while !rest.is_empty() {
-            let room = BAND_HEAD_BYTES + self.size - self.packet.len();
+            let start = match self.open {
+                Some(start) => start,
+                None => {
+                    let start = self.waiting.len();
+                    self.waiting.resize(start + BAND_HEAD_BYTES, 0);
+                    *self.open.insert(start)
+                }
+            };
+            let room = start + BAND_HEAD_BYTES + self.size - self.waiting.len();
             let (now, later) = rest.split_at(room.min(rest.len()));
-            self.packet.extend_from_slice(now);
+            self.waiting.extend_from_slice(now);
             rest = later;
             if now.len() == room {
-                self.send()?;
-                self.packet.resize(BAND_HEAD_BYTES, 0);
+                self.close();
+                if self.waiting.len() + self.size > BURST_BYTES {
+                    self.send()?;
+                }
             }
         }
         Ok(data.len())
@@ -189,7 +210,8 @@ impl Write for SideBand<'_> {
 
     /// Sends what waits; the stream below is flushed by its owner.
     fn flush(&mut self) -> io::Result<()> {
-        self.send()
+        self.close();
+        if self.waiting.is_empty() { Ok(()) } else { self.send() }
     }
 }
 
