@@ -279,12 +279,11 @@ impl Reply for Answering {
 
 impl Write for Answering {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let (now, _) = bytes.split_at(bytes.len().min(PIECE_BYTES));
-        self.buffer.extend_from_slice(now);
+        self.buffer.extend_from_slice(bytes);
         if self.buffer.len() >= PIECE_BYTES {
             self.flush()?;
         }
-        Ok(now.len())
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
