@@ -1,9 +1,11 @@
 //! The machine as a whole: its heap, its devices, and the turn in which they are looked after.
 
 use alloc::string::String;
+use core::fmt::Write;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use crate::crash::Console;
 use crate::global::Global;
 use crate::heap::{Figures, Heap};
 use crate::platform::{Boot, Current, Platform};
@@ -13,6 +15,8 @@ use crate::{fd, net, signal, thread};
 static HEAP: Global<Option<Heap>> = Global::new(None);
 static COMMAND_LINE: Global<Option<CommandLine>> = Global::new(None);
 static TURN_NS: AtomicU64 = AtomicU64::new(0);
+/// The least free memory that was told of.
+static TOLD_FREE: AtomicUsize = AtomicUsize::new(usize::MAX);
 
 /// Gives the heap its memory.
 pub fn start_heap(boot: &Boot) {
@@ -50,6 +54,11 @@ pub fn resize(object: NonNull<u8>, bytes: usize) -> (usize, bool) {
     })
 }
 
+/// Bytes of the heap in free pages.
+pub fn heap_free() -> usize {
+    HEAP.with(|heap| heap.as_ref().map_or(0, Heap::free_bytes))
+}
+
 /// What the heap holds.
 pub fn heap_figures() -> Figures {
     HEAP.with(|heap| heap.as_ref().map(Heap::figures)).unwrap_or(Figures { total: 0, free: 0, longest_free: 0, peak: 0 })
@@ -76,6 +85,26 @@ pub fn turn() {
     fd::console::turn();
     thread::expire_timers(now);
     signal::turn();
+    watch_memory();
+}
+
+/// Says when less memory was free than ever before: at a sixteenth of it, and at each half of that.
+fn watch_memory() {
+    let Some((least, total)) = HEAP.with(|heap| heap.as_ref().map(Heap::least_free)) else { return };
+    let told = TOLD_FREE.load(Ordering::Relaxed).min(total / 8);
+    if least >= told / 2 {
+        return;
+    }
+    TOLD_FREE.store(least, Ordering::Relaxed);
+    let heap = heap_figures();
+    let _ = writeln!(
+        Console,
+        "kernel: memory is short: {} KiB of {} were free at the least, {} are now, {} in one piece",
+        least >> 10,
+        total >> 10,
+        heap.free >> 10,
+        heap.longest_free >> 10
+    );
 }
 
 /// Nanoseconds on the monotonic clock, read now.

@@ -4,8 +4,11 @@
 //! here serve the unwinder and ring, and stand on the same futexes.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
+use core::fmt::Write;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::number;
+use crate::crash::Console;
 use crate::errno::Errno;
 use crate::thread::{self, JoinError, futex, local};
 
@@ -42,8 +45,27 @@ unsafe extern "C" fn pthread_create(
                 *into = place + 1;
                 0
             }
-            None => libc::EAGAIN,
+            None => {
+                tell_of_no_thread();
+                libc::EAGAIN
+            }
         }
+    }
+}
+
+/// A program that gets no thread mostly waits for one and says nothing: at the first, second, fourth and so on.
+fn tell_of_no_thread() {
+    static TIMES: AtomicUsize = AtomicUsize::new(0);
+    let times = TIMES.fetch_add(1, Ordering::Relaxed) + 1;
+    if times.is_power_of_two() {
+        let heap = crate::machine::heap_figures();
+        let _ = writeln!(
+            Console,
+            "kernel: no thread could be made ({times} times so far): {} KiB of memory are free, {} in one piece, for a stack of {}",
+            heap.free >> 10,
+            heap.longest_free >> 10,
+            thread::largest_stack() >> 10
+        );
     }
 }
 

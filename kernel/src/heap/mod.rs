@@ -107,6 +107,16 @@ impl Heap {
         }
     }
 
+    /// Bytes in free pages.
+    pub fn free_bytes(&self) -> usize {
+        self.pages.free_bytes()
+    }
+
+    /// The least that was ever free, and all that can be given out, in bytes.
+    pub fn least_free(&self) -> (usize, usize) {
+        self.pages.least_free()
+    }
+
     /// What the heap holds now.
     pub fn figures(&self) -> Figures {
         self.pages.figures()

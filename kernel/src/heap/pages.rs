@@ -120,6 +120,16 @@ impl Pages {
         unsafe { self.records.add(index).as_ref() }
     }
 
+    /// Bytes that are free now.
+    pub fn free_bytes(&self) -> usize {
+        self.free * PAGE_BYTES
+    }
+
+    /// Bytes that were free at the least, and all.
+    pub fn least_free(&self) -> (usize, usize) {
+        (self.least_free * PAGE_BYTES, self.count * PAGE_BYTES)
+    }
+
     pub fn kind(&self, index: usize) -> Kind {
         self.peek(index).kind
     }

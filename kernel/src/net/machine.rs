@@ -104,6 +104,7 @@ pub fn start(cards: Vec<Box<dyn NetworkCard>>) {
     crate::machine::read_clock();
     let budget = crate::machine::heap_figures().free / BUDGET_DIVISOR;
     let mut network = Network::new(budget, Box::new(crate::random::number), now());
+    network.share_memory(crate::machine::heap_free);
     for (number, card) in cards.into_iter().enumerate() {
         let (settings, wrong) = CardSettings::read(number, crate::machine::setting);
         for line in wrong {

@@ -76,6 +76,10 @@ pub struct Network {
     /// Memory for socket buffers in bytes, and how much is used.
     pub(super) budget: usize,
     pub(super) used: usize,
+    /// Bytes of all memory that are free now.
+    pub(super) free: fn() -> usize,
+    /// Connections that there was no memory for.
+    pub(super) refused: usize,
     pub(super) random: Box<dyn FnMut() -> u64>,
     pub(super) news: Vec<String>,
     pub(super) now: Instant,
@@ -115,10 +119,17 @@ impl Network {
             starved: BTreeSet::new(),
             budget,
             used: 0,
+            free: || usize::MAX,
+            refused: 0,
             random,
             news: Vec::new(),
             now,
         }
+    }
+
+    /// The program takes from the same memory: from now on connections are made with what it leaves, by what `free` says.
+    pub fn share_memory(&mut self, free: fn() -> usize) {
+        self.free = free;
     }
 
     /// Attaches a card; its addresses come as `settings` say.

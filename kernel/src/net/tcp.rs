@@ -1,6 +1,7 @@
 //! TCP connections and listeners of a [`Network`].
 
 use alloc::collections::VecDeque;
+use alloc::format;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv6Addr};
 
@@ -12,7 +13,7 @@ use smoltcp::wire::IpListenEndpoint;
 
 use super::Address;
 use super::acknowledge::{Patience, parts};
-use super::buffer::{BUFFER_BYTES_MIN, buffer, buffer_bytes};
+use super::buffer::buffers;
 use super::frame::Segment;
 use super::stack::{Full, Handle, LinkNumber, Network};
 use crate::errno::Errno;
@@ -303,7 +304,11 @@ impl Network {
         let socket = connection.socket();
         // Only then can reading open a window that was told to be less than half of what it is now.
         let was_half_full = socket.recv_queue() >= socket.recv_capacity() / 2;
-        let result = if peek { socket.peek_slice(into) } else { socket.recv_slice(into) };
+        let result = match peek {
+            // smoltcp's peek_slice knows no end of a stream, its peek does.
+            true => socket.peek(1).map(drop).and_then(|()| socket.peek_slice(into)),
+            false => socket.recv_slice(into),
+        };
         match result {
             Ok(0) => Err(Errno(libc::EAGAIN)),
             Ok(count) => {
@@ -437,17 +442,9 @@ impl Network {
         remote: Address,
         listener: Option<usize>,
     ) -> Result<usize, Full> {
-        let mut buffer_bytes = buffer_bytes(self.budget, self.used);
-        if self.used + 2 * buffer_bytes > self.budget {
+        let Some((buffer_bytes, receive, send)) = buffers(self.budget, self.used, (self.free)()) else {
+            self.tell_of_no_memory(remote);
             return Err(Full);
-        }
-        // The budget may be there in small pieces only.
-        let (receive, send) = loop {
-            match (buffer(buffer_bytes), buffer(buffer_bytes)) {
-                (Some(receive), Some(send)) => break (receive, send),
-                _ if buffer_bytes <= BUFFER_BYTES_MIN => return Err(Full),
-                _ => buffer_bytes = (buffer_bytes / 4).max(BUFFER_BYTES_MIN),
-            }
         };
         let mut socket = tcp::Socket::new(receive, send);
         socket.set_congestion_control(CongestionControl::Reno);
@@ -478,6 +475,18 @@ impl Network {
         Ok(id)
     }
 
+    /// A connection that is not made is tried again by its client, who hears nothing: the console does, of the first, second,
+    /// fourth and so on.
+    fn tell_of_no_memory(&mut self, remote: Address) {
+        self.refused += 1;
+        if self.refused.is_power_of_two() {
+            let (times, free) = (self.refused, (self.free)() >> 10);
+            self.news.push(format!(
+                "no memory for a connection with {remote} ({times} times so far): {free} KiB are free"
+            ));
+        }
+    }
+
     /// Follows a connection's state: hands it to its listener, forgets it when it is over.
     pub(super) fn settle(&mut self, id: usize) {
         let now = self.now;
@@ -506,7 +515,7 @@ impl Network {
         let Some(deadline) = connection.orphan_deadline else { return };
         let unwanted = connection.socket().recv_queue() > 0 && state != State::Closed;
         // TIME-WAIT holds memory for late segments; when memory is short, new connections are worth more.
-        let short = self.used > self.budget / 2;
+        let short = self.used > self.budget / 2 || (self.free)() < self.budget / 2;
         if state == State::Closed
             || (deadline <= now && state != State::TimeWait)
             || (short && state == State::TimeWait)

@@ -391,3 +391,44 @@ fn rfc4862_an_address_is_used_when_nobody_else_has_it() {
     pair.run(|ends| !ends[1].is_to_be_ours(address));
     assert!(pair.ends[0].is_ours(address) && !pair.ends[1].is_ours(address));
 }
+
+/// A program that is told of an end and hears "try again" asks for ever.
+#[test]
+fn who_looks_without_taking_is_told_of_the_end_too() {
+    let mut machine = Machine::new(8 << 20);
+    let (listener, address) = machine.listen(5);
+    let client = machine.connect(address).unwrap();
+    machine.pass(Duration::from_millis(1));
+    let (server, ..) = machine.network.tcp_accept(listener).unwrap();
+    assert_eq!(machine.network.tcp_receive(server, &mut [0; 8], true), Err(AGAIN));
+    machine.network.tcp_close(client, false);
+    machine.pass(Duration::from_millis(1));
+    assert_ne!(machine.network.tcp_ready(server) & libc::EPOLLRDHUP as u32, 0);
+    for peek in [true, false] {
+        assert_eq!(machine.network.tcp_receive(server, &mut [0; 8], peek), Ok(0));
+    }
+}
+
+#[test]
+fn the_network_leaves_the_program_its_memory() {
+    let mut machine = Machine::new(1 << 20);
+    let (_, address) = machine.listen(64);
+    let connect = |machine: &mut Machine| {
+        let made = machine.connect(address).is_ok();
+        machine.pass(Duration::from_millis(1));
+        (made, machine.network.tcp_count())
+    };
+    assert_eq!(connect(&mut machine), (true, 2));
+    // Both ends of a connection are this machine's: with little left their buffers are small, with less there are none.
+    machine.network.share_memory(|| 128 << 10);
+    let before = machine.network.used;
+    assert_eq!(connect(&mut machine), (true, 4));
+    assert!(machine.network.used - before <= 4 * (8 << 10));
+    assert!(machine.network.take_news().is_empty());
+    machine.network.share_memory(|| 1 << 10);
+    assert_eq!(connect(&mut machine), (false, 4));
+    let told = machine.network.take_news();
+    assert!(told.len() == 1 && told[0].starts_with("no memory for a connection with 127.0.0.1:"), "{told:?}");
+    machine.network.share_memory(|| usize::MAX);
+    assert_eq!(connect(&mut machine), (true, 6));
+}

@@ -132,8 +132,11 @@ pub fn spawn(name: &str, stack_bytes: usize, entry: Entry, argument: *mut c_void
     if SCHEDULER.with(|scheduler| scheduler.threads.iter().flatten().count()) >= THREADS_MAX {
         return None;
     }
-    let stack = Stack::new(stack_bytes)?;
-    let local = local::Block::new()?;
+    let mut stack = Stack::new(stack_bytes)?;
+    let Some(local) = local::Block::new() else {
+        stack.give_back();
+        return None;
+    };
     let stack_pointer = switch::prepare(stack.top(), first_steps);
     let thread = Thread {
         serial: 0,

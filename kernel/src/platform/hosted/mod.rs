@@ -4,7 +4,7 @@
 //!
 //! | variable | meaning |
 //! |---|---|
-//! | `NYMOTE_MEMORY` | the machine's memory in MiB; 64 without it |
+//! | `NYMOTE_MEMORY` | the machine's memory in MiB, or in KiB with a K behind the number; 64 MiB without it |
 //! | `NYMOTE_CARDS` | cards with commas: `tap:NAME` opens a TAP device, `packet:NAME` a packet socket on an interface; `@MAC` after either sets the card's address |
 //! | `NYMOTE_DISKS` | disk files or block devices with commas, `xvda` first; `:ro` after one makes it read-only |
 //! | `NYMOTE_OFFLOAD` | `off` leaves checksums and segmentation to us |

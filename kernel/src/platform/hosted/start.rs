@@ -6,10 +6,11 @@ use core::ptr::NonNull;
 use super::PROCESS;
 use super::linux::{self, call};
 use crate::crash::{self, Fault};
-use crate::platform::Boot;
+use crate::platform::{Boot, PAGE_BYTES};
 
 /// Memory without `NYMOTE_MEMORY`, in MiB.
 const MEMORY_MIB_DEFAULT: usize = 64;
+const MEMORY_BYTES_MIN: usize = 1 << 20;
 const COMMAND_LINE_BYTES_MAX: usize = crate::settings::COMMAND_LINE_BYTES_MAX;
 const FAULT_STACK_BYTES: usize = 64 << 10;
 const AT_HWCAP2: usize = 26;
@@ -86,8 +87,8 @@ unsafe extern "C" fn enter(stack: *const usize) -> ! {
     };
     PROCESS.with(|process| process.words = words);
     catch_faults();
-    let mib = words.variable("NYMOTE_MEMORY").and_then(number).unwrap_or(MEMORY_MIB_DEFAULT).max(1);
-    let heap_bytes = mib << 20;
+    let asked = words.variable("NYMOTE_MEMORY").and_then(memory_bytes);
+    let heap_bytes = asked.unwrap_or(MEMORY_MIB_DEFAULT << 20).max(MEMORY_BYTES_MIN) & !(PAGE_BYTES - 1);
     let access = linux::PROT_READ | linux::PROT_WRITE;
     /// MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE.
     const MAPPING: usize = 0x2 | 0x20 | 0x4000;
@@ -97,7 +98,15 @@ unsafe extern "C" fn enter(stack: *const usize) -> ! {
         Some(heap) if (heap.as_ptr() as isize) > 0 => {
             crate::start::machine(Boot { heap, heap_bytes, command_line: command_line(words) })
         }
-        _ => crash::machine(format_args!("Linux gives no {mib} MiB of memory")),
+        _ => crash::machine(format_args!("Linux gives no {} KiB of memory", heap_bytes >> 10)),
+    }
+}
+
+/// MiB, or KiB with a K behind the number.
+fn memory_bytes(text: &[u8]) -> Option<usize> {
+    match text.strip_suffix(b"K") {
+        Some(kib) => number(kib)?.checked_mul(1 << 10),
+        None => number(text)?.checked_mul(1 << 20),
     }
 }
 
