@@ -4,6 +4,7 @@
 //! configuration, accounts, certificate, control socket; then the appliance's own listeners and routes; then `ready`.
 
 pub mod accounts;
+pub mod aside;
 pub mod clock;
 #[cfg(feature = "command")]
 pub mod command;

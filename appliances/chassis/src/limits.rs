@@ -38,6 +38,10 @@ pub const HTTP2_WINDOW_BYTES: u32 = 64 * 1024;
 pub const CONNECTIONS_MAX: usize = 2000;
 /// The same on a machine of our own, which has 8 to 32 MB.
 pub const CONNECTIONS_MAX_MACHINE: usize = 600;
+/// What must be free in one piece before a connection is taken on a machine of our own: its TLS and a request take some 60 kB.
+pub const CONNECTION_LEAVES_BYTES: usize = 96 << 10;
+/// How often, 50 ms apart, it is looked whether that is there before a connection is closed.
+pub const MEMORY_PATIENCE: u32 = 20;
 /// Connections to one listener from one address (IPv4) or /64 (IPv6). Loopback may use all of them.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 100;
 

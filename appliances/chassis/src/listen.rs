@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::limits;
+use crate::{limits, memory};
 
 /// Why a service cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +103,7 @@ async fn accept(
     loop {
         let Ok(permit) = permits.clone().acquire_owned().await else { return };
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = next(&listener) => accepted,
             () = sender.closed() => return,
         };
         match accepted {
@@ -125,6 +125,23 @@ async fn accept(
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
+    }
+}
+
+/// The next connection that there is memory for. While there is none, one waits a moment (those that are served go on, and end);
+/// after that each is closed, which gives back the system's part and is heard by its client.
+async fn next(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let mut patience = limits::MEMORY_PATIENCE;
+    loop {
+        while !memory::has(limits::CONNECTION_LEAVES_BYTES) && patience > 0 {
+            tokio::time::sleep(MEMORY_PAUSE).await;
+            patience -= 1;
+        }
+        let (stream, peer) = listener.accept().await?;
+        if memory::has(limits::CONNECTION_LEAVES_BYTES) {
+            return Ok((stream, peer));
+        }
+        tracing::warn!(%peer, "memory is short: a connection was closed");
     }
 }
 
@@ -176,6 +193,9 @@ fn refused(service: &str, address: SocketAddr, reason: io::Error) -> ListenError
     };
     ListenError { service: service.to_owned(), address, reason, advice }
 }
+
+/// How long who waits for memory waits before looking again.
+const MEMORY_PAUSE: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {

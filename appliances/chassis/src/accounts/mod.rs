@@ -25,6 +25,7 @@ pub use record::{Account, Credential, Secret, Verifier, check_user};
 pub use scram::{ClientFirst, Exchange, ScramError, ScramKeys};
 pub use secret::{equal, fingerprint, new_password, new_token, random};
 
+use crate::aside::aside;
 use crate::clock;
 use crate::config::{self, Change, ConfigError, ConfigFiles};
 use crate::limits;
@@ -334,7 +335,7 @@ impl Accounts {
         hash: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, AccountError> {
         let _permit = self.0.hashing.acquire().await;
-        tokio::task::spawn_blocking(hash).await.map_err(|_| AccountError::Hashing)
+        aside(hash).await.ok_or(AccountError::Hashing)
     }
 }
 

@@ -111,6 +111,42 @@ impl Account {
         joined
     }
 
+    /// Sets the person's own password; browsers that are logged in no longer are. Hashes: call it where blocking is allowed.
+    pub fn set_password(&mut self, password: &str) {
+        self.password = Verifier::new(password, &self.salt());
+        self.revoke(|one| matches!(one.secret, Secret::Session(_)));
+        self.touch();
+    }
+
+    /// It is changed now: later than every copy that this one comes from.
+    pub fn touch(&mut self) {
+        self.changed_ms = clock::now_ms().max(self.changed_ms + 1);
+    }
+
+    /// This copy with what a deployment changed: `before` is the account as it was deployed last, `now` as it is to be. What the
+    /// deployment left alone stays as it is here, devices too; another account of the same name takes its place.
+    pub fn deployed(&self, before: Option<&Account>, now: &Account) -> Account {
+        let Some(before) = before else { return self.joined(now) };
+        if self.scram_salt != now.scram_salt {
+            return now.clone();
+        }
+        let mut account = self.clone();
+        if before.password != now.password && account.password != now.password {
+            account.password = now.password.clone();
+            account.revoke(|one| matches!(one.secret, Secret::Session(_)));
+        }
+        if before.name != now.name {
+            account.name.clone_from(&now.name);
+        }
+        if before.admin != now.admin {
+            account.admin = now.admin;
+        }
+        if account != *self {
+            account.touch();
+        }
+        account
+    }
+
     /// Revokes the credentials that `which` names.
     pub(super) fn revoke(&mut self, which: impl Fn(&Credential) -> bool) {
         let (gone, kept) = self.credentials.drain(..).partition(which);

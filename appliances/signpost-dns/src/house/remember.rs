@@ -69,8 +69,8 @@ impl House {
                 memory.wanted.notified().await;
                 let turn = memory.asked.load(Ordering::SeqCst);
                 let Some(house) = house.upgrade() else { return };
-                let written = tokio::task::spawn_blocking(move || house.save_requests()).await;
-                if let Ok(Err(error)) = written {
+                let written = chassis::aside::aside(move || house.save_requests()).await;
+                if let Some(Err(error)) = written {
                     tracing::error!(%error, "which requests were seen was not written");
                 }
                 memory.written.send_replace(turn);
