@@ -202,3 +202,53 @@ fn errand(engine: &Engine, message: &[u8], asker: Asker, telling: mpsc::Sender<T
     });
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::BufWriter;
+
+    use super::*;
+    use crate::engine::{Served, Views};
+    use crate::errand::Errands;
+    use crate::name::Name;
+    use crate::zone::Zone;
+    use crate::zonefile;
+
+    /// A question for the address of example.test, with the two octets of its length.
+    const QUESTION: &[u8] = b"\x00\x1e\x12\x34\0\0\0\x01\0\0\0\0\0\0\x07example\x04test\0\0\x01\0\x01";
+    /// A signed question, which is an errand.
+    const ERRAND: &[u8] = b"\x00\x2b\x12\x35\0\0\0\x01\0\0\0\0\0\x01\x07example\x04test\0\0\x01\0\x01\
+        \x01k\0\x00\xfa\x00\xff\0\0\0\0\0\0";
+
+    fn engine() -> Engine {
+        let errands = Errands::new(tokio::runtime::Handle::current(), 1);
+        errands.done_by(|errand| Box::pin(async move { assert!(errand.replies.send(vec![7; 12]).await) }));
+        let engine = Engine::new([7; 16], b"ns1", Some(errands));
+        let origin = Name::from_text("example.test.", None).unwrap();
+        let text = "$TTL 5\n@ SOA a b 1 2 3 4 5\n@ NS a\n@ A 192.0.2.1\n";
+        let zone = Zone::build(&origin, zonefile::parse(text, &origin, None).unwrap()).unwrap();
+        let mut served = Served::default();
+        served.put(&origin, std::sync::Arc::new(Views::plain(std::sync::Arc::new(zone))));
+        engine.served.publish(served);
+        engine
+    }
+
+    /// As over TLS, which keeps what a full socket did not take: nothing goes out before it is flushed.
+    #[tokio::test]
+    async fn answers_are_flushed() {
+        let (mut client, server) = tokio::io::duplex(65_536);
+        let engine = engine();
+        let serving = tokio::spawn(async move {
+            let kept = BufWriter::with_capacity(65_536, server);
+            converse(&engine, kept, std::net::Ipv4Addr::LOCALHOST.into()).await
+        });
+        for (question, octets) in [(QUESTION, 46), (ERRAND, 12), (QUESTION, 46)] {
+            client.write_all(question).await.unwrap();
+            let mut reply = vec![0; usize::from(client.read_u16().await.unwrap())];
+            client.read_exact(&mut reply).await.unwrap();
+            assert_eq!(reply.len(), octets);
+        }
+        client.shutdown().await.unwrap();
+        serving.await.unwrap().unwrap();
+    }
+}
