@@ -21,7 +21,7 @@ pub fn buffer_bytes(budget: usize, used: usize) -> usize {
 /// The same with `free` bytes left of all memory: a sixteenth of them at most, and none where the program has less left than
 /// a sixteenth of the budget. The budget is what there was at the start; the program has taken its own since.
 fn buffer_bytes_left(budget: usize, used: usize, free: usize) -> Option<usize> {
-    let left = (free / 16 & !1023).max(BUFFER_BYTES_MIN);
+    let left = ((free / 16) & !1023).max(BUFFER_BYTES_MIN);
     let bytes = buffer_bytes(budget, used).min(left);
     (used + 2 * bytes <= budget && free >= budget / 16).then_some(bytes)
 }
