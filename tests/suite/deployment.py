@@ -92,10 +92,10 @@ def journey(check, nymote, program, place, started):
         stripped[name] = home / name
         subprocess.run(["strip", "-o", stripped[name], path], check=True, timeout=120)
 
-    def deploy(message, **other):
+    def deploy(message, *more, **other):
         paths = {**stripped, **other}
         words = [word for name, path in paths.items() for word in ("--image", f"{name}={path}")]
-        done = subprocess.run([nymote, "deploy", file, "--repository", repository, "--key", key, "--json", "-m", message, *words],
+        done = subprocess.run([nymote, "deploy", file, "--repository", repository, "--key", key, "--json", "-m", message, *more, *words],
                               capture_output=True, text=True, timeout=120)
         return json.loads(done.stdout) if done.returncode == 0 else {"error": done.stderr}
 
@@ -161,6 +161,7 @@ def journey(check, nymote, program, place, started):
     deploy("the calendar again")
     check("deployed again, it is back with its accounts", wait(lambda: status(at["calendar"], ca, "/metrics", login) == 200))
 
+    people_change(check, deploy, host, file, at, ca, account)
     data_back(check, deploy, host, repository, key, at, ca, account, stripped, home)
     dying(check, deploy, host, at, ca, stripped, home)
     host = dying_at_boot(check, deploy, host, lambda: Host(nymote, repository, signers, state, started), at, ca, stripped, home)
@@ -170,6 +171,27 @@ def journey(check, nymote, program, place, started):
     check("SIGTERM ends the host and its processes", host.process.wait(timeout=30) == 0
           and wait(lambda: all(status(at[n], ca) == 0 for n in at)))
     hanging_xl(check, deploy, nymote, home, repository, signers, started, stripped, at, ca)
+
+
+def people_change(check, deploy, host, file, at, ca, account):
+    """An account that is new, gets another password, is gone: so on every machine, and what was not changed stays."""
+    def carried_out(*words):
+        mark = len(host.text())
+        done = deploy(*words)
+        runs = [f'"machine":"{name}","message":"runs as of {done.get("commit", "none")[:12]}' for name in at]
+        return all([host.says(one, since=mark) for one in runs]), (done.get("accounts") or [{"user": "", "password": ""}])[0]
+
+    enters = lambda one: [people(at[name], ca, one).ask("contacts", "GET", "/metrics")[0] for name in at]
+    text = file.read_text()
+    file.write_text(text.replace("[network.home]", '[[account]]\nuser = "ben"\nadmin = true\n\n[network.home]'))
+    runs, ben = carried_out("ben too")
+    check("an account that is deployed later enters every machine", runs and ben["user"] == "ben" and enters(ben) == [200, 200], host.text())
+    runs, again = carried_out("another password for ben", "--new-password", "ben")
+    check("a new password is good for every machine", runs and again["user"] == "ben" and enters(again) == [200, 200], host.text())
+    check("and the old one for none", enters(ben) == [401, 401] and enters(account) == [200, 200])
+    file.write_text(text)
+    runs, _ = carried_out("without ben")
+    check("an account that is no longer deployed enters no machine", runs and enters(again) == [401, 401] and enters(account) == [200, 200], host.text())
 
 
 def people(at, ca, account):

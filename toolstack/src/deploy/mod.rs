@@ -44,6 +44,9 @@ pub struct Args {
     /// Take this program for a service instead of building it: --image mail=target/image/mail
     #[arg(long, value_name = "SERVICE=ELF")]
     image: Vec<String>,
+    /// Give this account a new password, which is shown once; on the machines it is good from the next look of their host
+    #[arg(long, value_name = "USER")]
+    new_password: Vec<String>,
     /// The ssh key that signs; made if it is not there
     #[arg(long, default_value = "nymote-deploy.key")]
     key: PathBuf,
@@ -60,13 +63,23 @@ pub fn run(args: Args) -> Result<(), Trouble> {
     let (manifest, text) = Manifest::load(&args.file)?;
     let given = given_images(&args, &manifest)?;
     let key = signing_key(&args.key)?;
+    for user in &args.new_password {
+        if !manifest.accounts.iter().any(|entry| entry.get_ref().user.get_ref() == user) {
+            return Err(Trouble::new(format!(
+                "--new-password {user}: {} has no such account",
+                args.file.display()
+            )));
+        }
+    }
     let git = repository(&args.repository)?;
     let mut passwords = Vec::new();
     for entry in &manifest.accounts {
-        passwords.extend(account(&git.dir, &manifest, entry.get_ref())?);
+        let anew = args.new_password.contains(entry.get_ref().user.get_ref());
+        passwords.extend(account(&git.dir, &manifest, entry.get_ref(), anew)?);
     }
     write(&git.dir.join(MANIFEST), text.as_bytes())?;
-    let dropped = drop_machines(&git.dir, &manifest)?;
+    let mut dropped = drop_machines(&git.dir, &manifest)?;
+    dropped.extend(drop_accounts(&git.dir, &manifest)?);
     for name in manifest.services.keys() {
         let elf = match given.get(name) {
             Some(path) => path.clone(),
@@ -149,27 +162,56 @@ fn repository(dir: &Path) -> Result<Git, Trouble> {
     }
 }
 
-/// Writes an account that is not there yet; gives its password, which is nowhere else.
+/// Writes an account as nymote.toml has it; gives the password of one that is new or gets another (`anew`): it is nowhere else.
 fn account(
     repository: &Path,
     manifest: &Manifest,
     entry: &crate::manifest::AccountEntry,
+    anew: bool,
 ) -> Result<Option<(String, String)>, Trouble> {
     let user = entry.user.get_ref();
-    let path = repository.join("accounts").join(format!("{user}.toml"));
-    if path.exists() {
+    let dir = repository.join("accounts");
+    let path = dir.join(format!("{user}.toml"));
+    let wrong = |error: chassis::config::ConfigError| Trouble::new(error.to_string());
+    let before: Option<Account> = match fs::read(&path) {
+        Ok(bytes) => Some(chassis::config::parse(&format!("accounts/{user}.toml"), &bytes).map_err(wrong)?),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(Trouble::io("read", &path, error)),
+    };
+    let password = (anew || before.is_none()).then(chassis::accounts::new_password);
+    let address = format!("{user}@{}", manifest.domain.get_ref());
+    let mut account = match (before.clone(), &password) {
+        (None, password) => Account::new(user, &address, password.as_deref().unwrap_or_default()),
+        (Some(mut account), Some(password)) => {
+            account.set_password(password);
+            account
+        }
+        (Some(account), None) => account,
+    };
+    (account.name, account.admin) = (entry.name.clone(), entry.admin);
+    if before.as_ref() == Some(&account) {
         return Ok(None);
     }
-    let password = chassis::accounts::new_password();
-    let mut account = Account::new(user, &format!("{user}@{}", manifest.domain.get_ref()), &password);
-    account.name = entry.name.clone();
-    account.admin = entry.admin;
-    let dir = repository.join("accounts");
+    if before.is_some() {
+        account.touch();
+    }
     fs::create_dir_all(&dir).map_err(|error| Trouble::io("make", &dir, error))?;
-    let text =
-        chassis::config::written("account", &account).map_err(|error| Trouble::new(error.to_string()))?;
-    write(&path, &text)?;
-    Ok(Some((user.clone(), password)))
+    write(&path, &chassis::config::written("account", &account).map_err(wrong)?)?;
+    Ok(password.map(|password| (user.clone(), password)))
+}
+
+/// Removes accounts that nymote.toml no longer names.
+fn drop_accounts(repository: &Path, manifest: &Manifest) -> Result<Vec<String>, Trouble> {
+    let named = |user: &str| manifest.accounts.iter().any(|entry| entry.get_ref().user.get_ref() == user);
+    let mut dropped = Vec::new();
+    for entry in fs::read_dir(repository.join("accounts")).into_iter().flatten().flatten() {
+        let file = entry.file_name().to_string_lossy().into_owned();
+        if let Some(user) = file.strip_suffix(".toml").filter(|user| !named(user)) {
+            fs::remove_file(entry.path()).map_err(|error| Trouble::io("remove", &entry.path(), error))?;
+            dropped.push(format!("the account {user}"));
+        }
+    }
+    Ok(dropped)
 }
 
 /// Removes machines that nymote.toml no longer names.

@@ -5,10 +5,11 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use chassis::accounts::Account;
 use chassis::config::note_older;
 use chassis::place;
 use chassis::tls::{self, Authority};
-use store::{Author, Options, Store};
+use store::{Author, Options, Store, Transaction};
 
 use super::follow::short;
 use crate::deploy::Machine;
@@ -33,7 +34,7 @@ pub fn open(disk: &Path, name: &str) -> Result<Store, Trouble> {
     place::open_path(disk, settings).map_err(|error| Trouble::new(format!("{}: {error}", disk.display())))
 }
 
-/// Gives the machine what it must know: the domain, its certificate, the accounts that it does not have yet.
+/// Gives the machine what it must know: the domain, its certificate, what changed of the accounts.
 pub fn provide(
     store: &Store,
     machine: &Machine,
@@ -55,14 +56,43 @@ pub fn provide(
     change
         .put(chassis::run::GIVEN_CERTIFICATE, text.map_err(|error| Trouble::new(error.to_string()))?)
         .map_err(failed)?;
+    provide_accounts(&mut change, accounts)?;
+    change.commit(Author::new("host", "host@localhost"), "What the host provides").map_err(failed)?;
+    Ok(())
+}
+
+/// Brings what the deployment changed of its accounts since it was carried out here last: new ones, passwords, names, those that
+/// are gone. Everything else of an account is the machine's own: devices, a password that was changed there.
+fn provide_accounts(change: &mut Transaction, accounts: &[(String, Vec<u8>)]) -> Result<(), Trouble> {
+    let failed = |error: store::Error| Trouble::new(format!("the accounts cannot be written: {error}"));
+    let parse = |bytes: &[u8]| -> Result<Account, Trouble> {
+        chassis::config::parse("an account", bytes).map_err(|error| Trouble::new(error.to_string()))
+    };
     for (name, bytes) in accounts {
-        let path = format!("accounts/{name}");
-        // What the machine has is newer: device passwords were made there.
-        if change.read(&path).map_err(failed)?.is_none() {
-            change.put(path, bytes.clone()).map_err(failed)?;
+        let (own, kept) = (format!("{ACCOUNTS}/{name}"), format!("{DEPLOYED_ACCOUNTS}/{name}"));
+        let before = change.read(&kept).map_err(failed)?.map(|bytes| parse(&bytes)).transpose()?;
+        match change.read(&own).map_err(failed)? {
+            None => drop(change.put(&own, bytes.clone()).map_err(failed)?),
+            Some(there) => {
+                let there = parse(&there)?;
+                let account = there.deployed(before.as_ref(), &parse(bytes)?);
+                if account != there {
+                    let text = chassis::config::written(&own, &account);
+                    change
+                        .put(&own, text.map_err(|error| Trouble::new(error.to_string()))?)
+                        .map_err(failed)?;
+                }
+            }
+        }
+        change.put(kept, bytes.clone()).map_err(failed)?;
+    }
+    for entry in change.list(DEPLOYED_ACCOUNTS).map_err(failed)? {
+        let name = entry.name().into_owned();
+        if accounts.iter().all(|(deployed, _)| *deployed != name) {
+            change.remove(format!("{ACCOUNTS}/{name}")).map_err(failed)?;
+            change.remove(format!("{DEPLOYED_ACCOUNTS}/{name}")).map_err(failed)?;
         }
     }
-    change.commit(Author::new("host", "host@localhost"), "What the host provides").map_err(failed)?;
     Ok(())
 }
 
@@ -175,4 +205,72 @@ pub fn promote(next: &Path, current: &Path, previous: &Path) -> Result<(), Troub
         moved(current, previous)?;
     }
     moved(next, current)
+}
+
+/// On the `config` branch: the accounts, and as they were deployed last.
+const ACCOUNTS: &str = "accounts";
+const DEPLOYED_ACCOUNTS: &str = "deployed/accounts";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(account: &Account) -> (String, Vec<u8>) {
+        (format!("{}.toml", account.user), chassis::config::written("x", account).unwrap())
+    }
+
+    /// A disk after these accounts were deployed onto it; gives the account of anna.
+    fn deploy(store: &Store, accounts: &[&Account]) -> Option<Account> {
+        let files: Vec<_> = accounts.iter().map(|one| file(one)).collect();
+        let mut change = store.branch("config").unwrap().begin().unwrap();
+        provide_accounts(&mut change, &files).unwrap();
+        change.commit(Author::new("host", "h@x"), "x").unwrap();
+        look(store)
+    }
+
+    fn look(store: &Store) -> Option<Account> {
+        let bytes =
+            store.branch("config").unwrap().snapshot().unwrap().read("accounts/anna.toml").unwrap()?;
+        Some(chassis::config::parse("x", &bytes).unwrap())
+    }
+
+    fn write(store: &Store, account: &Account) {
+        let mut change = store.branch("config").unwrap().begin().unwrap();
+        let (name, bytes) = file(account);
+        change.put(format!("accounts/{name}"), bytes).unwrap();
+        change.commit(Author::new("machine", "m@x"), "x").unwrap();
+    }
+
+    #[test]
+    fn what_the_deployment_changed_of_an_account_is_changed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::create_path(&dir.path().join("disk"), Options::new()).unwrap();
+        let (anna, ben) =
+            (Account::new("anna", "a@x", "first password"), Account::new("ben", "b@x", "password"));
+        assert_eq!(deploy(&store, &[&anna, &ben]).as_ref(), Some(&anna));
+        // The machine's own change stays while the deployment says what it said.
+        let mut own = anna.clone();
+        own.set_password("made on the machine");
+        write(&store, &own);
+        assert_eq!(deploy(&store, &[&anna, &ben]).as_ref(), Some(&own));
+        // A name leaves the password alone; a password is taken, and taken back by a revert.
+        let named = Account { name: "Anna".into(), ..anna.clone() };
+        let now = deploy(&store, &[&named, &ben]).unwrap();
+        assert_eq!((now.name.as_str(), &now.password), ("Anna", &own.password));
+        let mut newer = named.clone();
+        newer.set_password("deployed anew");
+        assert_eq!(deploy(&store, &[&newer, &ben]).unwrap().password, newer.password);
+        let now = deploy(&store, &[&named, &ben]).unwrap();
+        assert!(now.password == anna.password && now.changed_ms > newer.changed_ms.min(own.changed_ms));
+        // Gone from the deployment, gone here; one that was made here is nobody else's.
+        write(&store, &Account::new("guest", "g@x", "password"));
+        assert_eq!(deploy(&store, &[&ben]), None);
+        let there = store.branch("config").unwrap().snapshot().unwrap();
+        let names: Vec<_> =
+            there.list("accounts").unwrap().iter().map(|one| one.name().into_owned()).collect();
+        assert_eq!(names, ["ben.toml", "guest.toml"]);
+        // Another of the same name is another.
+        let other = Account::new("anna", "a@x", "somebody else");
+        assert_eq!(deploy(&store, &[&other, &ben]), Some(other));
+    }
 }

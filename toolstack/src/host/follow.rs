@@ -14,6 +14,8 @@ pub struct Head {
     pub commit: String,
     /// Each machine's directory, as the id of its tree: equal trees are equal machines.
     pub machines: BTreeMap<String, String>,
+    /// The accounts' directory, as the id of its tree; empty without one.
+    pub accounts: String,
     /// The data goes back to where it was before this commit's reverted one: `Data: restore` in the message.
     pub restores: Option<String>,
 }
@@ -106,8 +108,14 @@ impl Follow {
                 }
             }
         }
+        let accounts = self.git.run(&["rev-parse", "-q", "--verify", &format!("{commit}:accounts")]);
         let message = self.git.run(&["log", "-1", "--format=%B", commit])?;
-        Ok(Head { commit: commit.to_owned(), machines, restores: restored(&message) })
+        Ok(Head {
+            commit: commit.to_owned(),
+            machines,
+            accounts: accounts.unwrap_or_default(),
+            restores: restored(&message),
+        })
     }
 
     /// A file of a tree.

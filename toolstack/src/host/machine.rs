@@ -16,7 +16,7 @@ use crate::household::kept_key;
 use crate::trouble::Trouble;
 
 /// A machine and its directory:
-/// `disk` (its data), `leaf.key` (its certificate's), `current/` and `previous/` (versions: image, machine.toml, machine.cfg, tree), `log`.
+/// `disk` (its data), `leaf.key` (its certificate's), `current/` and `previous/` (versions: image, machine.toml, machine.cfg, tree, accounts), `log`.
 #[derive(Debug)]
 pub struct Kept {
     name: String,
@@ -72,7 +72,8 @@ impl Kept {
         if new {
             self.failed = None;
         }
-        if current.as_deref() == Some(tree) && !(new && context.head.restores.is_some()) {
+        let other_data = new && (context.head.restores.is_some() || self.has_other_accounts(context.head));
+        if current.as_deref() == Some(tree) && !other_data {
             self.tried = Some(context.head.commit.clone());
             return if self.running.is_none() { self.start_current(context) } else { Ok(()) };
         }
@@ -298,7 +299,14 @@ impl Kept {
             data::write(&path, &context.follow.file(tree, name)?, mode)?;
         }
         data::write(&into.join(TREE), tree.as_bytes(), 0o644)?;
+        data::write(&into.join(ACCOUNTS), context.head.accounts.as_bytes(), 0o644)?;
         machine_of(into)
+    }
+
+    /// Whether other accounts were deployed since it was carried out here last.
+    fn has_other_accounts(&self, head: &Head) -> bool {
+        let there = fs::read_to_string(self.dir.join(CURRENT).join(ACCOUNTS));
+        there.unwrap_or_default() != head.accounts
     }
 
     fn current_tree(&self) -> Option<String> {
@@ -320,6 +328,7 @@ const PREVIOUS: &str = "previous";
 const NEXT: &str = "next";
 const DISK: &str = "disk";
 const TREE: &str = "tree";
+const ACCOUNTS: &str = "accounts";
 const LEAF_KEY: &str = "leaf.key";
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
