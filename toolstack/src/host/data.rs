@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn what_the_deployment_changed_of_an_account_is_changed_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::create_path(&dir.path().join("disk"), Options::new()).unwrap();
+        let store = Store::create_path(dir.path().join("disk"), Options::new()).unwrap();
         let (anna, ben) =
             (Account::new("anna", "a@x", "first password"), Account::new("ben", "b@x", "password"));
         assert_eq!(deploy(&store, &[&anna, &ben]).as_ref(), Some(&anna));
