@@ -17,7 +17,7 @@ def trusts(data, known):
     for record in known:
         usage, selector, matching, *digest = record.split()
         words += ["-dane_tlsa_rrdata", f"{usage} {selector} {matching} {''.join(digest)}"]
-    said = subprocess.run(words, input="QUIT\n", capture_output=True, text=True, timeout=20)
+    said = subprocess.run(words, input="QUIT\n", capture_output=True, text=True, timeout=120)
     return bool(known) and "Verification: OK" in said.stdout and "matched" in said.stdout.replace("\n", " ")
 
 
