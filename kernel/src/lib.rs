@@ -3,7 +3,7 @@
 //! An appliance's `main.rs` names this crate under the feature `hosted` or `xen`. The crate then exports the C symbols
 //! that std, tokio and their friends import, and whatever carries us (a Xen PV domain, or a Linux process reached by raw
 //! system calls) enters the program through its C `main`. Without either feature this is an ordinary library that
-//! exports nothing; its neutral parts are tested that way.
+//! exports nothing; its neutral parts are tested that way, and [`process`] is for appliances that are Linux processes.
 //!
 //! The map is docs/kernel.md; the border between neutral part and carrier is [`platform`].
 
