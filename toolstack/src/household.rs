@@ -243,7 +243,9 @@ pub fn check_domain(domain: &str) -> Result<(), Trouble> {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    if domain.len() <= 253 && domain.contains('.') && domain.split('.').all(label) {
+    // A last label of digits alone would make it an address (RFC 3696 section 2).
+    let named = domain.rsplit('.').next().is_some_and(|last| last.bytes().any(|byte| !byte.is_ascii_digit()));
+    if domain.len() <= 253 && domain.contains('.') && domain.split('.').all(label) && named {
         return Ok(());
     }
     Err(Trouble::new(format!("{domain:?} is not a domain name")).advise(

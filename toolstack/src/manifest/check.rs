@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use toml::Spanned;
 
+use super::words::meant;
 use super::{Manifest, Network, SIZES, Service, Size};
 use crate::household::check_domain;
 use crate::suite::SUITE;
@@ -49,7 +50,7 @@ pub fn faults(manifest: &Manifest, text: &str) -> Vec<Fault> {
         if let Err(error) = prefix(network.get_ref()) {
             faults.add(&network.get_ref().prefix, error);
         }
-        gateway(network.get_ref(), &mut faults);
+        ways_out(network.get_ref(), &mut faults);
         bridge(network.get_ref(), &mut faults);
     }
     if manifest.services.is_empty() {
@@ -66,6 +67,10 @@ pub fn faults(manifest: &Manifest, text: &str) -> Vec<Fault> {
 }
 
 fn accounts(manifest: &Manifest, faults: &mut Faults<'_>) {
+    if manifest.accounts.is_empty() {
+        let what = "nobody could log in: add [[account]] and below it user = \"…\" and admin = true";
+        faults.add(&manifest.domain, what);
+    }
     let mut seen = Vec::new();
     for account in &manifest.accounts {
         let user = &account.get_ref().user;
@@ -81,17 +86,20 @@ fn accounts(manifest: &Manifest, faults: &mut Faults<'_>) {
 fn one_service(manifest: &Manifest, name: &str, spanned: &Spanned<Service>, faults: &mut Faults<'_>) {
     let service = spanned.get_ref();
     let Some(size) = SIZES.iter().find(|size| size.name == name) else {
-        faults.add(
-            spanned,
-            format!("there is no service {name:?}; there are mail, contacts, calendar, signpost"),
-        );
+        let known = SIZES.map(|size| size.name);
+        let what =
+            format!("there is no service {name:?}{}; there are {}", meant(name, &known), known.join(", "));
+        faults.add(spanned, what);
         return;
     };
     sizes(name, service, size, faults);
     for (port_name, port) in &service.ports {
-        let known = SUITE.iter().find(|member| member.identity.name == name);
-        if known.is_some_and(|member| member.identity.service(port_name).is_none()) {
-            faults.add(port, format!("{name} has no service {port_name:?}"));
+        let services =
+            SUITE.iter().find(|member| member.identity.name == name).map(|one| one.identity.services);
+        let known: Vec<&str> = services.into_iter().flatten().map(|service| service.name).collect();
+        if !known.contains(&port_name.as_str()) {
+            let (meant, known) = (meant(port_name, &known), known.join(", "));
+            faults.add(port, format!("{name} has no service {port_name:?}{meant}; it has {known}"));
         } else if *port.get_ref() == 0 {
             faults.add(port, "a port is a number from 1 to 65535");
         }
@@ -105,12 +113,13 @@ fn one_service(manifest: &Manifest, name: &str, spanned: &Spanned<Service>, faul
     };
     let Some(network) = manifest.networks.get(network_name.get_ref()) else {
         let known: Vec<&str> = manifest.networks.keys().map(String::as_str).collect();
-        let known = if known.is_empty() {
-            "none is defined".to_owned()
-        } else {
-            format!("there are {}", known.join(", "))
+        let meant = meant(network_name.get_ref(), &known);
+        let known = match known.as_slice() {
+            [] => "none is defined: add [network.home] with bridge and prefix".to_owned(),
+            [one] => format!("there is {one}"),
+            _ => format!("there are {}", known.join(", ")),
         };
-        faults.add(network_name, format!("there is no network {:?}; {known}", network_name.get_ref()));
+        faults.add(network_name, format!("there is no network {:?}{meant}; {known}", network_name.get_ref()));
         return;
     };
     match (&service.address, prefix(network.get_ref())) {
@@ -149,10 +158,14 @@ fn sizes(name: &str, service: &Service, size: &Size, faults: &mut Faults<'_>) {
     }
 }
 
-/// Machines that share an address must not share a port; nobody takes a gateway's address.
+/// Nobody takes a port twice, a gateway's address, or on a bridge another machine's address. Of two the one that stands below
+/// is the fault.
 fn together(manifest: &Manifest, faults: &mut Faults<'_>) {
     let mut taken: BTreeMap<(String, IpAddr, u16), (String, Option<&Spanned<u16>>)> = BTreeMap::new();
-    for (name, spanned) in &manifest.services {
+    let mut machines: BTreeMap<(&str, IpAddr), &str> = BTreeMap::new();
+    let mut services: Vec<_> = manifest.services.iter().collect();
+    services.sort_by_key(|(_, spanned)| spanned.span().start);
+    for (name, spanned) in services {
         let service = spanned.get_ref();
         let (Some(network), Some(address)) = (&service.network, &service.address) else { continue };
         let gateway =
@@ -161,6 +174,7 @@ fn together(manifest: &Manifest, faults: &mut Faults<'_>) {
             faults.add(address, format!("{} is the gateway of {}", address.get_ref(), network.get_ref()));
         }
         let Some(member) = SUITE.iter().find(|member| member.identity.name == name) else { continue };
+        let before = faults.found.len();
         for one in member.identity.services {
             let given = service.ports.get(one.name);
             let port = given.map_or(one.port, |port| *port.get_ref());
@@ -175,14 +189,46 @@ fn together(manifest: &Manifest, faults: &mut Faults<'_>) {
                 }
             }
         }
+        let bridge =
+            manifest.networks.get(network.get_ref()).map(|network| network.get_ref().bridge.get_ref());
+        let Some(bridge) = bridge.filter(|bridge| *bridge != NO_BRIDGE) else { continue };
+        if let Some(other) = machines.insert((bridge, *address.get_ref()), name)
+            && faults.found.len() == before
+        {
+            let what = format!(
+                "{} is {other}'s address already; a machine has one of its own (processes on one host may share one: bridge = \"{NO_BRIDGE}\")",
+                address.get_ref()
+            );
+            faults.add(address, what);
+        }
     }
 }
 
-fn gateway(network: &Network, faults: &mut Faults<'_>) {
-    if let (Some(gateway), Ok(prefix)) = (&network.gateway, prefix(network))
-        && !prefix.holds(*gateway.get_ref())
+/// What stands for a bridge where processes are the machines.
+const NO_BRIDGE: &str = "none";
+
+fn ways_out(network: &Network, faults: &mut Faults<'_>) {
+    let Ok(prefix) = prefix(network) else { return };
+    if let Some(gateway) = &network.gateway {
+        let address = *gateway.get_ref();
+        if !prefix.holds(address) {
+            faults.add(gateway, format!("the gateway {address} is not in {}", prefix.text));
+        } else if prefix.is_no_machines(address) {
+            faults.add(
+                gateway,
+                format!("{address} is {}'s own name or its broadcast, not a gateway's", prefix.text),
+            );
+        }
+    }
+    if let Some(nameserver) = &network.nameserver
+        && nameserver.get_ref().is_ipv4() != prefix.base.is_ipv4()
     {
-        faults.add(gateway, format!("the gateway {} is not in {}", gateway.get_ref(), prefix.text));
+        let what = format!(
+            "machines on {} cannot reach {}: name one of the same kind",
+            prefix.text,
+            nameserver.get_ref()
+        );
+        faults.add(nameserver, what);
     }
 }
 
@@ -238,6 +284,20 @@ impl Prefix {
         }
     }
 
+    /// Its lowest address, which is the network's own.
+    fn own(&self) -> IpAddr {
+        match self.base {
+            IpAddr::V4(base) => {
+                let hosts = u32::MAX.checked_shr(self.bits).unwrap_or(0);
+                IpAddr::V4((u32::from(base) & !hosts).into())
+            }
+            IpAddr::V6(base) => {
+                let hosts = u128::MAX.checked_shr(self.bits).unwrap_or(0);
+                IpAddr::V6((u128::from(base) & !hosts).into())
+            }
+        }
+    }
+
     /// The length of the prefix in bits.
     pub fn bits(&self) -> u32 {
         self.bits
@@ -252,5 +312,12 @@ pub fn prefix(network: &Network) -> Result<Prefix, String> {
     let (base, bits): (IpAddr, u32) =
         (base.parse().map_err(|_| wrong())?, bits.parse().map_err(|_| wrong())?);
     let width = if base.is_ipv4() { 32 } else { 128 };
-    if bits > width { Err(wrong()) } else { Ok(Prefix { base, bits, text: text.clone() }) }
+    if bits > width {
+        return Err(wrong());
+    }
+    let prefix = Prefix { base, bits, text: text.clone() };
+    match prefix.own() {
+        own if own == base => Ok(prefix),
+        own => Err(format!("{text:?} is an address in a network; the network is {own}/{bits}")),
+    }
 }

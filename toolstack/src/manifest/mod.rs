@@ -5,6 +5,7 @@ mod describe;
 mod init;
 mod quantity;
 mod settings;
+mod words;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -108,12 +109,9 @@ pub const SIZES: [Size; 4] = [
 ];
 
 impl Manifest {
-    /// Reads and checks the text of a `nymote.toml`. All faults at once, in the order of their lines.
+    /// Reads and checks the text of a `nymote.toml`. All faults at once, in the order of their lines; of its grammar the first.
     pub fn read(text: &str) -> Result<Manifest, Vec<Fault>> {
-        let manifest: Manifest = toml::from_str(text).map_err(|error| {
-            let at = error.span().map_or(0, |span| span.start);
-            vec![Fault::at(text, at, error.message().trim())]
-        })?;
+        let manifest: Manifest = toml::from_str(text).map_err(|error| vec![words::fault(&error, text)])?;
         let mut faults = check::faults(&manifest, text);
         if faults.is_empty() {
             return Ok(manifest);
@@ -124,11 +122,16 @@ impl Manifest {
 
     /// Reads and checks a file.
     pub fn load(path: &Path) -> Result<(Manifest, String), Trouble> {
-        let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+        let bytes = std::fs::read(path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => {
                 Trouble::new(format!("there is no {}", path.display())).advise("`nymote init` writes one")
             }
             _ => Trouble::io("read", path, error),
+        })?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let text = String::from_utf8_lossy(error.as_bytes());
+            let fault = Fault::at(&text, error.utf8_error().valid_up_to(), "this is no text in UTF-8");
+            trouble(path, &text, &[fault])
         })?;
         match Manifest::read(&text) {
             Ok(manifest) => Ok((manifest, text)),
@@ -151,9 +154,13 @@ fn trouble(path: &Path, text: &str, faults: &[Fault]) -> Trouble {
     let trouble = Trouble::new(format!("{} has {count}; nothing was done", path.display()));
     faults.iter().fold(trouble, |trouble, fault| {
         let source = text.lines().nth(fault.line - 1).unwrap_or_default().trim();
+        let source: String = source.chars().filter(|c| !c.is_control()).take(SHOWN_MAX).collect();
         trouble.advise(format!("{}:{}: {}\n      {source}", path.display(), fault.line, fault.what))
     })
 }
+
+/// How much of a line is shown.
+const SHOWN_MAX: usize = 120;
 
 /// The length of a network's prefix; `None` when it is none.
 pub fn prefix_bits(network: &Network) -> Option<u32> {

@@ -18,6 +18,9 @@ impl Bytes {
     pub fn parse(text: &str) -> Result<Bytes, String> {
         let text = text.trim();
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        if digits == 0 || text[digits..].starts_with(['.', ',']) {
+            return Err(format!("{text:?} is no size: write a whole number and its unit, as \"32 MB\""));
+        }
         let shift = match text[digits..].trim().to_ascii_lowercase().as_str() {
             "" | "b" => 0,
             "kb" | "kib" | "k" => 10,
@@ -26,9 +29,9 @@ impl Bytes {
             "tb" | "tib" | "t" => 40,
             unit => return Err(format!("{unit:?} is no unit of size: write kB, MB, GB or TB")),
         };
-        let count: u64 =
-            text[..digits].parse().map_err(|_| format!("{text:?} is no size: write it as \"32 MB\""))?;
-        count.checked_mul(1 << shift).map(Bytes).ok_or_else(|| format!("{text:?} is larger than any disk"))
+        let count = text[..digits].parse::<u64>().ok();
+        let bytes = count.and_then(|count| count.checked_mul(1 << shift));
+        bytes.map(Bytes).ok_or_else(|| format!("{text:?} is larger than any disk"))
     }
 }
 
