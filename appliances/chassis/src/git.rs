@@ -18,6 +18,7 @@ use store::wire::{
 use store::{CommitId, Store};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::aside::on_thread;
 use crate::http::{
     Answer, Body, BodyError, BodySender, Fault, HeaderName, HeaderValue, Request, Response, StatusCode,
 };
@@ -46,12 +47,12 @@ pub struct Mount {
     pub take: Option<Take>,
 }
 
-/// Answers a request; `path` is what stands behind the repository's address: `/info/refs`.
+/// Answers a request, or says that it cannot now for want of memory; `path` is what stands behind the repository's address: `/info/refs`.
 pub async fn serve(mount: Mount, path: String, mut request: Request) -> Answer {
     let (pieces, body) = mpsc::channel(2);
     let (head, answered) = oneshot::channel();
     let asked = Asked::of(&request, path);
-    tokio::task::spawn_blocking(move || mount.respond(&asked, body, head));
+    on_thread(move || mount.respond(&asked, body, head))?;
     let feeding = async {
         loop {
             let piece = request.body.piece().await.transpose();

@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use chassis::aside::on_thread;
 use chassis::control::{Call, CommandError, Outcome};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -296,7 +297,7 @@ async fn import(site: Site, mut call: Call) -> Outcome {
     }
     let (said, mut heard) = tokio::sync::mpsc::channel::<(usize, usize)>(1);
     let (runtime, into) = (tokio::runtime::Handle::current(), collection.clone());
-    let working = tokio::task::spawn_blocking(move || {
+    let begun = on_thread(move || {
         // Who listens hears the newest number that fits in; nobody waits for them.
         let progress = |done, all| {
             let _ = said.try_send((done, all));
@@ -304,10 +305,13 @@ async fn import(site: Site, mut call: Call) -> Outcome {
         let now_ms = chassis::clock::now_ms();
         runtime.block_on(crate::pages::take(site.household(), &caller, &into, &file, now_ms, progress))
     });
+    let working = begun.map_err(|none| CommandError(format!("{none}; nothing was imported; try again")))?;
     while let Some((done, all)) = heard.recv().await {
         call.progress(json!({"done": done, "all": all})).await?;
     }
-    let imported = working.await.map_err(failed)?.map_err(|fault| CommandError(fault.why))?;
+    let imported =
+        working.await.ok_or_else(|| CommandError("the import broke off; the log says why".into()))?;
+    let imported = imported.map_err(|fault| CommandError(fault.why))?;
     Ok(json!({
         "collection": collection, "added": imported.added, "replaced": imported.replaced,
         "unchanged": imported.unchanged, "refused": imported.refused,

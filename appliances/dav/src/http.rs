@@ -6,6 +6,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use chassis::Chassis;
+use chassis::aside::{aside, on_thread};
 use chassis::http::{
     Answer, Body as HttpBody, Fault, HeaderName, HeaderValue, Method, Request as HttpRequest, Router,
     StatusCode,
@@ -99,22 +100,24 @@ impl Site {
             program: request.agent(),
         };
         let request = read_request(request).await?;
-        let (caller, request, response) = match request.is_long() {
-            false => {
-                let response = self.service.answer(&caller, &request).await;
-                (caller, request, response)
-            }
-            true => {
-                let (service, runtime) = (self.service.clone(), Handle::current());
-                let answering = aside(move || {
-                    let response = runtime.block_on(service.answer(&caller, &request));
-                    (caller, request, response)
-                });
-                answering.await?
-            }
+        let asked = Arc::new((caller, request));
+        let response = match asked.1.is_long() {
+            false => self.service.answer(&asked.0, &asked.1).await,
+            true => self.long(&asked).await?,
         };
-        self.activity.saw(&caller, &request, response.status);
+        self.activity.saw(&asked.0, &asked.1, response.status);
         to_http(response)
+    }
+
+    /// Answers on a thread of its own, a few at once; without memory for one, where everything else waits meanwhile.
+    async fn long(&self, asked: &Arc<(Caller, Request)>) -> Result<Response, Fault> {
+        let _place = PLACES.acquire().await.map_err(Fault::internal)?;
+        let (service, runtime, there) = (self.service.clone(), Handle::current(), asked.clone());
+        let begun = on_thread(move || runtime.block_on(service.answer(&there.0, &there.1)));
+        match begun {
+            Ok(answering) => answering.await.ok_or_else(|| Fault::internal("a long answer broke off")),
+            Err(_) => Ok(self.service.answer(&asked.0, &asked.1).await),
+        }
     }
 
     /// A calendar's public link: `/public/SECRET.ics`, read-only, for whoever knows it.
@@ -176,30 +179,30 @@ fn streamed(mut pieces: Box<dyn Iterator<Item = String> + Send>) -> HttpBody {
     let (sender, body) = HttpBody::stream(None);
     tokio::spawn(async move {
         loop {
-            let made = aside(move || {
+            let made = in_turn(move || {
                 let piece = pieces.next();
                 (pieces, piece)
             });
             match made.await {
-                Ok((rest, Some(piece))) => {
+                Some((rest, Some(piece))) => {
                     pieces = rest;
                     if !piece.is_empty() && sender.send(piece).await.is_err() {
                         return;
                     }
                 }
-                Ok((_, None)) => return,
-                Err(_) => return sender.fail(std::io::Error::other("the answer could not be made")).await,
+                Some((_, None)) => return,
+                None => return sender.fail(std::io::Error::other("the answer could not be made")).await,
             }
         }
     });
     body
 }
 
-/// Does long work on a thread of its own, a few at once; what is short goes on meanwhile.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
-    static PLACES: Semaphore = Semaphore::const_new(LONG_AT_ONCE);
-    let place = PLACES.acquire().await.map_err(Fault::internal)?;
-    let done = tokio::task::spawn_blocking(work).await.map_err(Fault::internal);
-    drop(place);
-    done
+/// Does long work beside the runtime, a few at once; what is short goes on meanwhile.
+async fn in_turn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let _place = PLACES.acquire().await.ok()?;
+    aside(work).await
 }
+
+/// Long work that may be under way at once.
+static PLACES: Semaphore = Semaphore::const_new(LONG_AT_ONCE);

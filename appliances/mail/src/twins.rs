@@ -7,6 +7,7 @@
 use crate::mailbox::{Account, MailboxError};
 use crate::service::Post;
 use crate::settings::Twin;
+use chassis::aside::{NoThread, on_thread};
 use chassis::clock::now_ms;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -62,6 +63,8 @@ enum TwinError {
     Empty,
     #[error("the other server refused: {0}")]
     Refused(String),
+    #[error("{0}")]
+    NoThread(#[from] NoThread),
     #[error("the machine stops")]
     Stopping,
 }
@@ -120,8 +123,8 @@ async fn follow(post: Arc<Post>, user: String, twin: Twin) {
 async fn round(post: &Post, account: &Account, twin: &Twin) -> Result<CommitId, TwinError> {
     let store = post.chassis.store().clone();
     let (from, user) = (twin.clone(), account.name().to_owned());
-    let fetched = tokio::task::spawn_blocking(move || fetch(&store, &from, &user)).await;
-    let theirs = match fetched.map_err(|_| TwinError::Stopping)? {
+    let fetched = on_thread(move || fetch(&store, &from, &user))?.await;
+    let theirs = match fetched.ok_or(TwinError::Stopping)? {
         Err(TwinError::Empty) => None,
         other => Some(other?),
     };
@@ -134,8 +137,7 @@ async fn round(post: &Post, account: &Account, twin: &Twin) -> Result<CommitId, 
     }
     let store = post.chassis.store().clone();
     let to = twin.clone();
-    let pushed = tokio::task::spawn_blocking(move || push(&store, &to, head)).await;
-    pushed.map_err(|_| TwinError::Stopping)??;
+    on_thread(move || push(&store, &to, head))?.await.ok_or(TwinError::Stopping)??;
     Ok(head)
 }
 

@@ -12,6 +12,7 @@ use flate2::write::GzEncoder;
 use http::{HeaderMap, HeaderValue, header};
 
 use super::{Body, Response};
+use crate::aside::aside;
 use crate::memory;
 
 /// Whether the client takes gzip.
@@ -37,7 +38,7 @@ pub(crate) async fn compressed(mut response: Response, accepted: bool) -> Respon
     };
     // A large one must not hold up what else this thread serves.
     let packed = if bytes.len() > INLINE_BYTES_MAX {
-        tokio::task::spawn_blocking(move || gzip(&bytes, Compression::new(LEVEL))).await.ok()
+        aside(move || gzip(&bytes, Compression::new(LEVEL))).await
     } else {
         Some(gzip(&bytes, Compression::new(LEVEL)))
     };

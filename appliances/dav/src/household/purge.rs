@@ -1,5 +1,7 @@
 //! Deleting for good: an object leaves the tree, and then every commit that ever held it.
 
+use chassis::aside::aside;
+
 use super::{Caller, Household, branch_name, lock};
 use crate::server::Fault;
 
@@ -25,9 +27,9 @@ impl Household {
         let (store, author) = (self.0.store.clone(), caller.author());
         let others: Vec<String> = self.accounts().into_iter().filter(|other| *other != account).collect();
         let spared: Vec<String> = others.iter().map(|other| branch_name(other)).collect();
-        let purged = tokio::task::spawn_blocking(move || store.purge_but(&path, author, &spared)).await;
+        let purged = aside(move || store.purge_but(&path, author, &spared)).await;
         lock(&self.0.views).clear();
-        purged.map_err(|_| Fault::new(500, "the purge broke off"))??;
+        purged.ok_or_else(|| Fault::new(500, "the purge broke off"))??;
         tracing::info!(account, object = title, "purged");
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Everything of an account as one tar file: each object as it was put, in a folder a collection.
 
+use chassis::aside::on_thread;
 use chassis::http::{Answer, Body, HeaderValue, Request, StatusCode, header, reply};
 
 use super::broken;
@@ -19,7 +20,7 @@ pub async fn everything(site: Site, request: Request) -> Answer {
     let (sender, body) = Body::stream(None);
     let runtime = tokio::runtime::Handle::current();
     // The client takes the pieces at its own pace; one is made at a time.
-    tokio::task::spawn_blocking(move || {
+    on_thread(move || {
         for piece in pieces(&view) {
             match piece.map(|piece| sender.send_blocking(piece)) {
                 Ok(Ok(())) => {}
@@ -27,7 +28,7 @@ pub async fn everything(site: Site, request: Request) -> Answer {
                 Err(error) => return runtime.block_on(sender.fail(std::io::Error::other(error))),
             }
         }
-    });
+    })?;
     let mut response = reply(StatusCode::OK, "application/x-tar", body);
     let name = format!("attachment; filename=\"nymote-{}.tar\"", crate::path::encode(&account));
     if let Ok(name) = HeaderValue::from_str(&name) {

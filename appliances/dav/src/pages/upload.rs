@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use chassis::aside::on_thread;
 use chassis::http::{Answer, Fault, HeaderValue, Request, header, see_other};
 
 use super::html::Html;
@@ -42,6 +43,10 @@ impl Imports {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
+    fn forget(&self, id: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+
     fn begin(&self, id: &str, account: &str) -> Result<(), Fault> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= IMPORTS_MAX {
@@ -64,13 +69,14 @@ pub async fn import(site: &Site, mut request: Request) -> Answer {
     site.imports.begin(&id, &caller.account)?;
     let (household, imports, key) = (site.household().clone(), site.imports.clone(), id.clone());
     let runtime = tokio::runtime::Handle::current();
-    let working = tokio::task::spawn_blocking(move || {
+    let begun = on_thread(move || {
         let progress = |done, all| imports.change(&key, |import| (import.done, import.all) = (done, all));
         let now_ms = chassis::clock::now_ms();
         let done = runtime.block_on(take(&household, &caller, &path, &file, now_ms, progress));
         let ended = done.map(|imported| imported.to_string()).map_err(|fault| fault.why);
         imports.change(&key, |import| import.ended = Some(ended));
     });
+    let working = begun.inspect_err(|_| site.imports.forget(&id))?;
     let _ = tokio::time::timeout(PATIENCE, working).await;
     Ok(see_other(&format!("/imports/{id}")))
 }

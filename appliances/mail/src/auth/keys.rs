@@ -5,6 +5,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use chassis::aside::{NoThread, on_thread};
 use chassis::config::{Change, ConfigFiles};
 use chassis::{Chassis, Failure};
 use mail_auth::arc::ArcSealer;
@@ -15,12 +16,15 @@ use mail_auth::dkim::{Canonicalization, DkimSigner, Done};
 use mail_auth::{ArcOutput, AuthenticatedMessage, AuthenticationResults};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs1KeyDer};
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 const ED25519_FILE: &str = "dkim/ed25519.key";
 const RSA_FILE: &str = "dkim/rsa.key";
 /// Selectors: `ed25519._domainkey.DOMAIN` and `rsa._domainkey.DOMAIN`.
 const SELECTORS: [&str; 2] = ["ed25519", "rsa"];
 const RSA_BITS: usize = 2048;
+/// When a thread is asked for again.
+const NO_THREAD_TIME: Duration = Duration::from_secs(10);
 /// Fields that are signed, those that must not be added later named once more than they occur (RFC 6376 5.4).
 const SIGNED: [&str; 18] = [
     "From",
@@ -215,9 +219,15 @@ fn push(out: &mut Vec<u8>, signature: mail_auth::Result<String>) {
 }
 
 async fn make_rsa(keys: Keys, files: ConfigFiles) {
-    let made = tokio::task::spawn_blocking(|| DkimKeyPair::generate_rsa(RSA_BITS)).await;
-    let pair = match made {
-        Ok(Ok(pair)) => pair,
+    // Seconds of work: it waits until there is memory for a thread.
+    let making = loop {
+        match on_thread(|| DkimKeyPair::generate_rsa(RSA_BITS)) {
+            Ok(making) => break making,
+            Err(NoThread) => tokio::time::sleep(NO_THREAD_TIME).await,
+        }
+    };
+    let pair = match making.await {
+        Some(Ok(pair)) => pair,
         _ => return tracing::error!("no RSA key for DKIM could be made; mail is signed with Ed25519 alone"),
     };
     let kept = match keep(&files, RSA_FILE, pair.private_key()).await {

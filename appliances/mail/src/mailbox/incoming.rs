@@ -3,6 +3,7 @@
 
 use super::error::MailboxError;
 use super::heads::Head;
+use chassis::aside::begin;
 use store::Blob;
 
 /// A message to be put into a mailbox.
@@ -49,11 +50,11 @@ impl Incoming {
                 break;
             }
             let work = move || piece.into_iter().map(Incoming::new).collect::<Result<Vec<_>, _>>();
-            pieces.push(tokio::task::spawn_blocking(work));
+            pieces.push(begin(work));
         }
         let mut all = Vec::new();
         for piece in pieces {
-            all.append(&mut piece.await.map_err(|_| MailboxError::Stopping)??);
+            all.append(&mut piece.await.ok_or(MailboxError::Stopping)??);
         }
         Ok(all)
     }

@@ -10,6 +10,7 @@ use super::account::Account;
 use super::error::MailboxError;
 use super::layout::{self, ABOUT, About, FileName};
 use super::{load, name};
+use chassis::aside::aside;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use store::merge::{Context, LineSet, Merge, Outcome, Removal, Rule};
@@ -169,8 +170,8 @@ impl Account {
 
     async fn with_branch(&self, what: What) -> Result<CommitId, MailboxError> {
         let (store, user) = (self.store().clone(), self.name().to_owned());
-        let done = tokio::task::spawn_blocking(move || moved(&store, &user, what)).await;
-        let head = done.map_err(|_| MailboxError::Stopping)??;
+        let done = aside(move || moved(&store, &user, what)).await;
+        let head = done.ok_or(MailboxError::Stopping)??;
         self.refresh().await?;
         Ok(head)
     }

@@ -5,6 +5,7 @@
 
 use super::account::Account;
 use super::error::MailboxError;
+use chassis::aside::aside;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -27,11 +28,11 @@ pub(super) async fn run(account: Weak<Account>) {
         }
         let began = Instant::now();
         let Some(account) = account.upgrade() else { return };
-        let worked = tokio::task::spawn_blocking(move || {
+        let worked = aside(move || {
             let result = step(&account, &mut done);
             (result, done)
         });
-        let Ok((result, back)) = worked.await else { return };
+        let Some((result, back)) = worked.await else { return };
         done = back;
         if let Err(error) = result {
             tracing::warn!(%error, "the index of texts cannot be kept up; searches will be slow");

@@ -5,6 +5,7 @@ use super::draft::{Draft, Finished};
 use super::error::MailboxError;
 use super::load::{self, Place};
 use super::state::{Folder, State};
+use chassis::aside::begin;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use store::{Author, Snapshot, Store};
@@ -56,7 +57,7 @@ async fn commit(
     shared.publish(state);
     if !left.is_empty() {
         let store = shared.store.clone();
-        tokio::task::spawn_blocking(move || empty(&store, &left));
+        drop(begin(move || empty(&store, &left)));
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use crate::mailbox::{Account, Flags, MailboxError, Row};
 use crate::message::{Entry, addresses, decode_words, each_search_text, first_value, message_ids, parse};
 use crate::service::Post;
 use askama::Template;
+use chassis::aside::aside;
 use chassis::clock;
 use chassis::http::{Answer, Fault, Request, Router};
 use std::collections::{HashMap, HashSet};
@@ -84,14 +85,15 @@ async fn list(post: Arc<Post>, request: Request) -> Answer {
     let page: usize = form.text("page").parse().unwrap_or(0);
     let rows = account.rows(&folder).await.map_err(fault)?;
     let (reading, searched, wanted) = (account.clone(), folder.clone(), search.clone());
-    let found = tokio::task::spawn_blocking(move || {
+    let found = aside(move || {
         let newest_first = rows.iter().copied().collect::<Vec<Row>>().into_iter().rev();
         match wanted.trim() {
             "" => Ok(newest_first.take(LOOKED_AT).collect()),
             words => matching(&reading, &searched, newest_first, words),
         }
     });
-    let found = found.await.map_err(Fault::internal)?.map_err(fault)?;
+    let found =
+        found.await.ok_or_else(|| Fault::internal("looking through a folder panicked"))?.map_err(fault)?;
     let is = |use_: &str| account.state().special(use_).is_some_and(|(name, _)| *name == folder);
     let (drafts, junk, sent) = (is("\\Drafts"), is("\\Junk"), is("\\Sent"));
     let all = conversations(&account, &folder, &found, drafts || sent);

@@ -2,10 +2,10 @@
 //! pieces and of bytes, or one piece.
 
 use crate::mailbox::{MailboxError, Row, Rows};
+use chassis::aside::{Begun, begin};
 use std::collections::VecDeque;
 use std::iter::Peekable;
 use std::sync::Arc;
-use tokio::task::JoinHandle;
 
 /// Some messages, by ranges of their sequence numbers.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(super) struct Piece {
 pub(super) struct InOrder<T> {
     ahead: Peekable<std::vec::IntoIter<Piece>>,
     work: Arc<dyn Fn(&Piece) -> T + Send + Sync>,
-    under_way: VecDeque<(usize, JoinHandle<T>)>,
+    under_way: VecDeque<(usize, Begun<T>)>,
     pieces_max: usize,
     weight_max: usize,
 }
@@ -44,10 +44,10 @@ impl<T: Send + 'static> InOrder<T> {
         }) {
             let work = self.work.clone();
             let weight = piece.weight;
-            self.under_way.push_back((weight, tokio::task::spawn_blocking(move || work(&piece))));
+            self.under_way.push_back((weight, begin(move || work(&piece))));
         }
         let (_, first) = self.under_way.pop_front()?;
-        Some(first.await.map_err(|_| MailboxError::Stopping))
+        Some(first.await.ok_or(MailboxError::Stopping))
     }
 }
 

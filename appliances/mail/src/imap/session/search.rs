@@ -12,6 +12,7 @@ use crate::mailbox::texts::Filter;
 use crate::mailbox::{Account, Flags, Head, Keywords, MailboxError, Row, Rows};
 use crate::message;
 use bytes::Bytes;
+use chassis::aside::aside;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -213,7 +214,7 @@ impl Hunt {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, MailboxError> + Send + 'static,
 ) -> Result<T, MailboxError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| MailboxError::Stopping)?
+    aside(work).await.ok_or(MailboxError::Stopping)?
 }
 
 /// A message of the mailbox, read as far as the search needs.
