@@ -132,6 +132,10 @@ impl Epoll {
     /// EINTR when a signal's handler has run meanwhile.
     pub fn wait(&self, events: &mut [epoll_event], timeout_ns: Option<u64>) -> Result<usize, Errno> {
         crate::machine::turn();
+        // Nobody is stopped who does not wait: a thread that finds something at every look would keep the others from it.
+        if crate::thread::give_way() {
+            crate::machine::turn();
+        }
         let found = self.collect(events);
         if found > 0 || timeout_ns == Some(0) {
             return Ok(found);

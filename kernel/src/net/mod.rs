@@ -12,6 +12,8 @@ mod frame;
 mod groups;
 pub mod query;
 mod segment;
+mod silence;
+mod solicit;
 pub mod stack;
 mod tcp;
 mod udp;

@@ -22,6 +22,7 @@ use super::configure::{CardSettings, Lease};
 use super::duplicate::Duplicates;
 use super::frame::{Content, Segment, undelivered};
 use super::groups::Groups;
+use super::solicit::Search;
 use super::tcp::{Connection, Listener};
 use super::udp::Datagrams;
 use super::wire::Wire;
@@ -55,6 +56,8 @@ pub(super) struct Link {
     pub lease: Lease,
     pub duplicates: Duplicates,
     pub groups: Groups,
+    /// Of an interface that looks for routers.
+    pub search: Option<Search>,
     /// When UDP, DHCP or the interface itself want to be polled.
     pub deadline: Option<Instant>,
 }
@@ -104,6 +107,7 @@ impl Network {
             lease: Lease::default(),
             duplicates: Duplicates::default(),
             groups: Groups::default(),
+            search: None,
             deadline: None,
         };
         Network {
@@ -139,6 +143,7 @@ impl Network {
         let mut config = Config::new(HardwareAddress::Ethernet(EthernetAddress(mac)));
         config.random_seed = (self.random)();
         config.slaac = settings.router_advertisements;
+        let search = config.slaac.then(|| Search::new(&config, &mut wire, now));
         let interface = Interface::new(config, &mut wire, now);
         let datagrams = SocketSet::new(Vec::new());
         let link = Link {
@@ -149,6 +154,7 @@ impl Network {
             lease: Lease::default(),
             duplicates: Duplicates::default(),
             groups: Groups::default(),
+            search,
             deadline: Some(now),
         };
         self.links.push(link);
@@ -292,6 +298,7 @@ impl Network {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let link = &mut self.links[connection.link];
         let before = connection.state();
+        connection.mind_silence();
         for _ in 0..BATCH_FRAMES {
             let sent = link.interface.poll_egress(self.now, &mut link.wire, &mut connection.set);
             if sent == smoltcp::iface::PollResult::None {
@@ -304,7 +311,7 @@ impl Network {
             self.deadlines.remove(&(deadline, id));
         }
         let due = connection.orphan_deadline.into_iter();
-        let due = due.chain(link.interface.poll_at(self.now, &connection.set)).min();
+        let due = due.chain(link.due(self.now, &connection.set)).min();
         if let Some(due) = due {
             if due <= self.now && !link.wire.has_room() {
                 self.starved.insert(id);
@@ -445,9 +452,23 @@ impl Network {
 }
 
 impl Link {
+    /// When one of a connection's sockets is due.
+    fn due(&mut self, now: Instant, sockets: &SocketSet<'_>) -> Option<Instant> {
+        match &mut self.search {
+            Some(search) => search.due(now, sockets),
+            None => self.interface.poll_at(now, sockets),
+        }
+    }
+
     /// Notes when it wants its next turn.
     pub fn plan(&mut self, now: Instant) {
-        let due = self.interface.poll_at(now, &self.datagrams);
+        let due = match &mut self.search {
+            Some(search) => {
+                let step = search.next_step(now, &mut self.interface);
+                search.due(now, &self.datagrams).into_iter().chain(step).min()
+            }
+            None => self.interface.poll_at(now, &self.datagrams),
+        };
         let due = due.into_iter().chain(self.duplicates.deadline());
         self.deadline = due.chain(self.groups.deadline()).min();
     }

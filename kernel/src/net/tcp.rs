@@ -20,8 +20,6 @@ use crate::errno::Errno;
 
 /// Longest backlog of a listener (Linux's somaxconn).
 pub const BACKLOG_MAX: usize = 4096;
-/// How long an answer to our SYN, or to what we sent, may be missing.
-const SILENCE: Duration = Duration::from_secs(120);
 /// How long a half-open connection may wait for the third segment.
 const HANDSHAKE: Duration = Duration::from_secs(20);
 /// How long a closed connection may wait for the other side to close too (Linux's tcp_fin_timeout).
@@ -203,7 +201,7 @@ impl Network {
         let accepted = listener.waiting.pop_front().ok_or(Errno(libc::EAGAIN))?;
         let connection = self.connections.get_mut(&accepted).ok_or(Errno(libc::ECONNABORTED))?;
         connection.listener = None;
-        connection.socket().set_timeout(Some(SILENCE));
+        connection.mind_silence();
         Ok((accepted, connection.local, connection.remote))
     }
 
@@ -245,7 +243,7 @@ impl Network {
         let id = self.make_connection(link, local, to, None).map_err(|Full| Errno(libc::ENOBUFS))?;
         let connection = self.connections.get_mut(&id).ok_or(Errno(libc::ENOBUFS))?;
         connection.apply(options);
-        connection.socket().set_timeout(Some(SILENCE));
+        connection.mind_silence();
         let context = self.links[link].interface.context();
         let started =
             connection.set.get_mut::<tcp::Socket<'_>>(connection.handle).connect(context, to, local);

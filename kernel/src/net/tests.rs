@@ -326,6 +326,40 @@ fn a_stream_of_super_frames_does_not_wait_for_each_acknowledgement() {
     assert!(took < Duration::from_millis(50), "{took} passed");
 }
 
+/// smoltcp's own deadlines count its search for a router in, and stand still where it found none.
+#[test]
+fn where_no_router_answers_connections_wait_for_their_own_deadlines() {
+    let mut pair = Pair::new(&[]);
+    let (listener, _) = pair.ends[1].tcp_listen(None, 80, (true, false), 1, Options::default()).unwrap();
+    let address: Address = "10.0.0.2:80".parse().unwrap();
+    let (client, _) = pair.ends[0].tcp_connect(None, 0, address, Options::default()).unwrap();
+    pair.run(|[here, _]| here.tcp_connected(client) == Ok(()));
+    let (server, ..) = pair.ends[1].tcp_accept(listener).unwrap();
+    let (mut turns, mut questions) = (0, 0);
+    // Longer than silence may last where an answer is owed: here nobody owes one.
+    let end = Instant::from_millis(300_000);
+    while pair.now < end {
+        turns += 1;
+        assert!(turns < 1000, "{} ms after {turns} turns", pair.now.total_millis());
+        pair.ends[0].turn(pair.now);
+        let is_question = |frame: &Vec<u8>| frame[12..14] == [0x86, 0xdd] && frame.get(54) == Some(&133);
+        questions += pair.queues[1].borrow().iter().filter(|frame| is_question(frame)).count();
+        pair.ends[1].turn(pair.now);
+        if pair.queues.iter().all(|queue| queue.borrow().is_empty()) {
+            let next = pair.ends.iter().filter_map(Network::next_deadline).min();
+            pair.now = next.unwrap_or(end).min(end).max(pair.now + Duration::from_micros(1));
+        }
+    }
+    assert!((2..=3).contains(&questions), "{questions} and one before the connection");
+    // What is lost is sent again all the same.
+    pair.ends.iter_mut().for_each(|end| end.turn(pair.now));
+    pair.ends[0].tcp_send(client, b"words").unwrap();
+    pair.ends[0].turn(pair.now);
+    pair.queues.iter().for_each(|queue| queue.borrow_mut().clear());
+    let took = pair.run(|[_, there]| there.tcp_receive(server, &mut [0; 8], false) == Ok(5));
+    assert!(took < Duration::from_secs(5), "{took}");
+}
+
 #[test]
 fn rfc3810_a_router_hears_which_groups_a_machine_is_in() {
     let mut pair = Pair::new(&[("ip6", "off")]);

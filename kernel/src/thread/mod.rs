@@ -279,6 +279,23 @@ pub fn yield_now() {
     run_others();
 }
 
+/// Lets the others run that can, if there are any; says so. A turn was made just before.
+pub fn give_way() -> bool {
+    let is_alone = SCHEDULER.with(|scheduler| {
+        if scheduler.ready.is_empty() {
+            return true;
+        }
+        let place = scheduler.current;
+        scheduler.thread(place).state = State::Ready;
+        scheduler.ready.push_back(place);
+        false
+    });
+    if !is_alone {
+        run_others();
+    }
+    !is_alone
+}
+
 /// Wakes whoever's deadline has passed.
 pub fn expire_timers(now_ns: u64) {
     SCHEDULER.with(|scheduler| {
