@@ -124,6 +124,7 @@ fn a_full_store_can_be_made_smaller() -> Result<()> {
             Err(error) => return Err(error),
         }
     }
+    assert!(store.is_full());
     // Deleting needs a little room, which is kept for that.
     while matches!(put(&store, "junk", "small", Vec::new()), Err(store::Error::Full { .. })) {
         if store.branch("junk")?.head().is_some() {
@@ -137,6 +138,7 @@ fn a_full_store_can_be_made_smaller() -> Result<()> {
     for round in 0..20 {
         put(&store, "main", &format!("{round}"), noise(round, 20_000))?;
     }
+    assert!(!store.is_full());
     Ok(())
 }
 

@@ -49,6 +49,10 @@ impl Reach {
                 let client = Client::connect(dir).await.map_err(CommandError::from_error)?;
                 client.call(name, args, input, progress).await
             }
+            Reach::Offline(chassis) if !chassis.commands().has(name) => Err(CommandError(format!(
+                "{} does not run, and answers this only while it does: start it with `nymote up`",
+                chassis.identity().name
+            ))),
             Reach::Offline(chassis) => {
                 let (output, mut reported) = mpsc::channel(8);
                 let running = chassis.commands().call(name, args, input, output);

@@ -80,6 +80,11 @@ impl Commands {
         self.0.write().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(name, command);
     }
 
+    /// Whether there is a command of this name: some are there only while the appliance runs.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.read().unwrap_or_else(|poisoned| poisoned.into_inner()).contains_key(name)
+    }
+
     /// Carries a command out. `input` feeds it, `output` takes what it reports on its way.
     pub async fn call(
         &self,

@@ -22,6 +22,7 @@ pub mod options;
 pub mod place;
 #[cfg(feature = "process")]
 mod process;
+mod room;
 pub mod run;
 pub mod seed;
 pub mod stop;

@@ -234,6 +234,7 @@ impl Chassis {
         }));
         chassis.load_certificate();
         tokio::spawn(chassis.clone().follow_config());
+        tokio::spawn(crate::room::watch(chassis.store().clone(), chassis.stop().clone()));
         let seen = chassis.accounts().clone().keep_last_use(chassis.store().clone(), chassis.stop().clone());
         chassis.0.last_writes.lock().await.push(tokio::spawn(seen));
         for account in seed.accounts {

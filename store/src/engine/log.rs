@@ -243,7 +243,11 @@ pub fn make_room(engine: &Engine, tail: &mut Tail, bytes: u64) -> Result<()> {
     let reserved = if tail.uses_reserve { 0 } else { RESERVED_SEGMENTS };
     let segments = (wanted - here).div_ceil(segment - 4 * SECTOR_BYTES) + 1 + reserved;
     let missing = segments.saturating_sub(tail.free.len() as u64);
-    if missing > 0 { add_segments(engine, tail, missing) } else { Ok(()) }
+    let made = if missing > 0 { add_segments(engine, tail, missing) } else { Ok(()) };
+    if !tail.uses_reserve {
+        engine.note_full(matches!(made, Err(Error::Full { .. })));
+    }
+    made
 }
 
 fn add_segments(engine: &Engine, tail: &mut Tail, missing: u64) -> Result<()> {

@@ -89,6 +89,8 @@ pub(crate) struct Engine {
     wants_merging: AtomicBool,
     /// Set when nothing that takes long should be begun or gone on with.
     closing: AtomicBool,
+    /// Whether the device had no room when a writer asked for it last.
+    full: AtomicBool,
     /// Set while a salvage reads: blocks of the index that are damaged are passed over.
     tolerates: AtomicBool,
 }
@@ -163,6 +165,7 @@ impl Engine {
             merging: Mutex::default(),
             wants_merging: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            full: AtomicBool::new(false),
             tolerates: AtomicBool::new(false),
         }
     }

@@ -1,6 +1,7 @@
 //! What a collection asks of the engine.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use super::{Edits, Engine, Moved, Part, copies, grow, log};
 use crate::{Error, Result};
@@ -14,6 +15,16 @@ impl Engine {
     /// The segment that a part lies in.
     pub fn segment_of(&self, part: &Part) -> u32 {
         (part.offset / self.segment_bytes) as u32
+    }
+
+    /// Notes whether a writer found room.
+    pub(super) fn note_full(&self, full: bool) {
+        self.full.store(full, Ordering::Relaxed);
+    }
+
+    /// Whether the writer that asked for room last found none.
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
     }
 
     /// Bytes of the device, bytes of segments in use, number of runs.

@@ -65,6 +65,11 @@ impl Store {
         collect(self.core(), Thoroughness::Usual)
     }
 
+    /// Whether what was written last was refused for want of room on the device. Costs nothing.
+    pub fn is_full(&self) -> bool {
+        self.core().engine.is_full()
+    }
+
     /// How full the store is. Reads the whole index.
     pub fn statistics(&self) -> Result<Statistics> {
         let core = self.core();

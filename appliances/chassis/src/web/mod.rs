@@ -106,11 +106,12 @@ fn ready(answer: Answer) -> std::future::Ready<Answer> {
     std::future::ready(answer)
 }
 
-/// Whether this appliance can do its work, for watchers and load balancers: 200, or 503 while it stops.
+/// Whether this appliance can do its work, for watchers and load balancers: 200, or 503 while it stops. With a full disk it
+/// still answers what is asked; `full` says so.
 fn healthz(chassis: &Chassis) -> Answer {
     let stopping = chassis.stop().is_asked();
     let status = if stopping { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    let text = json!({"appliance": chassis.identity().name, "healthy": !stopping}).to_string();
+    let text = json!({"appliance": chassis.identity().name, "healthy": !stopping, "full": chassis.store().is_full()}).to_string();
     Ok(reply(status, "application/json", text + "\n"))
 }
 
