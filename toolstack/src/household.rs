@@ -31,7 +31,7 @@ pub struct Household {
     pub settings: Settings,
     /// Its certificate authority.
     pub authority: Authority,
-    /// It was made just now.
+    /// It has not been up yet: nobody has been shown a password.
     pub new: bool,
 }
 
@@ -46,6 +46,9 @@ pub struct Settings {
     pub bind: Vec<IpAddr>,
     /// The base port; `None` with `--public`.
     pub base_port: Option<u16>,
+    /// Until it was up for the first time, and its first account's password shown: a start that failed is none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub new: bool,
 }
 
 /// What the command line says about them; `None` keeps what was.
@@ -62,24 +65,27 @@ pub struct Wishes {
 }
 
 impl Household {
-    /// Opens a household, or makes one in a directory that is empty or not there.
-    pub fn open_or_make(dir: &Path, wishes: &Wishes) -> Result<Household, Trouble> {
+    /// Opens a household, or makes one in a directory that is empty or not there. Nothing is written unless `agreed` finds the
+    /// settings well.
+    pub fn open_or_make(
+        dir: &Path,
+        wishes: &Wishes,
+        agreed: impl Fn(&Settings) -> Result<(), Trouble>,
+    ) -> Result<Household, Trouble> {
         if dir.join(SETTINGS).exists() {
             let mut household = Household::open(dir)?;
-            household.apply(wishes)?;
+            household.apply(wishes, agreed)?;
             return Ok(household);
         }
-        if let Ok(mut entries) = fs::read_dir(dir)
-            && let Some(Ok(entry)) = entries.next()
-        {
-            return Err(Trouble::new(format!(
-                "{} holds other things ({})",
-                dir.display(),
-                entry.file_name().to_string_lossy()
-            ))
-            .advise("choose an empty or a new directory with --dir"));
+        // What an earlier try left that ended before it was a household is written anew.
+        let ours = |name: &str| [CA_KEY, CA_CERTIFICATE, SETTINGS].contains(&name.trim_end_matches(".new"));
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        let mut names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        if let Some(other) = names.find(|name| !ours(name)) {
+            return Err(Trouble::new(format!("{} holds other things ({other})", dir.display()))
+                .advise("choose an empty or a new directory with --dir"));
         }
-        Household::make(dir, wishes)
+        Household::make(dir, wishes, agreed)
     }
 
     /// Opens a household that was made before.
@@ -116,18 +122,25 @@ impl Household {
             certificate_pem: read(CA_CERTIFICATE)?,
             key_pem: read(CA_KEY)?,
         };
-        Ok(Household { dir: dir.to_owned(), settings, authority, new: false })
+        let new = settings.new;
+        Ok(Household { dir: dir.to_owned(), settings, authority, new })
     }
 
-    fn make(dir: &Path, wishes: &Wishes) -> Result<Household, Trouble> {
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-        made.map_err(|error| Trouble::io("make", dir, error))?;
+    fn make(
+        dir: &Path,
+        wishes: &Wishes,
+        agreed: impl Fn(&Settings) -> Result<(), Trouble>,
+    ) -> Result<Household, Trouble> {
         let domain = wishes.domain.clone().unwrap_or_else(|| chassis::run::DEFAULT_DOMAIN.to_owned());
         check_domain(&domain)?;
-        let authority = Authority::create(&domain).map_err(|error| Trouble::new(error.to_string()))?;
         let base_port = if wishes.public { None } else { Some(wishes.base_port.unwrap_or(BASE_PORT)) };
         let bind = wishes.bind.clone().unwrap_or_else(|| default_bind(wishes.public));
-        let settings = Settings { layout: LAYOUT, domain, bind, base_port };
+        let settings = Settings { layout: LAYOUT, domain, bind, base_port, new: true };
+        agreed(&settings)?;
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        made.map_err(|error| Trouble::io("make", dir, error))?;
+        let authority =
+            Authority::create(&settings.domain).map_err(|error| Trouble::new(error.to_string()))?;
         let household = Household { dir: dir.to_owned(), settings, authority, new: true };
         household.write(CA_KEY, household.authority.key_pem.as_bytes(), 0o600)?;
         household.write(CA_CERTIFICATE, household.authority.certificate_pem.as_bytes(), 0o644)?;
@@ -135,7 +148,11 @@ impl Household {
         Ok(household)
     }
 
-    fn apply(&mut self, wishes: &Wishes) -> Result<(), Trouble> {
+    fn apply(
+        &mut self,
+        wishes: &Wishes,
+        agreed: impl Fn(&Settings) -> Result<(), Trouble>,
+    ) -> Result<(), Trouble> {
         if let Some(domain) = &wishes.domain
             && *domain != self.settings.domain
         {
@@ -158,7 +175,16 @@ impl Household {
         if let Some(bind) = &wishes.bind {
             self.settings.bind = bind.clone();
         }
+        agreed(&self.settings)?;
         if self.settings != before { self.save() } else { Ok(()) }
+    }
+
+    /// It was up, and its owner was shown the password.
+    pub fn was_up(&self) -> Result<(), Trouble> {
+        if !self.settings.new {
+            return Ok(());
+        }
+        Household { settings: Settings { new: false, ..self.settings.clone() }, ..self.clone() }.save()
     }
 
     /// An appliance's own directory.
@@ -273,23 +299,31 @@ mod tests {
         let dir = place.path().join("home");
         let wishes =
             Wishes { domain: Some("example.org".into()), base_port: Some(12_000), ..Wishes::default() };
-        let first = Household::open_or_make(&dir, &wishes).unwrap();
-        let second = Household::open_or_make(&dir, &Wishes::default()).unwrap();
-        assert!(first.new && !second.new);
+        let first = Household::open_or_make(&dir, &wishes, |_| Ok(())).unwrap();
+        let second = Household::open_or_make(&dir, &Wishes::default(), |_| Ok(())).unwrap();
+        assert!(first.new && second.new, "it was not up yet");
         assert_eq!(first.settings, second.settings);
+        second.was_up().unwrap();
+        assert!(!Household::open(&dir).unwrap().new);
         assert_eq!(first.authority.certificate_pem, second.authority.certificate_pem);
         let other = Wishes { domain: Some("example.net".into()), ..Wishes::default() };
-        assert!(Household::open_or_make(&dir, &other).unwrap_err().to_string().contains("example.org"));
+        assert!(
+            Household::open_or_make(&dir, &other, |_| Ok(()))
+                .unwrap_err()
+                .to_string()
+                .contains("example.org")
+        );
     }
 
     #[test]
     fn a_directory_of_another_version_is_left_alone() {
         let place = tempfile::tempdir().unwrap();
-        Household::open_or_make(place.path(), &Wishes::default()).unwrap();
+        Household::open_or_make(place.path(), &Wishes::default(), |_| Ok(())).unwrap();
         let path = place.path().join(SETTINGS);
         let newer = fs::read_to_string(&path).unwrap().replace("\"layout\": 1", "\"layout\": 9");
         fs::write(&path, &newer).unwrap();
-        let error = Household::open_or_make(place.path(), &Wishes::default()).unwrap_err().to_string();
+        let error =
+            Household::open_or_make(place.path(), &Wishes::default(), |_| Ok(())).unwrap_err().to_string();
         assert!(error.contains("layout 9"), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), newer);
     }
@@ -299,7 +333,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         fs::write(place.path().join("letter.txt"), "x").unwrap();
         assert!(
-            Household::open_or_make(place.path(), &Wishes::default())
+            Household::open_or_make(place.path(), &Wishes::default(), |_| Ok(()))
                 .unwrap_err()
                 .to_string()
                 .contains("letter.txt")

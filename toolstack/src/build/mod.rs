@@ -90,7 +90,7 @@ struct Image {
 /// Runs the command.
 pub fn run(args: Args) -> Result<(), Trouble> {
     let source = match &args.source {
-        Some(directory) => directory.canonicalize().map_err(|error| Trouble::io("find", directory, error))?,
+        Some(directory) => sources(directory)?,
         None => workspace_around()?,
     };
     let output = args.output.clone().unwrap_or_else(|| source.join("target/images"));
@@ -167,19 +167,27 @@ fn length(path: &Path) -> Result<u64, Trouble> {
     fs::metadata(path).map(|metadata| metadata.len()).map_err(|error| Trouble::io("look at", path, error))
 }
 
+/// The sources that the command line names.
+fn sources(directory: &Path) -> Result<PathBuf, Trouble> {
+    let source = directory.canonicalize().map_err(|error| Trouble::io("find", directory, error))?;
+    if is_workspace(&source) {
+        return Ok(source);
+    }
+    Err(Trouble::new(format!("{} is not nymote's sources: no kernel/Cargo.toml is there", source.display())))
+}
+
+fn is_workspace(directory: &Path) -> bool {
+    directory.join("kernel/Cargo.toml").exists() && directory.join("Cargo.toml").exists()
+}
+
 /// The nearest directory upwards whose Cargo.toml is a workspace that holds the kernel.
 fn workspace_around() -> Result<PathBuf, Trouble> {
     let here =
         std::env::current_dir().map_err(|error| Trouble::new(format!("no working directory: {error}")))?;
-    here.ancestors()
-        .find(|directory| {
-            directory.join("kernel/Cargo.toml").exists() && directory.join("Cargo.toml").exists()
-        })
-        .map(Path::to_path_buf)
-        .ok_or_else(|| {
-            Trouble::new(format!("{} is not inside nymote's sources", here.display()))
-                .advise("go there, or name them with --source DIR")
-        })
+    here.ancestors().find(|directory| is_workspace(directory)).map(Path::to_path_buf).ok_or_else(|| {
+        Trouble::new(format!("{} is not inside nymote's sources", here.display()))
+            .advise("go there, or name them with --source DIR")
+    })
 }
 
 #[cfg(test)]

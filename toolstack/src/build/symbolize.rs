@@ -1,7 +1,7 @@
 //! `nymote symbolize`: addresses of a machine's crash line or backtrace, as functions and lines.
 
 use std::io::BufRead;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::trouble::Trouble;
@@ -22,12 +22,12 @@ pub fn run(args: Args) -> Result<(), Trouble> {
             .advise("it is made by `nymote build`, beside the image"));
     }
     if !args.addresses.is_empty() {
-        return args.addresses.iter().try_for_each(|address| name(&args.debug, address));
+        return args.addresses.iter().try_for_each(|address| name(&args.debug, address, true));
     }
     for line in std::io::stdin().lock().lines() {
         let line = line.map_err(|error| Trouble::new(format!("cannot read standard input: {error}")))?;
         println!("{line}");
-        addresses(&line).try_for_each(|address| name(&args.debug, address))?;
+        addresses(&line).try_for_each(|address| name(&args.debug, address, false))?;
     }
     Ok(())
 }
@@ -41,7 +41,8 @@ pub(super) fn addresses(line: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn name(debug: &PathBuf, address: &str) -> Result<(), Trouble> {
+/// Names one address. One that was asked for by itself is answered in any case; in a console's text other numbers stand too.
+fn name(debug: &Path, address: &str, is_asked_for: bool) -> Result<(), Trouble> {
     let said = Command::new("addr2line")
         .args(["--functions", "--demangle", "--inlines", "--pretty-print", "--exe"])
         .arg(debug)
@@ -50,8 +51,16 @@ fn name(debug: &PathBuf, address: &str) -> Result<(), Trouble> {
         .map_err(|error| {
             Trouble::new(format!("cannot run addr2line: {error}")).advise("apt install binutils")
         })?;
-    for line in String::from_utf8_lossy(&said.stdout).lines().filter(|line| !line.starts_with("??")) {
-        println!("    {address}: {}", line.trim());
+    if !said.status.success() {
+        let why = String::from_utf8_lossy(&said.stderr);
+        return Err(Trouble::new(format!("{} names no addresses: {}", debug.display(), why.trim()))
+            .advise("name the file IMAGE.debug that `nymote build` left beside the image"));
     }
+    let text = String::from_utf8_lossy(&said.stdout);
+    let known: Vec<&str> = text.lines().filter(|line| !line.starts_with("??")).collect();
+    if known.is_empty() && is_asked_for {
+        println!("    {address}: no code of this image");
+    }
+    known.into_iter().for_each(|line| println!("    {address}: {}", line.trim()));
     Ok(())
 }

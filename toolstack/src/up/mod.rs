@@ -79,8 +79,7 @@ pub fn run(args: Args) -> Result<(), Trouble> {
         public: args.public,
     };
     supervisor::refuse_second(&dir)?;
-    let household = Household::open_or_make(&dir, &wishes)?;
-    ports::check(&household.settings)?;
+    let household = Household::open_or_make(&dir, &wishes, ports::check)?;
     allow_descriptors();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime =
@@ -103,6 +102,7 @@ async fn keep(args: Args, household: Household, started: Instant) -> Result<(), 
     } else {
         screen::print(&household, &supervisor, &accounts, password.as_ref(), started.elapsed());
     }
+    household.was_up()?;
     supervisor.until_stopped().await
 }
 
@@ -125,8 +125,6 @@ fn first_account(args: &Args, household: &Household) -> Result<(Account, String)
             .filter(|user| user != "root" && chassis::accounts::check_user(user).is_ok())
     };
     let user = args.user.clone().or_else(own).unwrap_or_else(|| "owner".to_owned());
-    chassis::accounts::check_user(&user)
-        .map_err(|reason| Trouble::new(format!("--user {user}: {reason}")))?;
     let password = chassis::accounts::new_password();
     let mut account = Account::new(&user, &format!("{user}@{}", household.settings.domain), &password);
     account.admin = true;
@@ -163,6 +161,10 @@ fn print_json(
 fn check_wishes(args: &Args) -> Result<(), Trouble> {
     if let Some(domain) = &args.domain {
         household::check_domain(domain)?;
+    }
+    if let Some(user) = &args.user {
+        chassis::accounts::check_user(user)
+            .map_err(|reason| Trouble::new(format!("--user {user}: {reason}")))?;
     }
     if let Some(base) = args.base_port
         && base != 0
