@@ -52,8 +52,7 @@ fn name(debug: &Path, address: &str, is_asked_for: bool) -> Result<(), Trouble> 
             Trouble::new(format!("cannot run addr2line: {error}")).advise("apt install binutils")
         })?;
     if !said.status.success() {
-        let why = String::from_utf8_lossy(&said.stderr);
-        return Err(Trouble::new(format!("{} names no addresses: {}", debug.display(), why.trim()))
+        return Err(Trouble::new(format!("{} is no program with names", debug.display()))
             .advise("name the file IMAGE.debug that `nymote build` left beside the image"));
     }
     let text = String::from_utf8_lossy(&said.stdout);

@@ -110,6 +110,7 @@ mod tests {
             domain: "home.arpa".into(),
             bind: vec![IpAddr::from([127, 0, 0, 1])],
             base_port: Some(base_port),
+            new: false,
         }
     }
 
