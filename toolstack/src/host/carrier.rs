@@ -7,6 +7,7 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::deploy::Machine;
@@ -76,6 +77,9 @@ impl Carrier {
                 Ok(Running::Process(child))
             }
             Carrier::Xl(xl, deadline) => {
+                // Machines are begun side by side, but a loop device is found by one at a time, and xl has its deadline to itself.
+                static BEGINNING: Mutex<()> = Mutex::new(());
+                let _alone = BEGINNING.lock().unwrap_or_else(PoisonError::into_inner);
                 let (image, path) = (version.join("image"), version.join("xl.cfg"));
                 let text = fs::read_to_string(version.join("machine.cfg"))
                     .map_err(|error| Trouble::io("read", &version.join("machine.cfg"), error))?;

@@ -183,23 +183,39 @@ impl Host {
             }
             self.machines.remove(&name);
         }
-        for (name, tree) in &head.machines {
+        for name in head.machines.keys() {
             let dir = self.args.state.join("machines").join(name);
-            let kept = self.machines.entry(name.clone()).or_insert_with(|| Kept::find(name, &dir));
-            let context = machine::Context {
-                follow: &self.follow,
-                carrier: &self.carrier,
-                authority: &self.authority,
-                patience: Duration::from_secs(self.args.patience),
-                head,
-                state: &self.args.state,
-                publishes: self.args.publish,
-            };
-            if let Err(trouble) = kept.become_like(tree, &context, new) {
-                say("error", name, &trouble.to_string());
-                failed.push(name.clone());
-            }
+            self.machines.entry(name.clone()).or_insert_with(|| Kept::find(name, &dir));
         }
+        let context = machine::Context {
+            follow: &self.follow,
+            carrier: &self.carrier,
+            authority: &self.authority,
+            patience: Duration::from_secs(self.args.patience),
+            head,
+            state: &self.args.state,
+            publishes: self.args.publish,
+        };
+        // All at once: one that takes its time to answer, or never does, holds up no other.
+        let all = self.machines.iter_mut();
+        let wanted = all.filter_map(|(name, kept)| Some((name, kept, head.machines.get(name)?)));
+        failed.extend(std::thread::scope(|scope| {
+            let begun = wanted.map(|(name, kept, tree)| {
+                let context = &context;
+                let work = move || {
+                    let done = kept.become_like(tree, context, new);
+                    done.inspect_err(|trouble| say("error", name, &trouble.to_string())).is_ok()
+                };
+                (name, scope.spawn(work))
+            });
+            let begun: Vec<_> = begun.collect();
+            // A thread that panicked has said so on standard error.
+            let broken = begun.into_iter().filter_map(|(name, work)| match work.join() {
+                Ok(true) => None,
+                _ => Some(name.clone()),
+            });
+            broken.collect::<Vec<String>>()
+        }));
         if failed.is_empty() {
             return Ok(());
         }
