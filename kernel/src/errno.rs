@@ -14,7 +14,7 @@
 //! | reading or writing past a disk's end | 0 / ENOSPC | as block devices do |
 //! | `fsync` and kin | EIO | the device's flush failed: nothing since the last good one is known to be stable |
 //! | the same | EOPNOTSUPP | the device knows no flush: no promise can be made |
-//! | `fsync` of what is not a disk; `lseek`, `pread` of the same | EINVAL; ESPIPE | nothing to flush; no position |
+//! | `fsync` of what is not a disk; `lseek`, `pread` of a socket, a pipe, the console | EINVAL; ESPIPE | nothing to flush; no position |
 //! | mapping a file | ENODEV | memory comes from the heap alone |
 //! | `ioctl` that is not known; `isatty` | ENOTTY | no terminals |
 //! | `statx`, `close_range`, `pidfd_*`, other `syscall` numbers | ENOSYS | std falls back to the older call |
@@ -24,7 +24,6 @@
 //! | `chdir` to what is not the root | EACCES | names begin at the root |
 //! | `getpwuid_r` | nobody found | there are no users |
 //! | waiting for, signalling other processes | ECHILD, ESRCH | there are none |
-//! | `setenv`, `unsetenv` | EPERM | the environment is the machine's configuration |
 //! | sockets of other families; of other types | EAFNOSUPPORT; ESOCKTNOSUPPORT | IPv4, IPv6, TCP, UDP; local ones come in pairs |
 //! | socket options that are not known | ENOPROTOOPT | nothing is pretended; sizes and priorities are accepted as hints |
 //! | joining a multicast group | ENODEV | no card takes part in one |
@@ -40,56 +39,57 @@ use core::ffi::c_int;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Errno(pub c_int);
 
-/// What an error is called on the console, as std prints it.
+/// What an error is called, in glibc's words: programs print them, and some look for them.
 pub fn name(number: c_int) -> &'static str {
     match number {
-        libc::EPERM => "operation not permitted",
-        libc::ENOENT => "no such file or directory",
-        libc::ESRCH => "no such thread or process",
-        libc::EINTR => "interrupted",
-        libc::EIO => "input/output error",
-        libc::EBADF => "not a descriptor",
-        libc::ECHILD => "no child processes",
-        libc::EAGAIN => "not now, try again",
-        libc::ENOMEM => "out of memory",
-        libc::EACCES => "permission denied",
-        libc::EFAULT => "bad address",
-        libc::EBUSY => "busy",
-        libc::EEXIST => "exists already",
-        libc::ENODEV => "no such device",
-        libc::ENOTDIR => "not a directory",
-        libc::EISDIR => "is a directory",
-        libc::EINVAL => "invalid argument",
-        libc::EMFILE => "too many open descriptors",
-        libc::ENOTTY => "not a terminal",
-        libc::ENOSPC => "no space left on device",
-        libc::ESPIPE => "cannot seek",
-        libc::EROFS => "read-only file system",
-        libc::EPIPE => "broken pipe",
-        libc::EDOM => "out of domain",
-        libc::ERANGE => "out of range",
-        libc::EDEADLK => "would deadlock",
-        libc::ENAMETOOLONG => "name too long",
-        libc::ENOSYS => "function not implemented",
-        libc::ENOTSOCK => "not a socket",
-        libc::EDESTADDRREQ => "destination address required",
-        libc::EMSGSIZE => "message too long",
-        libc::ENOPROTOOPT => "option not available",
-        libc::ESOCKTNOSUPPORT => "socket type not supported",
-        libc::EOPNOTSUPP => "operation not supported",
-        libc::EAFNOSUPPORT => "address family not supported",
-        libc::EADDRINUSE => "address in use",
-        libc::EADDRNOTAVAIL => "address not available",
-        libc::ENETUNREACH => "network unreachable",
-        libc::ECONNABORTED => "connection aborted",
-        libc::ECONNRESET => "connection reset by peer",
-        libc::ENOBUFS => "no buffer space",
-        libc::EISCONN => "already connected",
-        libc::ENOTCONN => "not connected",
-        libc::ETIMEDOUT => "timed out",
-        libc::ECONNREFUSED => "connection refused",
-        libc::EALREADY => "already in progress",
-        libc::EINPROGRESS => "in progress",
-        _ => "unknown error",
+        libc::EPERM => "Operation not permitted",
+        libc::ENOENT => "No such file or directory",
+        libc::ESRCH => "No such process",
+        libc::EINTR => "Interrupted system call",
+        libc::EIO => "Input/output error",
+        libc::EBADF => "Bad file descriptor",
+        libc::ECHILD => "No child processes",
+        libc::EAGAIN => "Resource temporarily unavailable",
+        libc::ENOMEM => "Cannot allocate memory",
+        libc::EACCES => "Permission denied",
+        libc::EFAULT => "Bad address",
+        libc::EBUSY => "Device or resource busy",
+        libc::EEXIST => "File exists",
+        libc::ENODEV => "No such device",
+        libc::ENOTDIR => "Not a directory",
+        libc::EISDIR => "Is a directory",
+        libc::EINVAL => "Invalid argument",
+        libc::EMFILE => "Too many open files",
+        libc::ENOTTY => "Inappropriate ioctl for device",
+        libc::ENOSPC => "No space left on device",
+        libc::ESPIPE => "Illegal seek",
+        libc::EROFS => "Read-only file system",
+        libc::EPIPE => "Broken pipe",
+        libc::EDOM => "Numerical argument out of domain",
+        libc::ERANGE => "Numerical result out of range",
+        libc::EDEADLK => "Resource deadlock avoided",
+        libc::ENAMETOOLONG => "File name too long",
+        libc::ENOSYS => "Function not implemented",
+        libc::ENOTSOCK => "Socket operation on non-socket",
+        libc::EDESTADDRREQ => "Destination address required",
+        libc::EMSGSIZE => "Message too long",
+        libc::ENOPROTOOPT => "Protocol not available",
+        libc::ESOCKTNOSUPPORT => "Socket type not supported",
+        libc::EOPNOTSUPP => "Operation not supported",
+        libc::EAFNOSUPPORT => "Address family not supported by protocol",
+        libc::EADDRINUSE => "Address already in use",
+        libc::EADDRNOTAVAIL => "Cannot assign requested address",
+        libc::ENETUNREACH => "Network is unreachable",
+        libc::ECONNABORTED => "Software caused connection abort",
+        libc::ECONNRESET => "Connection reset by peer",
+        libc::ENOBUFS => "No buffer space available",
+        libc::EISCONN => "Transport endpoint is already connected",
+        libc::ENOTCONN => "Transport endpoint is not connected",
+        libc::ETIMEDOUT => "Connection timed out",
+        libc::ECONNREFUSED => "Connection refused",
+        libc::EALREADY => "Operation already in progress",
+        libc::EINPROGRESS => "Operation now in progress",
+        libc::EHOSTUNREACH => "No route to host",
+        _ => "Unknown error",
     }
 }

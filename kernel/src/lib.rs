@@ -13,6 +13,8 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+#[cfg(any(test, feature = "hosted", feature = "xen"))]
+pub mod environment;
 pub mod errno;
 pub mod heap;
 pub mod net;

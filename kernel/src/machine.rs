@@ -15,6 +15,10 @@ use crate::{fd, net, signal, thread};
 static HEAP: Global<Option<Heap>> = Global::new(None);
 static COMMAND_LINE: Global<Option<CommandLine>> = Global::new(None);
 static TURN_NS: AtomicU64 = AtomicU64::new(0);
+/// The last request that found no memory, in bytes. What no heap of this size could hold does not count.
+static REFUSED_BYTES: AtomicUsize = AtomicUsize::new(0);
+/// With less in one piece a program cannot go on.
+const LITTLE_BYTES: usize = 64 << 10;
 /// The least free memory that was told of.
 static TOLD_FREE: AtomicUsize = AtomicUsize::new(usize::MAX);
 
@@ -32,7 +36,19 @@ pub fn start_settings(line: &[u8]) {
 
 /// Memory from the heap; `None` when there is none.
 pub fn allocate(bytes: usize, align: usize) -> Option<NonNull<u8>> {
-    HEAP.with(|heap| heap.as_mut()?.allocate(bytes, align))
+    HEAP.with(|heap| {
+        let heap = heap.as_mut()?;
+        let object = heap.allocate(bytes, align);
+        if object.is_none() && bytes <= heap.figures().total {
+            REFUSED_BYTES.store(bytes, Ordering::Relaxed);
+        }
+        object
+    })
+}
+
+/// Whether the heap has not even what it refused last, or hardly anything.
+pub fn is_heap_exhausted() -> bool {
+    heap_figures().longest_free < REFUSED_BYTES.load(Ordering::Relaxed).max(LITTLE_BYTES)
 }
 
 /// Gives memory back. A wrong address ends the machine: the heap would be damaged.

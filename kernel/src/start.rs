@@ -17,7 +17,7 @@ unsafe extern "C" {
     static __init_array_end: [extern "C" fn(c_int, *const *const c_char, *const *const c_char); 0];
 }
 
-/// Arguments and environment in the shape C wants; they live as long as the machine.
+/// Arguments and environment in the shape C wants. They live as long as the machine, the environment until it is changed.
 struct Words {
     argc: c_int,
     argv: *const *const c_char,
@@ -40,9 +40,8 @@ pub fn machine(boot: Boot) -> ! {
     let line = machine::command_line();
     let name = machine::setting("hostname").unwrap_or_else(|| "nymote".into());
     let (argc, argv) = leak_words([name].into_iter().chain(line.arguments));
-    let (_, envp) = leak_words(line.environment.into_iter());
+    let envp = c::set_environment(line.environment);
     WORDS.with(|words| *words = Words { argc, argv, envp });
-    c::set_environment(envp);
     let main_stack = boot.heap_bytes / 16;
     if thread::spawn("main", main_stack.clamp(128 << 10, 8 << 20), main_thread, core::ptr::null_mut()).is_none() {
         crate::crash::machine(format_args!("{} bytes of memory are too few for the first thread", boot.heap_bytes));

@@ -96,6 +96,14 @@ def faults():
             check(f"the fault {kind} is named and ends the machine", named and code == -6, f"exit {code}: {program.lines[-6:]}")
 
 
+def environment():
+    """A program may change its environment."""
+    with Program("faults", "hosted", arguments=["set-variable"], environment={"GIVEN": "1"}, memory=16) as program:
+        code = program.end(20)
+        said = any('MADE is Some("two"), GIVEN is None, 1 of them' in line for line in program.lines)
+        check("variables are set, replaced and removed", said and code == 0, f"exit {code}: {program.lines[-4:]}")
+
+
 def backtrace():
     """A panic's callers are addresses, which `nymote symbolize` names."""
     wanted = {"RUST_BACKTRACE": "1", "EXAM_DISK": "/nowhere", "EXAM_ONLY": "end"}
@@ -153,6 +161,7 @@ def main():
     with tempfile.TemporaryDirectory() as directory:
         crashes()
         faults()
+        environment()
         backtrace()
         stop()
         names()

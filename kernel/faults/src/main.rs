@@ -1,5 +1,6 @@
 //! Does what a machine must not survive, by the name in its first argument: each must end it with a fault that names the
-//! address, and not go on. tests/kernel/run and tests/xen/run start it.
+//! address, and not go on. And what needs unsafe code to be tried, and is allowed: `set-variable`. tests/kernel/run and
+//! tests/xen/run start it.
 
 #[cfg(any(feature = "hosted", feature = "xen"))]
 extern crate kernel as _;
@@ -27,9 +28,26 @@ fn main() {
         "run-heap" => run(object.as_ptr() as usize),
         "run-stack" => run(local.as_ptr() as usize),
         "run-null" => run(NOWHERE),
+        "set-variable" => return set_variable(),
         other => println!("faults: there is no {other:?}"),
     }
     println!("faults: it went on");
+}
+
+/// Changes the environment, which was started with GIVEN.
+fn set_variable() {
+    // SAFETY: there is no other thread.
+    unsafe {
+        std::env::set_var("MADE", "one");
+        std::env::set_var("MADE", "two");
+        std::env::remove_var("GIVEN");
+    }
+    let others = std::env::vars_os().filter(|(name, _)| name == "GIVEN" || name == "MADE").count();
+    println!(
+        "faults: MADE is {:?}, GIVEN is {:?}, {others} of them",
+        std::env::var_os("MADE"),
+        std::env::var_os("GIVEN")
+    );
 }
 
 fn read(address: usize) -> u8 {

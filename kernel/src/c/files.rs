@@ -1,6 +1,5 @@
 //! Descriptors and paths.
 
-use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::ffi::{c_char, c_int, c_long, c_void};
 
@@ -9,16 +8,17 @@ use libc::{iovec, off64_t};
 use super::{Answer, buffer, bytes, fail, text};
 use crate::errno::Errno;
 use crate::fd::disk::DiskFile;
-use crate::fd::event::Event;
-use crate::fd::{self, Description, File, paths, pipe};
+use crate::fd::{self, Description, Placed, paths};
 
 /// Writes to descriptors that the other side has left: EPIPE, and no signal, as std asks for.
 fn write_to(description: &Description, from: &[u8]) -> Result<usize, Errno> {
+    description.check_writable()?;
     let deadline = description.file.socket().map_or(0, |socket| socket.timeout_ns(true));
     description.wait_for(deadline_after(deadline), || description.file.write(from))
 }
 
 fn read_from(description: &Description, into: &mut [u8]) -> Result<usize, Errno> {
+    description.check_readable()?;
     let timeout = description.file.socket().map_or(0, |socket| socket.timeout_ns(false));
     description.wait_for(deadline_after(timeout), || description.file.read(into))
 }
@@ -141,25 +141,42 @@ fn disk<R>(descriptor: c_int, work: impl FnOnce(&DiskFile) -> Result<R, Errno>) 
     work(description.file_as::<DiskFile>().ok_or(Errno(libc::ESPIPE))?)
 }
 
+/// What `pread` and its kin work on: a file with places.
+fn placed(description: &Description) -> Result<&dyn Placed, Errno> {
+    description.file.placed().ok_or(Errno(libc::ESPIPE))
+}
+
+fn place(offset: off64_t) -> Result<u64, Errno> {
+    u64::try_from(offset).map_err(|_| Errno(libc::EINVAL))
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pread64(descriptor: c_int, into: *mut u8, length: usize, offset: off64_t) -> isize {
     // SAFETY: C's contract for pread.
     let into = unsafe { buffer(into, length) };
-    let offset = u64::try_from(offset).map_err(|_| Errno(libc::EINVAL));
-    offset.and_then(|offset| disk(descriptor, |disk| disk.read_at(into, offset))).answer()
+    fd::get(descriptor)
+        .and_then(|description| {
+            description.check_readable()?;
+            placed(&description)?.read_at(into, place(offset)?)
+        })
+        .answer()
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pwrite64(descriptor: c_int, from: *const u8, length: usize, offset: off64_t) -> isize {
     // SAFETY: C's contract for pwrite.
     let from = unsafe { bytes(from, length) };
-    let offset = u64::try_from(offset).map_err(|_| Errno(libc::EINVAL));
-    offset.and_then(|offset| disk(descriptor, |disk| disk.write_at(from, offset))).answer()
+    fd::get(descriptor)
+        .and_then(|description| {
+            description.check_writable()?;
+            placed(&description)?.write_at(from, place(offset)?)
+        })
+        .answer()
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn lseek64(descriptor: c_int, offset: off64_t, whence: c_int) -> off64_t {
-    match disk(descriptor, |disk| disk.seek(offset, whence)) {
+    match fd::get(descriptor).and_then(|description| placed(&description)?.seek(offset, whence)) {
         Ok(position) => position as off64_t,
         Err(error) => fail(error) as off64_t,
     }
@@ -545,44 +562,4 @@ extern "C" fn mprotect(_: *mut c_void, _: usize, _: c_int) -> c_int {
 #[unsafe(no_mangle)]
 extern "C" fn madvise(_: *mut c_void, _: usize, _: c_int) -> c_int {
     0
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn eventfd(count: u32, flags: c_int) -> c_int {
-    let event = Event::new(count.into(), flags & libc::EFD_SEMAPHORE != 0);
-    fd::insert(Rc::new(event), libc::O_RDWR, flags & libc::EFD_NONBLOCK != 0).answer() as c_int
-}
-
-fn insert_pair(one: impl File, other: impl File, nonblocking: bool, into: *mut c_int) -> c_int {
-    let pair = fd::insert(Rc::new(one), libc::O_RDWR, nonblocking).and_then(|one| {
-        let other = fd::insert(Rc::new(other), libc::O_RDWR, nonblocking).inspect_err(|_| {
-            let _ = fd::close(one);
-        })?;
-        Ok([one, other])
-    });
-    pair.map(|pair| {
-        // SAFETY: C's contract for pipe and socketpair: room for two descriptors.
-        unsafe { into.cast::<[c_int; 2]>().write(pair) };
-    })
-    .answer() as c_int
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn pipe2(into: *mut c_int, flags: c_int) -> c_int {
-    let (reading, writing) = pipe::End::pipe();
-    insert_pair(reading, writing, flags & libc::O_NONBLOCK != 0, into)
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn pipe(into: *mut c_int) -> c_int {
-    pipe2(into, 0)
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn socketpair(domain: c_int, kind: c_int, _: c_int, into: *mut c_int) -> c_int {
-    if domain != libc::AF_UNIX || kind & 0xff != libc::SOCK_STREAM {
-        return fail(Errno(libc::EOPNOTSUPP)) as c_int;
-    }
-    let (one, other) = pipe::End::pair();
-    insert_pair(one, other, kind & libc::SOCK_NONBLOCK != 0, into)
 }

@@ -9,6 +9,7 @@ mod files;
 mod math;
 mod memory;
 mod names;
+mod pipes;
 mod poll;
 mod process;
 mod sockets;

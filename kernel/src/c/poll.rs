@@ -66,6 +66,9 @@ unsafe extern "C" fn poll(polled: *mut pollfd, count: libc::nfds_t, timeout_ms: 
     let deadline = nanoseconds(timeout_ms).map(|ns| super::time::monotonic_ns().saturating_add(ns));
     let descriptions: Vec<Option<Rc<Description>>> = polled.iter().map(|one| fd::get(one.fd).ok()).collect();
     crate::machine::turn();
+    if thread::give_way() {
+        crate::machine::turn();
+    }
     let mut woken = Woken::Event;
     loop {
         let mut ready = 0;

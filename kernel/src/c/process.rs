@@ -1,11 +1,15 @@
 //! Process-wide things: environment, exit, errors' names, system figures, signals.
 
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::ffi::{CStr, c_char, c_int, c_long, c_void};
 use core::fmt::Write;
 
 use super::{Answer, fail, number};
 use crate::crash::Console;
+use crate::environment::Environment;
 use crate::errno::{self, Errno};
+use crate::global::Global;
 use crate::platform::PAGE_BYTES;
 use crate::thread::Woken;
 use crate::{signal, start, thread};
@@ -15,41 +19,48 @@ extern "C" fn __errno_location() -> *mut c_int {
     thread::local::errno()
 }
 
-/// The environment. std reads it, and never changes it without its own lock.
+static ENVIRONMENT: Global<Environment> = Global::new(Environment::EMPTY);
+/// The environment in C's shape. std reads and changes it under a lock of its own.
 #[unsafe(no_mangle)]
 static mut environ: *const *const c_char = core::ptr::null();
 
-/// Publishes the environment before the program starts.
-pub fn set_environment(words: *const *const c_char) {
-    // SAFETY: called once, before the program's first thread runs.
-    unsafe { environ = words };
+/// Fills the environment before the program starts; gives it in C's shape.
+pub fn set_environment(words: Vec<String>) -> *const *const c_char {
+    let _ = change_environment(|environment| {
+        environment.extend(words);
+        Ok(())
+    });
+    ENVIRONMENT.with(|environment| environment.pointers())
+}
+
+fn change_environment(change: impl FnOnce(&mut Environment) -> Result<(), Errno>) -> Result<(), Errno> {
+    ENVIRONMENT.with(|environment| {
+        let result = change(environment);
+        // SAFETY: whoever reads `environ` does not while it is changed: that is C's contract for setenv.
+        unsafe { environ = environment.pointers() };
+        result
+    })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn getenv(name: *const c_char) -> *mut c_char {
-    // SAFETY: C's contract for getenv, and the environment's shape: words that end with NUL, a null pointer at the end.
-    unsafe {
-        let name = CStr::from_ptr(name).to_bytes();
-        let mut at = environ;
-        while !at.is_null() && !(*at).is_null() {
-            let word = CStr::from_ptr(*at).to_bytes();
-            if word.strip_prefix(name).is_some_and(|rest| rest.first() == Some(&b'=')) {
-                return (*at).add(name.len() + 1).cast_mut();
-            }
-            at = at.add(1);
-        }
-    }
-    core::ptr::null_mut()
+    // SAFETY: C's contract for getenv: a string that ends with NUL.
+    let name = unsafe { CStr::from_ptr(name) }.to_bytes();
+    ENVIRONMENT.with(|environment| environment.get(name)).map_or(core::ptr::null_mut(), <*const c_char>::cast_mut)
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn setenv(_: *const c_char, _: *const c_char, _: c_int) -> c_int {
-    fail(Errno(libc::EPERM)) as c_int
+unsafe extern "C" fn setenv(name: *const c_char, value: *const c_char, replace: c_int) -> c_int {
+    // SAFETY: C's contract for setenv: two strings that end with NUL.
+    let (name, value) = unsafe { (CStr::from_ptr(name).to_bytes(), CStr::from_ptr(value).to_bytes()) };
+    change_environment(|environment| environment.set(name, value, replace != 0)).answer() as c_int
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn unsetenv(_: *const c_char) -> c_int {
-    fail(Errno(libc::EPERM)) as c_int
+unsafe extern "C" fn unsetenv(name: *const c_char) -> c_int {
+    // SAFETY: C's contract for unsetenv: a string that ends with NUL.
+    let name = unsafe { CStr::from_ptr(name) }.to_bytes();
+    change_environment(|environment| environment.remove(name)).answer() as c_int
 }
 
 #[unsafe(no_mangle)]
@@ -64,8 +75,8 @@ extern "C" fn _exit(code: c_int) -> ! {
 
 #[unsafe(no_mangle)]
 extern "C" fn abort() -> ! {
-    let heap = crate::machine::heap_figures();
-    if heap.longest_free < 64 << 10 {
+    if crate::machine::is_heap_exhausted() {
+        let heap = crate::machine::heap_figures();
         let _ = writeln!(
             Console,
             "kernel: the heap is exhausted: {} of {} bytes free, {} the longest piece",

@@ -123,13 +123,7 @@ unsafe extern "C" fn connect(descriptor: c_int, address: *const sockaddr, length
     // SAFETY: C's contract for connect.
     let address = unsafe { address_in(address, length) };
     with(descriptor, |description, socket| match socket.connect(address?) {
-        Err(Errno(libc::EAGAIN)) if description.nonblocking.get() => {
-            crate::machine::turn();
-            match socket.connected() {
-                Err(Errno(libc::EAGAIN)) => Err(Errno(libc::EINPROGRESS)),
-                result => result,
-            }
-        }
+        Err(Errno(libc::EAGAIN)) if description.nonblocking.get() => Err(Errno(libc::EINPROGRESS)),
         Err(Errno(libc::EAGAIN)) => {
             let deadline = deadline_after(socket.timeout_ns(true));
             description.wait_for(deadline, || socket.connected()).map_err(|error| match error {
@@ -197,7 +191,7 @@ fn transfer<R>(
     mut attempt: impl FnMut() -> Result<R, Errno>,
 ) -> Result<R, Errno> {
     if flags & libc::MSG_DONTWAIT != 0 {
-        return attempt();
+        return attempt().inspect_err(|_| crate::thread::asked_in_vain());
     }
     description.wait_for(deadline_after(timeout_ns), attempt)
 }

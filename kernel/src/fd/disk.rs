@@ -11,7 +11,7 @@ use core::cell::Cell;
 use core::ops::Range;
 use core::ptr::NonNull;
 
-use super::{File, Watchers};
+use super::{File, Placed, Watchers, sought};
 use crate::errno::Errno;
 use crate::global::Global;
 use crate::platform::{Disk, DiskError, Operation, Request, SubmitError};
@@ -179,15 +179,14 @@ fn transfer(disk: DiskNumber, offset: u64, buffer: NonNull<[u8]>, write: bool) -
 /// An open disk.
 pub struct DiskFile {
     disk: DiskNumber,
-    writable: bool,
     position: Cell<u64>,
     watchers: Watchers,
 }
 
 impl DiskFile {
     /// The disk opened at its start.
-    pub fn new(disk: DiskNumber, writable: bool) -> Self {
-        DiskFile { disk, writable, position: Cell::new(0), watchers: Watchers::default() }
+    pub fn new(disk: DiskNumber) -> Self {
+        DiskFile { disk, position: Cell::new(0), watchers: Watchers::default() }
     }
 
     fn size(&self) -> u64 {
@@ -196,46 +195,6 @@ impl DiskFile {
 
     fn sector(&self) -> u64 {
         DISKS.with(|disks| disks[self.disk].device.sector_bytes()) as u64
-    }
-
-    /// Reads from `offset` on; less than asked for at the end only.
-    pub fn read_at(&self, into: &mut [u8], offset: u64) -> Result<usize, Errno> {
-        let length = self.size().saturating_sub(offset).min(into.len() as u64) as usize;
-        let (into, sector) = (&mut into[..length], self.sector());
-        if length == 0 {
-            return Ok(0);
-        }
-        if is_direct(into.as_ptr(), offset, length, sector) {
-            transfer(self.disk, offset, NonNull::from(into), false)?;
-            return Ok(length);
-        }
-        let length = length.min(BOUNCE_BYTES_MAX);
-        let into = &mut into[..length];
-        let covered = sectors(offset, length, sector);
-        let mut bounce = Bounce::new((covered.end - covered.start) as usize)?;
-        transfer(self.disk, covered.start, NonNull::from(bounce.bytes()), false)?;
-        let skip = (offset - covered.start) as usize;
-        into.copy_from_slice(&bounce.bytes()[skip..skip + length]);
-        Ok(length)
-    }
-
-    /// Writes at `offset`: all of it, or as much as fits before the end; ENOSPC at the end.
-    pub fn write_at(&self, from: &[u8], offset: u64) -> Result<usize, Errno> {
-        if !self.writable {
-            return Err(Errno(libc::EBADF));
-        }
-        let length = self.size().saturating_sub(offset).min(from.len() as u64) as usize;
-        if length == 0 {
-            return if from.is_empty() { Ok(0) } else { Err(Errno(libc::ENOSPC)) };
-        }
-        let sector = self.sector();
-        let direct = is_direct(from.as_ptr(), offset, length, sector);
-        let length = if direct { length } else { length.min(BOUNCE_BYTES_MAX) };
-        let covered = sectors(offset, length, sector);
-        self.lock(&covered);
-        let result = self.write_locked(&from[..length], offset, &covered);
-        self.unlock(&covered);
-        result.map(|()| length)
     }
 
     fn write_locked(&self, from: &[u8], offset: u64, covered: &Range<u64>) -> Result<(), Errno> {
@@ -292,19 +251,6 @@ impl DiskFile {
         let id = submit(self.disk, Operation::Discard { offset, length });
         finish(self.disk, id)
     }
-
-    /// `lseek`.
-    pub fn seek(&self, offset: i64, whence: i32) -> Result<u64, Errno> {
-        let base = match whence {
-            libc::SEEK_SET => 0,
-            libc::SEEK_CUR => self.position.get(),
-            libc::SEEK_END => self.size(),
-            _ => return Err(Errno(libc::EINVAL)),
-        };
-        let position = base.checked_add_signed(offset).filter(|&at| at <= i64::MAX as u64).ok_or(Errno(libc::EINVAL))?;
-        self.position.set(position);
-        Ok(position)
-    }
 }
 
 /// Whether the device can use the program's own buffer.
@@ -338,6 +284,49 @@ impl Bounce {
     }
 }
 
+impl Placed for DiskFile {
+    fn read_at(&self, into: &mut [u8], offset: u64) -> Result<usize, Errno> {
+        let length = self.size().saturating_sub(offset).min(into.len() as u64) as usize;
+        let (into, sector) = (&mut into[..length], self.sector());
+        if length == 0 {
+            return Ok(0);
+        }
+        if is_direct(into.as_ptr(), offset, length, sector) {
+            transfer(self.disk, offset, NonNull::from(into), false)?;
+            return Ok(length);
+        }
+        let length = length.min(BOUNCE_BYTES_MAX);
+        let into = &mut into[..length];
+        let covered = sectors(offset, length, sector);
+        let mut bounce = Bounce::new((covered.end - covered.start) as usize)?;
+        transfer(self.disk, covered.start, NonNull::from(bounce.bytes()), false)?;
+        let skip = (offset - covered.start) as usize;
+        into.copy_from_slice(&bounce.bytes()[skip..skip + length]);
+        Ok(length)
+    }
+
+    fn write_at(&self, from: &[u8], offset: u64) -> Result<usize, Errno> {
+        let length = self.size().saturating_sub(offset).min(from.len() as u64) as usize;
+        if length == 0 {
+            return if from.is_empty() { Ok(0) } else { Err(Errno(libc::ENOSPC)) };
+        }
+        let sector = self.sector();
+        let direct = is_direct(from.as_ptr(), offset, length, sector);
+        let length = if direct { length } else { length.min(BOUNCE_BYTES_MAX) };
+        let covered = sectors(offset, length, sector);
+        self.lock(&covered);
+        let result = self.write_locked(&from[..length], offset, &covered);
+        self.unlock(&covered);
+        result.map(|()| length)
+    }
+
+    fn seek(&self, offset: i64, whence: i32) -> Result<u64, Errno> {
+        let position = sought(self.position.get(), self.size(), offset, whence)?;
+        self.position.set(position);
+        Ok(position)
+    }
+}
+
 impl File for DiskFile {
     fn read(&self, into: &mut [u8]) -> Result<usize, Errno> {
         let count = self.read_at(into, self.position.get())?;
@@ -361,5 +350,9 @@ impl File for DiskFile {
 
     fn status(&self) -> (u32, u64) {
         (libc::S_IFBLK | 0o660, self.size())
+    }
+
+    fn placed(&self) -> Option<&dyn Placed> {
+        Some(self)
     }
 }

@@ -13,7 +13,7 @@ use libc::{EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLONESHOT, epoll_event};
 
 use super::{Description, File, Watchers};
 use crate::errno::Errno;
-use crate::thread::Woken;
+use crate::thread::{self, Woken};
 
 /// What is never masked.
 const ALWAYS: u32 = (EPOLLERR | EPOLLHUP) as u32;
@@ -133,7 +133,7 @@ impl Epoll {
     pub fn wait(&self, events: &mut [epoll_event], timeout_ns: Option<u64>) -> Result<usize, Errno> {
         crate::machine::turn();
         // Nobody is stopped who does not wait: a thread that finds something at every look would keep the others from it.
-        if crate::thread::give_way() {
+        if thread::give_way() {
             crate::machine::turn();
         }
         let found = self.collect(events);

@@ -41,6 +41,31 @@ pub trait File: Any {
     fn socket(&self) -> Option<&dyn Socket> {
         None
     }
+    /// Itself, if its bytes have places.
+    fn placed(&self) -> Option<&dyn Placed> {
+        None
+    }
+}
+
+/// A file whose bytes have places: `pread`, `pwrite`, `lseek`.
+pub trait Placed {
+    /// Reads from `offset` on; less than asked for at the end only.
+    fn read_at(&self, into: &mut [u8], offset: u64) -> Result<usize, Errno>;
+    /// Writes at `offset`: all of it, or as much as fits before the end; ENOSPC at the end.
+    fn write_at(&self, from: &[u8], offset: u64) -> Result<usize, Errno>;
+    /// Moves the place at which `read` and `write` go on; says where it is.
+    fn seek(&self, offset: i64, whence: c_int) -> Result<u64, Errno>;
+}
+
+/// Where `lseek` leads in a file of `size` bytes whose place is `position`.
+fn sought(position: u64, size: u64, offset: i64, whence: c_int) -> Result<u64, Errno> {
+    let base = match whence {
+        libc::SEEK_SET => 0,
+        libc::SEEK_CUR => position,
+        libc::SEEK_END => size,
+        _ => return Err(Errno(libc::EINVAL)),
+    };
+    base.checked_add_signed(offset).filter(|&at| at <= i64::MAX as u64).ok_or(Errno(libc::EINVAL))
 }
 
 /// An open file with its mode, shared by duplicated descriptors.
@@ -72,9 +97,24 @@ impl Description {
                 (Err(Errno(libc::EAGAIN)), _) if !self.nonblocking.get() => {
                     woken = self.file.watchers().wait(deadline_ns);
                 }
-                (result, _) => return result,
+                (result, _) => {
+                    if matches!(result, Err(Errno(libc::EAGAIN))) {
+                        thread::asked_in_vain();
+                    }
+                    return result;
+                }
             }
         }
+    }
+
+    /// EBADF unless it was opened for reading.
+    pub fn check_readable(&self) -> Result<(), Errno> {
+        if self.flags & libc::O_ACCMODE == libc::O_WRONLY { Err(Errno(libc::EBADF)) } else { Ok(()) }
+    }
+
+    /// EBADF unless it was opened for writing.
+    pub fn check_writable(&self) -> Result<(), Errno> {
+        if self.flags & libc::O_ACCMODE == libc::O_RDONLY { Err(Errno(libc::EBADF)) } else { Ok(()) }
     }
 
     /// The file as a particular kind.

@@ -5,7 +5,7 @@
 //! | `/dev/xvda` … | the disks, readable and writable, or read-only |
 //! | `/dev/null`, `/dev/zero`, `/dev/urandom`, `/dev/random` | as everywhere |
 //! | `/etc/resolv.conf`, `/etc/hosts`, `/etc/hostname` | texts made from the machine's configuration |
-//! | anything else | ENOENT; EROFS for what would make a new name |
+//! | anything else | ENOENT; ENOTDIR below a file; EROFS for what would make a new name |
 
 use alloc::format;
 use alloc::rc::Rc;
@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use core::cell::Cell;
 use core::ffi::c_int;
 
-use super::{File, Watchers, disk};
+use super::{File, Placed, Watchers, disk, sought};
 use crate::errno::Errno;
 
 /// Opens a path.
@@ -29,8 +29,9 @@ pub fn open(path: &str, flags: c_int) -> Result<Rc<dyn File>, Errno> {
             (Some(text), _) => (Rc::new(Text { text: text.into_bytes(), at: Cell::new(0), watchers: Watchers::default() }), false),
             (None, Some(disk)) => {
                 let writable = !disk::is_read_only(disk);
-                (Rc::new(disk::DiskFile::new(disk, writes)), writable)
+                (Rc::new(disk::DiskFile::new(disk)), writable)
             }
+            (None, None) if leads_through_a_file(path) => return Err(Errno(libc::ENOTDIR)),
             (None, None) if flags & libc::O_CREAT != 0 => return Err(Errno(libc::EROFS)),
             (None, None) => return Err(Errno(libc::ENOENT)),
         },
@@ -45,6 +46,12 @@ pub fn open(path: &str, flags: c_int) -> Result<Rc<dyn File>, Errno> {
         return Err(Errno(libc::EEXIST));
     }
     Ok(file)
+}
+
+/// Whether what should be a directory of this path is a file.
+fn leads_through_a_file(path: &str) -> bool {
+    let parent = path.trim_end_matches('/').rsplit_once('/').map_or("", |(parent, _)| parent);
+    !parent.is_empty() && (status(parent).is_ok_and(|(mode, _)| mode & libc::S_IFMT != libc::S_IFDIR) || leads_through_a_file(parent))
 }
 
 /// Kind bits, permissions and size of a path.
@@ -102,21 +109,38 @@ impl File for Device {
     fn status(&self) -> (u32, u64) {
         (libc::S_IFCHR | 0o666, 0)
     }
+
+    fn placed(&self) -> Option<&dyn Placed> {
+        Some(self)
+    }
+}
+
+/// Every place is like the first.
+impl Placed for Device {
+    fn read_at(&self, into: &mut [u8], _: u64) -> Result<usize, Errno> {
+        self.read(into)
+    }
+
+    fn write_at(&self, from: &[u8], _: u64) -> Result<usize, Errno> {
+        self.write(from)
+    }
+
+    fn seek(&self, _: i64, _: c_int) -> Result<u64, Errno> {
+        Ok(0)
+    }
 }
 
 /// A small text to read.
 pub struct Text {
     text: Vec<u8>,
-    at: Cell<usize>,
+    at: Cell<u64>,
     watchers: Watchers,
 }
 
 impl File for Text {
     fn read(&self, into: &mut [u8]) -> Result<usize, Errno> {
-        let rest = &self.text[self.at.get()..];
-        let count = into.len().min(rest.len());
-        into[..count].copy_from_slice(&rest[..count]);
-        self.at.set(self.at.get() + count);
+        let count = self.read_at(into, self.at.get())?;
+        self.at.set(self.at.get() + count as u64);
         Ok(count)
     }
 
@@ -134,5 +158,28 @@ impl File for Text {
 
     fn status(&self) -> (u32, u64) {
         (libc::S_IFREG | 0o444, self.text.len() as u64)
+    }
+
+    fn placed(&self) -> Option<&dyn Placed> {
+        Some(self)
+    }
+}
+
+impl Placed for Text {
+    fn read_at(&self, into: &mut [u8], offset: u64) -> Result<usize, Errno> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(self.text.len());
+        let rest = &self.text[start..];
+        let count = into.len().min(rest.len());
+        into[..count].copy_from_slice(&rest[..count]);
+        Ok(count)
+    }
+
+    fn write_at(&self, from: &[u8], _: u64) -> Result<usize, Errno> {
+        self.write(from)
+    }
+
+    fn seek(&self, offset: i64, whence: c_int) -> Result<u64, Errno> {
+        self.at.set(sought(self.at.get(), self.text.len() as u64, offset, whence)?);
+        Ok(self.at.get())
     }
 }

@@ -124,7 +124,6 @@ impl Network {
             link.lease.client = Some(link.datagrams.add(dhcpv4::Socket::new()));
         }
         self.ask_for_addresses(number);
-        self.share_addresses();
     }
 
     /// Takes over what the DHCP client was given, or gives up what it lost.
@@ -151,26 +150,10 @@ impl Network {
             }
         }
         self.ask_for_addresses(number);
-        if self.links[number].interface.ip_addrs() != before {
-            self.share_addresses();
-            if number != LOOPBACK {
-                let line = self.describe(number);
-                self.news.push(line);
-            }
+        if number != LOOPBACK && self.links[number].interface.ip_addrs() != before {
+            let line = self.describe(number);
+            self.news.push(line);
         }
-    }
-
-    /// The loopback answers for the cards' addresses too: a machine that speaks to itself needs no card.
-    fn share_addresses(&mut self) {
-        let ours: Vec<IpCidr> =
-            self.links.iter().skip(1).flat_map(|link| link.interface.ip_addrs().to_vec()).collect();
-        self.links[LOOPBACK].interface.update_ip_addrs(|list| {
-            list.truncate(2);
-            for cidr in ours {
-                let length = if matches!(cidr, IpCidr::Ipv4(_)) { 32 } else { 128 };
-                let _ = list.push(IpCidr::new(cidr.address(), length));
-            }
-        });
     }
 
     /// Whether the machine has the addresses with which a program can begin: every fixed IPv6 address that nobody else has,

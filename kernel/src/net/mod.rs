@@ -10,6 +10,7 @@ pub mod configure;
 mod duplicate;
 mod frame;
 mod groups;
+mod options;
 pub mod query;
 mod segment;
 mod silence;
@@ -28,7 +29,7 @@ pub mod sockets;
 #[cfg(test)]
 mod tests;
 
-pub use tcp::Options;
+pub use options::Options;
 
 /// An address and a port.
 pub type Address = core::net::SocketAddr;

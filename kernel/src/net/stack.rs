@@ -12,7 +12,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 
 use smoltcp::iface::{Config, Interface, SocketSet};
 use smoltcp::time::Instant;
@@ -99,6 +99,8 @@ impl Network {
             let _ = addresses.push(IpCidr::new(IpAddr::from([127, 0, 0, 1]).into(), 8));
             let _ = addresses.push(IpCidr::new(core::net::Ipv6Addr::LOCALHOST.into(), 128));
         });
+        // All of 127.0.0.0/8, and the cards' addresses: only what is this machine's is routed here.
+        interface.set_any_ip(true);
         let loopback = Link {
             wire,
             interface,
@@ -238,7 +240,9 @@ impl Network {
         // A connection that is heard again and again is still one party.
         let again = touched.len() == 1 && touched.first() == self.heard_last.as_ref();
         self.heard_last = touched.last().copied().or(self.heard_last);
-        self.links[number].wire.heard(datagrams + touched.len() - usize::from(again));
+        if datagrams + touched.len() > 0 {
+            self.links[number].wire.heard(datagrams + touched.len() - usize::from(again));
+        }
         if neighbours {
             // Somebody may have waited for just this address.
             touched.extend(self.connections.iter().filter(|(_, one)| one.link == number).map(|(&id, _)| id));
@@ -398,7 +402,7 @@ impl Network {
 
     /// Whether an address is one of this machine's.
     pub fn is_ours(&self, address: IpAddr) -> bool {
-        address.is_loopback() || self.links.iter().any(|link| link.interface.has_ip_addr(address))
+        address.is_loopback() || self.links.iter().skip(1).any(|link| link.interface.has_ip_addr(address))
     }
 
     /// Whether an address is this machine's unless somebody else answers for it.
@@ -438,6 +442,7 @@ impl Network {
     /// The address that packets to `to` carry as their source.
     pub fn source_for(&self, to: IpAddr) -> Option<IpAddr> {
         match self.route(to)? {
+            LOOPBACK if to.is_loopback() && to.is_ipv4() => Some(Ipv4Addr::LOCALHOST.into()),
             LOOPBACK => Some(to),
             number => self.links[number].interface.get_source_address(&to.into()).map(IpAddr::from),
         }

@@ -3,7 +3,7 @@
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::IpAddr;
 
 use libc::{EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP};
 use smoltcp::iface::{SocketHandle, SocketSet};
@@ -15,6 +15,7 @@ use super::Address;
 use super::acknowledge::{Patience, parts};
 use super::buffer::buffers;
 use super::frame::Segment;
+use super::options::Options;
 use super::stack::{Full, Handle, LinkNumber, Network};
 use crate::errno::Errno;
 
@@ -26,15 +27,6 @@ const HANDSHAKE: Duration = Duration::from_secs(20);
 const ORPHAN: Duration = Duration::from_secs(60);
 /// Where ephemeral ports are taken from.
 pub const EPHEMERAL_PORTS: core::ops::Range<u16> = 32_768..61_000;
-
-/// What is set before a connection exists, and inherited from a listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Options {
-    /// TCP_NODELAY.
-    pub nodelay: bool,
-    /// SO_KEEPALIVE and TCP_KEEPIDLE: seconds between probes.
-    pub keepalive_s: Option<u32>,
-}
 
 /// One connection.
 pub(super) struct Connection {
@@ -129,7 +121,8 @@ impl Connection {
     fn apply(&mut self, options: Options) {
         let socket = self.socket();
         socket.set_nagle_enabled(!options.nodelay);
-        socket.set_keep_alive(options.keepalive_s.map(|seconds| Duration::from_secs(seconds.into())));
+        socket.set_keep_alive(options.keepalive.then(|| Duration::from_secs(options.keep_idle_s.into())));
+        socket.set_hop_limit(options.hop_limit);
     }
 }
 
@@ -223,13 +216,7 @@ impl Network {
         to: Address,
         options: Options,
     ) -> Result<(usize, Address), Errno> {
-        let ip = match to.ip() {
-            // As on Linux, the unspecified address means this machine.
-            ip if ip.is_unspecified() && ip.is_ipv4() => IpAddr::from([127, 0, 0, 1]),
-            ip if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        };
-        let to = Address::new(ip, to.port());
+        let ip = to.ip();
         let link = self.route(ip).ok_or(Errno(libc::ENETUNREACH))?;
         let source = from.or_else(|| self.source_for(ip)).ok_or(Errno(libc::EADDRNOTAVAIL))?;
         if to.port() == 0 || source.is_ipv4() != ip.is_ipv4() {
@@ -266,6 +253,11 @@ impl Network {
         }
     }
 
+    /// Whether a connection that was begun has been made.
+    pub fn tcp_stands(&self, id: usize) -> bool {
+        self.connections.get(&id).is_some_and(|connection| connection.established)
+    }
+
     /// Takes the pending error, as SO_ERROR does.
     pub fn tcp_error(&mut self, id: usize) -> Option<Errno> {
         self.connections.get_mut(&id)?.error.take()
@@ -293,7 +285,7 @@ impl Network {
     /// Takes what has arrived; 0 after the other side's end.
     pub fn tcp_receive(&mut self, id: usize, into: &mut [u8], peek: bool) -> Result<usize, Errno> {
         let connection = self.connections.get_mut(&id).ok_or(Errno(libc::ENOTCONN))?;
-        if connection.receive_shut || into.is_empty() {
+        if into.is_empty() {
             return Ok(0);
         }
         if connection.state() == State::SynSent {
@@ -308,6 +300,8 @@ impl Network {
             false => socket.recv_slice(into),
         };
         match result {
+            // What has come is read even so, as on Linux.
+            Ok(0) if connection.receive_shut => Ok(0),
             Ok(0) => Err(Errno(libc::EAGAIN)),
             Ok(count) => {
                 if !peek && was_half_full {

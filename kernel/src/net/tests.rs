@@ -184,13 +184,19 @@ fn datagrams_find_their_socket_and_a_connected_one_hears_its_peer_alone() {
     let (stranger, _) = machine.network.udp_open(None, 0, (true, false)).unwrap();
     let at = |port| Address::new("127.0.0.1".parse().unwrap(), port);
     machine.network.udp_connect(one, Some(at(other_port)));
-    machine.network.udp_send(stranger, b"no", at(one_port)).unwrap();
-    machine.network.udp_send(other, b"yes", at(one_port)).unwrap();
+    machine.network.udp_send(stranger, b"no", at(one_port), None).unwrap();
+    machine.network.udp_send(other, b"yes", at(one_port), Some(3)).unwrap();
     machine.pass(Duration::from_millis(1));
     let mut buffer = vec![0; 100];
     assert_eq!(machine.network.udp_receive(one, &mut buffer, false), Ok((3, at(other_port))));
     assert_eq!(machine.network.udp_receive(one, &mut buffer, false), Err(AGAIN));
-    assert_eq!(machine.network.udp_send(one, &[0; 20_000], at(other_port)), Err(Errno(libc::EMSGSIZE)));
+    // As long as UDP can say, and to any address of the loopback.
+    let (longest, there) = (vec![7; 65_507], Address::new("127.9.9.9".parse().unwrap(), other_port));
+    assert_eq!(machine.network.udp_send(one, &longest, there, None), Ok(65_507));
+    machine.pass(Duration::from_millis(1));
+    let mut room = vec![0; 70_000];
+    assert_eq!(machine.network.udp_receive(other, &mut room, false), Ok((65_507, at(one_port))));
+    assert_eq!(machine.network.udp_send(one, &[0; 65_508], there, None), Err(Errno(libc::EMSGSIZE)));
     assert_eq!(machine.network.udp_open(None, one_port, (true, false)), Err(Errno(libc::EADDRINUSE)));
 }
 

@@ -9,8 +9,9 @@ use core::net::IpAddr;
 
 use libc::{EPOLLERR, EPOLLIN, EPOLLOUT};
 use smoltcp::iface::{PollResult, SocketHandle};
+use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::socket::udp;
-use smoltcp::wire::IpListenEndpoint;
+use smoltcp::wire::{IpListenEndpoint, IpProtocol, IpRepr, UdpPacket, UdpRepr};
 
 use super::Address;
 use super::frame::Undelivered;
@@ -19,9 +20,12 @@ use crate::errno::Errno;
 
 /// Largest datagram we send over a card: what smoltcp's fragmentation buffer holds.
 const CARD_DATAGRAM_BYTES_MAX: usize = 8192 - 28;
+const IPV4_HEADER_BYTES: usize = 20;
 /// Least and most memory for what arrives on one link, in bytes.
 const RECEIVE_BYTES: core::ops::RangeInclusive<usize> = (16 << 10)..=(256 << 10);
-/// Memory for what waits to be sent (an address being resolved, a card without room).
+/// Most a UDP length can say, for the loopback, which carries packets of any length.
+const LOOPBACK_DATAGRAM_BYTES_MAX: usize = u16::MAX as usize - 8;
+/// Memory for what waits to be sent over a card (an address being resolved, no room).
 const SEND_BYTES: usize = 16 << 10;
 const SEND_DATAGRAMS: usize = 32;
 
@@ -63,7 +67,8 @@ impl Network {
         let links: Vec<LinkNumber> = (0..self.links.len())
             .filter(|&link| only.is_none_or(|only| only != LOOPBACK || link == LOOPBACK))
             .collect();
-        let bytes = links.len() * (receive_bytes + SEND_BYTES);
+        let bytes =
+            links.len() * receive_bytes + (links.len() - usize::from(links.contains(&LOOPBACK))) * SEND_BYTES;
         if self.used + bytes > self.budget {
             return Err(Errno(libc::ENOBUFS));
         }
@@ -74,8 +79,10 @@ impl Network {
                 vec![udp::PacketMetadata::EMPTY; receive_bytes / 128],
                 vec![0; receive_bytes],
             );
+            let (waiting, waiting_bytes) =
+                if link == LOOPBACK { (0, 0) } else { (SEND_DATAGRAMS, SEND_BYTES) };
             let send =
-                udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; SEND_DATAGRAMS], vec![0; SEND_BYTES]);
+                udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; waiting], vec![0; waiting_bytes]);
             let mut socket = udp::Socket::new(receive, send);
             let endpoint = IpListenEndpoint { addr: address.map(Into::into), port };
             socket.bind(endpoint).map_err(|_| Errno(libc::EINVAL))?;
@@ -96,8 +103,14 @@ impl Network {
         }
     }
 
-    /// Sends one datagram.
-    pub fn udp_send(&mut self, id: usize, bytes: &[u8], to: Address) -> Result<usize, Errno> {
+    /// Sends one datagram over at most `hop_limit` hops.
+    pub fn udp_send(
+        &mut self,
+        id: usize,
+        bytes: &[u8],
+        to: Address,
+        hop_limit: Option<u8>,
+    ) -> Result<usize, Errno> {
         let link = self.route(to.ip()).ok_or(Errno(libc::ENETUNREACH))?;
         if let Some(error) = self.udp_error(id) {
             return Err(error);
@@ -106,14 +119,18 @@ impl Network {
         if to.port() == 0 {
             return Err(Errno(libc::EINVAL));
         }
-        if bytes.len() > SEND_BYTES || (link != LOOPBACK && bytes.len() > CARD_DATAGRAM_BYTES_MAX) {
+        if link != LOOPBACK && bytes.len() > CARD_DATAGRAM_BYTES_MAX {
             return Err(Errno(libc::EMSGSIZE));
         }
         let source =
             socket.address.filter(|address| !address.is_multicast()).or_else(|| self.source_for(to.ip()));
         let source = source.ok_or(Errno(libc::EADDRNOTAVAIL))?;
+        if link == LOOPBACK {
+            return self.loop_back(Address::new(source, socket.port), to, bytes, hop_limit);
+        }
         let &(_, handle) = socket.parts.iter().find(|(on, _)| *on == link).ok_or(Errno(libc::ENETUNREACH))?;
         let part = self.links[link].datagrams.get_mut::<udp::Socket<'_>>(handle);
+        part.set_hop_limit(hop_limit);
         let mut metadata = udp::UdpMetadata::from(smoltcp::wire::IpEndpoint::from(to));
         metadata.local_address = Some(source.into());
         match part.send_slice(bytes, metadata) {
@@ -125,6 +142,35 @@ impl Network {
             self.attend_link(link);
         }
         self.links[link].wire.nudge();
+        Ok(bytes.len())
+    }
+
+    /// Puts a datagram on the loopback: it waits there, in no buffer of its sender's.
+    fn loop_back(
+        &mut self,
+        from: Address,
+        to: Address,
+        bytes: &[u8],
+        hop_limit: Option<u8>,
+    ) -> Result<usize, Errno> {
+        let header_bytes = if to.is_ipv4() { IPV4_HEADER_BYTES } else { 0 };
+        if bytes.len() > LOOPBACK_DATAGRAM_BYTES_MAX - header_bytes {
+            return Err(Errno(libc::EMSGSIZE));
+        }
+        let wire = &mut self.links[LOOPBACK].wire;
+        if !wire.has_room() {
+            return Err(Errno(libc::EAGAIN));
+        }
+        let (udp, unsummed) =
+            (UdpRepr { src_port: from.port(), dst_port: to.port() }, ChecksumCapabilities::ignored());
+        let (source, target) = (from.ip().into(), to.ip().into());
+        let payload_bytes = udp.header_len() + bytes.len();
+        let ip = IpRepr::new(source, target, IpProtocol::Udp, payload_bytes, hop_limit.unwrap_or(64));
+        let mut packet = vec![0; ip.buffer_len()];
+        ip.emit(&mut packet, &unsummed);
+        let mut rest = UdpPacket::new_unchecked(&mut packet[ip.header_len()..]);
+        udp.emit(&mut rest, &source, &target, bytes.len(), |room| room.copy_from_slice(bytes), &unsummed);
+        wire.loop_back(packet);
         Ok(bytes.len())
     }
 
@@ -197,7 +243,8 @@ impl Network {
             self.links[link].datagrams.get::<udp::Socket<'_>>(handle)
         };
         let readable = socket.parts.iter().any(|at| part(at).can_recv());
-        let writable = socket.parts.iter().all(|at| part(at).can_send());
+        let writable =
+            socket.parts.iter().filter(|(link, _)| *link != LOOPBACK).all(|at| part(at).can_send());
         let failed = if socket.error.is_some() { EPOLLERR | EPOLLIN } else { 0 };
         (failed | (if readable { EPOLLIN } else { 0 }) | (if writable { EPOLLOUT } else { 0 })) as u32
     }

@@ -14,6 +14,7 @@ use alloc::collections::{BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::ffi::c_void;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::global::Global;
 use crate::platform::{Current, Platform};
@@ -296,8 +297,21 @@ pub fn give_way() -> bool {
     !is_alone
 }
 
+/// A call came back without having waited: nothing there yet, or what time it is. A program that asks again and again would
+/// keep away what it asks for, so after many such calls without a turn others get theirs.
+pub fn asked_in_vain() {
+    if ASKED_IN_VAIN.fetch_add(1, Ordering::Relaxed) >= ASKED_IN_VAIN_MAX {
+        yield_now();
+    }
+}
+
+/// Calls since the last turn that did not wait, and how many there may be.
+static ASKED_IN_VAIN: AtomicU32 = AtomicU32::new(0);
+const ASKED_IN_VAIN_MAX: u32 = 64;
+
 /// Wakes whoever's deadline has passed.
 pub fn expire_timers(now_ns: u64) {
+    ASKED_IN_VAIN.store(0, Ordering::Relaxed);
     SCHEDULER.with(|scheduler| {
         while let Some(&(deadline, place)) = scheduler.timers.first() {
             if deadline > now_ns {

@@ -44,6 +44,17 @@ pub fn sockets() -> String {
     )
 }
 
+/// What errors are called where they are printed.
+pub fn words() -> String {
+    let missing = File::open("/no/such/file").unwrap_err();
+    let mut wrong = File::open("/dev/zero").unwrap();
+    let wrong = wrong.write(b"x").unwrap_err();
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let refused = TcpStream::connect(nobody).unwrap_err();
+    let unconnected = UdpSocket::bind("127.0.0.1:0").unwrap().peer_addr().unwrap_err();
+    format!("{missing}; {wrong}; {refused}; {unconnected}")
+}
+
 /// A datagram to a port that nobody holds: the sender hears of it, if it is connected.
 pub fn refused_datagrams() -> String {
     let refused = |nobody: &str| {

@@ -16,6 +16,7 @@
 #[cfg(any(feature = "hosted", feature = "xen"))]
 extern crate kernel as _;
 
+mod corners;
 mod crash;
 mod disk;
 mod epoll;
@@ -53,6 +54,7 @@ const QUESTIONS: &[Question] = &[
     ("what is not there answers with its error", errors::paths),
     ("what a machine has none of", errors::beyond),
     ("errors of sockets", errors::sockets),
+    ("errors have their words", errors::words),
     ("a datagram that nobody takes", errors::refused_datagrams),
     ("TCP on the loopback, both ways", sockets::tcp_echo),
     ("TCP over IPv6", sockets::tcp_v6),
@@ -65,6 +67,16 @@ const QUESTIONS: &[Question] = &[
     ("a file to a socket, a file to a pipe", sockets::copied),
     ("UDP on the loopback", sockets::udp),
     ("names of this machine", sockets::names),
+    ("a half that is not read any more", corners::read_half),
+    ("options that are set are there", corners::options),
+    ("all of the loopback", corners::loopbacks),
+    ("datagrams of any length", corners::datagrams),
+    ("a listener whom everybody left", corners::listeners),
+    ("what was opened for one thing", corners::files),
+    ("places in a big file", corners::places),
+    ("waits without an end", corners::waits),
+    ("asking instead of waiting", corners::asking),
+    ("memory that is not there", corners::memory),
     ("a crowd of connections", sockets::crowd),
     ("an epoll entry outlives its number", epoll::duplicates),
     ("tasks, channels and timers of tokio", tasks::tasks),

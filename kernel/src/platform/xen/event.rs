@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::abi::{self, shared};
 use super::start_info::StartInfo;
-use super::{console, hypercall};
+use super::{clock, console, hypercall};
 
 /// Event channels that a machine listens to: console, xenstore, and one or two a device.
 pub const PORTS_MAX: usize = 48;
@@ -46,6 +46,10 @@ pub fn close(port: u32) {
     clear(port);
 }
 
+/// The longest sleep: Xen's times are signed and its timers' arithmetic is not made for centuries. Who waits for ever is
+/// woken once a day and sleeps on.
+const SLEEP_NS_MAX: u64 = 86_400_000_000_000;
+
 /// Blocks until an event of ours is pending or the system time reaches `deadline_ns`.
 pub fn wait(deadline_ns: Option<u64>) {
     console::tell();
@@ -56,7 +60,8 @@ pub fn wait(deadline_ns: Option<u64>) {
         count += 1;
     }
     // Xen takes 0 as "no deadline"; the time zero is past anyway.
-    hypercall::poll(&ports[..count], deadline_ns.map_or(0, |deadline| deadline.max(1)));
+    let longest = clock::latest_ns().saturating_add(SLEEP_NS_MAX);
+    hypercall::poll(&ports[..count], deadline_ns.map_or(0, |deadline| deadline.clamp(1, longest)));
 }
 
 /// Clears the pending bits of our ports; true when there was one.
@@ -66,6 +71,16 @@ pub fn take() -> bool {
         any |= clear(port);
     }
     any
+}
+
+/// Whether an event of ours waits to be taken.
+pub fn is_any_pending() -> bool {
+    PORTS.iter().map(|entry| entry.load(Ordering::Relaxed)).any(|port| port != 0 && is_pending(port))
+}
+
+fn is_pending(port: u32) -> bool {
+    port < 4096
+        && bits(shared::PENDING + port as usize / 64 * 8).load(Ordering::Relaxed) & 1 << (port % 64) != 0
 }
 
 /// Clears one port's pending bit; true when it was set.
