@@ -47,8 +47,15 @@ impl Platform for Xen {
     }
 
     fn wait(deadline_ns: Option<u64>) {
-        if let Ok(look_at) = devices::before_sleep() {
-            event::wait([deadline_ns, devices::absent_at(), look_at].into_iter().flatten().min());
+        let deadline = [deadline_ns, devices::absent_at()].into_iter().flatten().min();
+        let mut plan = devices::before_sleep();
+        while let Ok(look_at) = plan {
+            event::wait([deadline, look_at].into_iter().flatten().min());
+            let now = clock::monotonic_ns();
+            plan = match deadline {
+                Some(deadline) if deadline <= now => break,
+                _ => devices::sleep_on(now),
+            };
         }
     }
 

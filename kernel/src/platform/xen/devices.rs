@@ -116,6 +116,18 @@ pub fn before_sleep() -> Result<Option<u64>, Awake> {
     })
 }
 
+/// Woken, or at the moment that was planned: sleeps on as [`before_sleep`] says it, unless there is something to do.
+pub fn sleep_on(now_ns: u64) -> Result<Option<u64>, Awake> {
+    let earliest = DEVICES.with(|devices| {
+        let cards = devices.iter().flat_map(|all| &all.cards);
+        cards
+            .map(|card| card.borrow_mut().sleep_on(now_ns))
+            .try_fold(None, |earliest: Option<u64>, at| Ok(earliest.into_iter().chain(at?).min()))
+    })?;
+    // Whatever else happened: xenstore, a disk, the console.
+    if event::is_any_pending() { Err(Awake) } else { Ok(earliest) }
+}
+
 /// Looks at what xenstore has to say: watches that fired, answers to looks.
 pub fn notice() {
     while let Some(event) = xenstore::next_event() {

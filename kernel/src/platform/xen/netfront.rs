@@ -14,7 +14,7 @@ use core::ptr::NonNull;
 use super::fault::Fault;
 use super::grant::GrantedPages;
 use super::handshake::{Phase, State};
-use super::moderation::Moderation;
+use super::moderation::{Moderation, Plan};
 use super::netif::{FRAME_BYTES_MAX, Finish, Receive, Received, Transmit};
 use super::packet::Packet;
 use super::shared::{Mapped, Shared};
@@ -60,6 +60,8 @@ struct Link {
     /// Kept so that they outlive the rings above, which are on them.
     _rings: GrantedPages,
     moderation: Moderation,
+    /// Somebody was told that there is no room to send.
+    full: bool,
 }
 
 /// The card.
@@ -138,6 +140,20 @@ impl Netfront {
         }
     }
 
+    /// The machine was woken, or looks at a moment that was planned: whether to sleep on while frames gather, as
+    /// [`Self::before_sleep`] says it.
+    pub fn sleep_on(&mut self, now_ns: u64) -> Result<Option<u64>, Awake> {
+        let Some(link) = &mut self.link else { return Ok(None) };
+        let signalled = event::clear(link.port);
+        match link.sleep_on(signalled, now_ns) {
+            Ok(plan) => plan.map(|plan| plan.until_ns).ok_or(Awake),
+            Err(fault) => {
+                self.fail(fault);
+                Err(Awake)
+            }
+        }
+    }
+
     /// One line if it is not connected when boot goes on.
     pub fn name_if_absent(&self) {
         if self.node.phase != Phase::Connected {
@@ -184,6 +200,7 @@ impl Netfront {
             receive_pages,
             _rings: rings,
             moderation: Moderation::default(),
+            full: false,
         })
     }
 
@@ -250,6 +267,21 @@ impl Netfront {
 }
 
 impl Link {
+    /// How to sleep on, or `None` when there is something to do.
+    fn sleep_on(&mut self, signalled: bool, now_ns: u64) -> Result<Option<Plan>, Fault> {
+        loop {
+            let frames = self.receive.ready()?;
+            // A signal without a frame is about what was sent, and who waits for room is not to wait for frames too.
+            if signalled && (self.full || frames == 0) {
+                return Ok(None);
+            }
+            let Some(plan) = self.moderation.sleep_on(frames, now_ns) else { return Ok(None) };
+            if !self.receive.arm(plan.frames)? {
+                return Ok(Some(plan));
+            }
+        }
+    }
+
     /// Gives a packet's pages back to the backend.
     fn post(&mut self, packet: &Packet) {
         for &page in packet.pages() {
@@ -444,7 +476,10 @@ impl NetworkCard for NetCard {
             }
         };
         match room() {
-            Ok(room) => room,
+            Ok(room) => {
+                link.full = !room;
+                room
+            }
             Err(fault) => {
                 card.fail(fault);
                 false

@@ -240,6 +240,11 @@ impl<S: Shared> Receive<S> {
         self.ring.arm(after)
     }
 
+    /// Slots that the backend has filled: frames, or pieces of them.
+    pub fn ready(&self) -> Result<u32, Fault> {
+        self.ring.ready()
+    }
+
     /// Pages that the backend has.
     pub fn outstanding(&self) -> u32 {
         self.ring.outstanding()

@@ -104,7 +104,8 @@ impl<S: Shared> FrontRing<S> {
         self.published.wrapping_sub(self.consumed)
     }
 
-    fn ready(&self) -> Result<u32, Fault> {
+    /// Responses that are there.
+    pub fn ready(&self) -> Result<u32, Fault> {
         let ready = self.page.load(RESPONSE_PRODUCER).wrapping_sub(self.consumed);
         if ready > self.outstanding() {
             return Err(Fault::TooManyResponses { claimed: ready, outstanding: self.outstanding() });
