@@ -134,6 +134,14 @@ impl Local {
     pub fn new(bytes: usize) -> Self {
         Local((0..bytes).map(|_| core::cell::Cell::new(0)).collect())
     }
+
+    /// One byte. Miri notes each borrow for all bytes that it spans, so none spans the whole memory.
+    fn byte(&self, at: usize) -> &core::cell::Cell<u8> {
+        let all = alloc::rc::Rc::as_ptr(&self.0);
+        assert!(at < all.len(), "outside of the shared memory");
+        // SAFETY: inside of the memory that `self` keeps.
+        unsafe { &*all.cast::<core::cell::Cell<u8>>().add(at) }
+    }
 }
 
 impl Shared for Local {
@@ -148,15 +156,14 @@ impl Shared for Local {
     }
 
     fn copy_out(&self, at: usize, into: &mut [u8]) {
-        let cells = &self.0[at..][..into.len()];
-        for (byte, cell) in into.iter_mut().zip(cells) {
-            *byte = cell.get();
+        for (at, byte) in (at..).zip(into) {
+            *byte = self.byte(at).get();
         }
     }
 
     fn copy_in(&self, at: usize, from: &[u8]) {
-        for (byte, cell) in from.iter().zip(&self.0[at..][..from.len()]) {
-            cell.set(*byte);
+        for (at, byte) in (at..).zip(from) {
+            self.byte(at).set(*byte);
         }
     }
 }
