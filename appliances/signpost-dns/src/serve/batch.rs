@@ -1,23 +1,21 @@
 //! Datagrams on Linux: a thread for each core with a socket of its own, many datagrams a system call.
 
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
-use nix::libc::{in_addr, in_pktinfo, in6_pktinfo};
-use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrStorage, recvmmsg,
-    sendmmsg, sendmsg, setsockopt, sockopt,
-};
+use nix::libc::in6_pktinfo;
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::now_s;
+use super::outbox::{Outbox, Own, Way};
 use crate::engine::{Asker, Desk, Engine, Verdict};
 use crate::limits::DATAGRAM_OCTETS_MAX;
 use crate::rrl::Limiter;
 
-/// Datagrams taken and sent by one system call.
+/// Datagrams taken by one system call.
 const BATCH: usize = 64;
 /// Datagrams at once that are many: after them a thread finds its queue empty only because the sender has not had the
 /// processor, and looks some times more, giving way each time, before it sleeps; to wake a sleeping thread costs a sender
@@ -54,53 +52,6 @@ pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// The address of ours that a datagram was sent to, as the system tells it and takes it back.
-#[derive(Clone, Copy)]
-enum Own {
-    /// The socket's.
-    Bound,
-    Four(in_pktinfo),
-    Six(in6_pktinfo),
-}
-
-impl Own {
-    fn of<S>(message: &RecvMsg<'_, '_, S>) -> Own {
-        for one in message.cmsgs().into_iter().flatten() {
-            match one {
-                ControlMessageOwned::Ipv4PacketInfo(info) => {
-                    // The address it was sent to becomes the one it is answered from; the way is the system's choice.
-                    return Own::Four(in_pktinfo {
-                        ipi_ifindex: 0,
-                        ipi_spec_dst: info.ipi_addr,
-                        ipi_addr: in_addr { s_addr: 0 },
-                    });
-                }
-                ControlMessageOwned::Ipv6PacketInfo(info) => {
-                    let local = info.ipi6_addr.s6_addr[..2] == [0xFE, 0x80];
-                    return Own::Six(in6_pktinfo {
-                        ipi6_ifindex: if local { info.ipi6_ifindex } else { 0 },
-                        ..info
-                    });
-                }
-                _ => {}
-            }
-        }
-        Own::Bound
-    }
-
-    /// Sends one datagram from this address.
-    fn send(self, socket: &UdpSocket, octets: &[u8], to: &SockaddrStorage) {
-        let slice = [IoSlice::new(octets)];
-        let from: &[ControlMessage<'_>] = match &self {
-            Own::Bound => &[],
-            Own::Four(info) => &[ControlMessage::Ipv4PacketInfo(info)],
-            Own::Six(info) => &[ControlMessage::Ipv6PacketInfo(info)],
-        };
-        // A datagram that cannot go (no route) is lost like one on the way.
-        let _ = sendmsg(socket.as_raw_fd(), &slice, from, MsgFlags::empty(), Some(to));
-    }
-}
-
 /// Serves a socket on this thread for ever.
 pub fn serve(engine: &Engine, socket: &Arc<UdpSocket>, limiter: Limiter) -> ! {
     // Where Linux knows no slices it answers a little later.
@@ -121,8 +72,8 @@ pub fn serve(engine: &Engine, socket: &Arc<UdpSocket>, limiter: Limiter) -> ! {
     }
 }
 
-/// A datagram that came: its octets, from where, to which address of ours.
-type Came = (usize, Option<SockaddrStorage>, Own);
+/// A datagram that came: its octets, and the way of its reply.
+type Came = (usize, Option<Way>);
 
 /// What a thread has for a batch.
 struct Station<'s> {
@@ -130,11 +81,9 @@ struct Station<'s> {
     socket: &'s Arc<UdpSocket>,
     desk: Desk,
     datagrams: Vec<Vec<u8>>,
-    outs: Vec<Vec<u8>>,
     receive: MultiHeaders<SockaddrStorage>,
-    send: MultiHeaders<SockaddrStorage>,
     came: Vec<Came>,
-    to: Vec<Option<SockaddrStorage>>,
+    outbox: Outbox,
     /// Which of those that came are errands.
     errands: Vec<usize>,
 }
@@ -148,11 +97,9 @@ impl<'s> Station<'s> {
             socket,
             desk: engine.desk(limiter),
             datagrams: (0..BATCH).map(|_| vec![0; DATAGRAM_OCTETS_MAX]).collect(),
-            outs: (0..BATCH).map(|_| Vec::with_capacity(DATAGRAM_OCTETS_MAX)).collect(),
             receive: MultiHeaders::preallocate(BATCH, told),
-            send: MultiHeaders::preallocate(BATCH, None),
             came: Vec::with_capacity(BATCH),
-            to: Vec::with_capacity(BATCH),
+            outbox: Outbox::new(BATCH, DATAGRAM_OCTETS_MAX),
             errands: Vec::new(),
         }
     }
@@ -164,7 +111,10 @@ impl<'s> Station<'s> {
             self.datagrams.iter_mut().map(|one| [IoSliceMut::new(one)]).collect();
         let taken = recvmmsg(self.socket.as_raw_fd(), &mut self.receive, slices.iter_mut(), waits, None);
         if let Ok(all) = taken {
-            self.came.extend(all.map(|one| (one.bytes, one.address, Own::of(&one))));
+            self.came.extend(all.map(|one| {
+                let asker = one.address.as_ref().and_then(address_of);
+                (one.bytes, asker.map(|asker| Way { asker, own: Own::of(&one) }))
+            }));
         }
         self.came.len()
     }
@@ -172,57 +122,36 @@ impl<'s> Station<'s> {
     /// Answers what can be answered at once, and notes the errands.
     fn answer(&mut self) {
         self.engine.look_up(&mut self.desk, now_s());
-        self.to.clear();
         self.errands.clear();
-        for (at, (octets, from, own)) in self.came.iter().enumerate() {
-            let Some(address) = from.as_ref().and_then(address_of) else { continue };
-            let (out, asker) = (&mut self.outs[self.to.len()], asker(address));
-            match (self.engine.handle(&mut self.desk, &self.datagrams[at][..*octets], asker, out), own) {
-                (Verdict::Reply, Own::Bound) => self.to.push(*from),
-                (Verdict::Reply, own) => from.iter().for_each(|from| own.send(self.socket, out, from)),
-                (Verdict::Silence, _) => {}
-                (Verdict::Errand, _) => self.errands.push(at),
+        for (at, (octets, way)) in self.came.iter().enumerate() {
+            let Some(way) = *way else { continue };
+            let datagram = &self.datagrams[at][..*octets];
+            match self.engine.handle(&mut self.desk, datagram, asker(way), self.outbox.sheet()) {
+                Verdict::Reply => self.outbox.post(way),
+                Verdict::Silence => {}
+                Verdict::Errand => self.errands.push(at),
             }
         }
-        let mut done = 0;
-        while done < self.to.len() {
-            let outs = &self.outs[done..self.to.len()];
-            done += send(self.socket, &mut self.send, outs, &self.to[done..]);
-        }
+        self.outbox.send(self.socket);
     }
 
     /// Begins the errands, after the questions that came with them.
     fn begin_errands(&mut self) {
         let Some(errands) = self.engine.errands() else { return };
         for at in self.errands.drain(..) {
-            let (octets, Some(from), own) = self.came[at] else { continue };
-            let Some(address) = address_of(&from) else { continue };
+            let (octets, Some(way)) = self.came[at] else { continue };
             let socket = self.socket.clone();
-            let send = move |reply: Vec<u8>| own.send(&socket, &reply, &from);
-            errands.begin(&self.datagrams[at][..octets], asker(address), send);
+            let send = move |reply: Vec<u8>| way.send(&socket, &reply);
+            errands.begin(&self.datagrams[at][..octets], asker(way), send);
         }
     }
 }
 
-/// Sends replies by one system call; how many are done with. One that cannot go (no route) must not hold back the rest.
-fn send(
-    socket: &UdpSocket,
-    headers: &mut MultiHeaders<SockaddrStorage>,
-    outs: &[Vec<u8>],
-    to: &[Option<SockaddrStorage>],
-) -> usize {
-    let slices: Vec<[IoSlice<'_>; 1]> = outs.iter().map(|one| [IoSlice::new(one)]).collect();
-    let sent = sendmmsg(socket.as_raw_fd(), headers, &slices, to, [], MsgFlags::empty());
-    sent.map_or(1, |all| all.count().max(1))
-}
-
-fn asker(address: SocketAddr) -> Asker {
-    Asker { address: address.ip(), stream: false }
+fn asker(way: Way) -> Asker {
+    Asker { address: way.asker.ip(), stream: false }
 }
 
 fn address_of(storage: &SockaddrStorage) -> Option<SocketAddr> {
-    if let Some(four) = storage.as_sockaddr_in() {
-        return Some(SocketAddr::new(four.ip().into(), four.port()));
-    }
-    storage.as_sockaddr_in6().map(|six| SocketAddr::new(six.ip().into(), six.port()))
+    let four = storage.as_sockaddr_in().map(|four| SocketAddr::new(four.ip().into(), four.port()));
+    four.or_else(|| storage.as_sockaddr_in6().map(|six| SocketAddr::from(*six)))
 }

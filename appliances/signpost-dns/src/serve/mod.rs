@@ -2,6 +2,8 @@
 
 #[cfg(feature = "batch")]
 mod batch;
+#[cfg(feature = "batch")]
+mod outbox;
 pub mod stream;
 #[cfg(not(feature = "batch"))]
 mod udp;
