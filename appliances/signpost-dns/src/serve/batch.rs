@@ -20,7 +20,7 @@ const BATCH: usize = 64;
 /// Datagrams at once that are many: after them a thread finds its queue empty only because the sender has not had the
 /// processor, and looks some times more, giving way each time, before it sleeps; to wake a sleeping thread costs a sender
 /// more. So many come at once only where the processors have no rest.
-const MANY: usize = 16;
+const MANY: usize = 8;
 /// How often it looks.
 const LOOKS: u32 = 20;
 /// Slices of the processor that a thread asks for, in nanoseconds. Linux takes `sched_yield` for a whole slice used (since
