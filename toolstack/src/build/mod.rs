@@ -4,11 +4,14 @@
 //! which names the kernel, and how the program is linked ([`link`]). Two builds of the same sources are the same bytes:
 //! paths are taken out, nothing notes a time, and the compiler gets one order of work.
 
+mod cfa;
+mod elf;
 mod layout;
 mod link;
 mod pack;
 mod report;
 pub mod symbolize;
+mod unwind;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,6 +41,13 @@ const APPLIANCES: [Part<'static>; 4] = [
     // `nymote build signpost-dns`.
     Part { name: "signpost", package: "signpost-dns", features: &["suite"] },
 ];
+
+impl Part<'_> {
+    /// Whether it is a whole appliance, of which size is the figure; the smallest machine's is its rate.
+    fn is_large(&self) -> bool {
+        APPLIANCES.iter().any(|appliance| appliance.name == self.name)
+    }
+}
 
 /// What carries an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -139,10 +149,15 @@ fn finish(built: &Path, service: &str, target: Target, output: &Path) -> Result<
     let (elf, debug) = (output.join(&base), output.join(format!("{base}.debug")));
     tool("objcopy", &["--only-keep-debug"], built, &debug)?;
     tool("objcopy", &["--strip-all", "--remove-section=.comment"], built, &elf)?;
-    if target != Target::Xen {
+    if target == Target::Unix {
         return Ok(Image { image: elf.clone(), elf, debug });
     }
-    let program = fs::read(&elf).map_err(|error| Trouble::io("read", &elf, error))?;
+    let mut program = fs::read(&elf).map_err(|error| Trouble::io("read", &elf, error))?;
+    unwind::cut(&mut program);
+    fs::write(&elf, &program).map_err(|error| Trouble::io("write", &elf, error))?;
+    if target == Target::Hosted {
+        return Ok(Image { image: elf.clone(), elf, debug });
+    }
     let packed = pack::pack(&program).map_err(|error| Trouble::io("pack", &elf, error))?;
     let image = output.join(format!("{base}.{}", packed.extension));
     fs::write(&image, packed.bytes).map_err(|error| Trouble::io("write", &image, error))?;
