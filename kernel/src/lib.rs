@@ -22,6 +22,7 @@ pub mod platform;
 pub mod process;
 pub mod random;
 pub mod settings;
+pub mod unwinding;
 
 /// Everything that needs a carrier.
 macro_rules! machine {

@@ -2,10 +2,10 @@
 
 use core::ffi::{c_char, c_int, c_void};
 use core::fmt::Write;
-use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::crash::Console;
-use crate::{image, machine};
+use crate::global::Global;
+use crate::{image, unwinding};
 
 /// GCC's `struct dl_find_object`.
 #[repr(C)]
@@ -34,7 +34,8 @@ struct Info {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn _dl_find_object(address: *mut c_void, found: *mut Found) -> c_int {
     let (start, end) = image::extent();
-    let Some(table) = table().filter(|_| (start..end).contains(&(address as usize))) else { return -1 };
+    let within = (start..end).contains(&(address as usize));
+    let Some(table) = within.then(|| table(address as usize)).flatten() else { return -1 };
     let answer = Found {
         flags: 0,
         map_start: start as *mut c_void,
@@ -48,75 +49,32 @@ unsafe extern "C" fn _dl_find_object(address: *mut c_void, found: *mut Found) ->
     0
 }
 
-/// The table by which the unwinder finds a function's entry (`.eh_frame_hdr`, System V ABI): the image's own, or where
-/// `nymote build` left out what it lists, one that is made of the entries at the first panic. Without memory for it the
-/// unwinder goes through the entries one by one.
-fn table() -> Option<usize> {
-    static MADE: AtomicUsize = AtomicUsize::new(0);
-    let linked = image::unwind_table()?;
-    // SAFETY: the image holds the table's head there, four encodings first.
-    let encoding = unsafe { (linked as *const u8).add(3).read() };
-    if encoding != OMITTED {
-        return Some(linked);
+/// The table by which the unwinder finds a function's entry (`.eh_frame_hdr`, System V ABI): the linker's, or where
+/// `nymote build` left one of its own instead ([`unwinding`]), one that has this address's entry alone. The unwinder is done
+/// with it when it asks again.
+fn table(address: usize) -> Option<usize> {
+    let head = image::unwind_table()?;
+    // SAFETY: the image holds the table's head there: a version first, and a distance behind four bytes.
+    let (version, distance) = unsafe { ((head as *const u8).read(), ((head + 4) as *const i32).read_unaligned()) };
+    if version == LINKED {
+        return Some(head);
     }
-    if MADE.load(Ordering::Relaxed) == 0 {
-        MADE.store(make_table(linked).unwrap_or(linked), Ordering::Relaxed);
-    }
-    Some(MADE.load(Ordering::Relaxed))
+    let tables = (head + 4).wrapping_add_signed(distance as isize) as *const u8;
+    // SAFETY: the head says where they are; they begin with their length and are never written.
+    let tables = unsafe { core::slice::from_raw_parts(tables, unwinding::length(tables.cast::<[u8; 4]>().read())) };
+    ENTRY.with(|room| {
+        let place = room.0.as_ptr() as usize;
+        unwinding::entry(tables, u32::try_from(address).ok()?, &mut room.0, u32::try_from(place).ok()?).map(|()| place)
+    })
 }
 
-/// Encodings of numbers in the table (`DW_EH_PE_…`): none, four bytes as they are, four bytes from the table's start.
-const OMITTED: u8 = 0xff;
-const ABSOLUTE: u8 = 0x03;
-const FROM_TABLE: u8 = 0x3b;
-/// Bytes of the table before its list.
-const TABLE_HEAD_BYTES: usize = 12;
+/// The linker's version of the table.
+const LINKED: u8 = 1;
+/// The entry that was asked for last. `nymote build` leaves no clean-ups for which this is too small.
+static ENTRY: Global<Room> = Global::new(Room([0; 12 << 10]));
 
-/// Makes a table with its list. The entries that `nymote build` leaves (toolstack/src/build/unwind.rs) are sorted and begin
-/// with their function's address.
-fn make_table(linked: usize) -> Option<usize> {
-    // SAFETY: behind its encodings the head holds the distance from there to the entries.
-    let entries = (linked + 4).wrapping_add_signed(unsafe { ((linked + 4) as *const i32).read() } as isize);
-    let count = Entries(entries).count();
-    let made = machine::allocate(TABLE_HEAD_BYTES + 8 * count, 8)?;
-    let start = made.as_ptr() as usize;
-    let from_start = |address: usize| i32::try_from(address.cast_signed() - start.cast_signed()).ok();
-    // SAFETY: the memory is ours alone, and as long as what is written to it.
-    unsafe {
-        made.cast::<[u8; 4]>().write([1, ABSOLUTE, ABSOLUTE, FROM_TABLE]);
-        made.cast::<u32>().add(1).write(u32::try_from(entries).ok()?);
-        made.cast::<u32>().add(2).write(u32::try_from(count).ok()?);
-        let list = made.cast::<i32>().add(TABLE_HEAD_BYTES / 4);
-        for (index, (function, entry)) in Entries(entries).enumerate() {
-            list.add(2 * index).write(from_start(function)?);
-            list.add(2 * index + 1).write(from_start(entry)?);
-        }
-    }
-    Some(start)
-}
-
-/// The functions' addresses and the entries' in `.eh_frame`, from an entry on to the end.
-struct Entries(usize);
-
-impl Iterator for Entries {
-    type Item = (usize, usize);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let at = self.0;
-            // SAFETY: the section is a row of entries that begin with their length, up to a length of zero; each has an id
-            // behind it, zero for what is common to others, and a function's has that function's address next.
-            let [length, id, function] = unsafe { (at as *const [u32; 3]).read_unaligned() };
-            if length == 0 {
-                return None;
-            }
-            self.0 += 4 + length as usize;
-            if id != 0 {
-                return Some((function as usize, at));
-            }
-        }
-    }
-}
+#[repr(C, align(8))]
+struct Room([u8; 12 << 10]);
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn dl_iterate_phdr(

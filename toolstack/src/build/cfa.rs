@@ -44,7 +44,8 @@ impl<'a> Program<'a> {
         self.0.len()
     }
 
-    fn byte(&mut self) -> Option<u8> {
+    /// One byte.
+    pub fn byte(&mut self) -> Option<u8> {
         let (first, rest) = self.0.split_first()?;
         self.0 = rest;
         Some(*first)
@@ -173,7 +174,8 @@ pub fn write_advance(bytes: usize, program: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-fn write_unsigned(mut value: u64, program: &mut Vec<u8>) {
+/// Writes an unsigned LEB128 number.
+pub fn write_unsigned(mut value: u64, program: &mut Vec<u8>) {
     while value >= 0x80 {
         program.push(value as u8 | 0x80);
         value >>= 7;

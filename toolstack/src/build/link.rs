@@ -18,9 +18,10 @@ use crate::trouble::Trouble;
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 /// Libraries that rustc asks for and that the kernel stands in for.
 const LIBRARIES: [&str; 7] = ["c", "m", "pthread", "rt", "dl", "util", "gcc_s"];
-/// When all crates have become one program, only those calls still give way to what they call for which that is no longer than
-/// the call. Size's own limit, 5, makes programs of some megabytes a hundredth larger.
-const INLINE_LEAST: &str = "-Cllvm-args=-inline-threshold=0";
+/// When all crates have become one program, only those calls still give way to what they call for which that is hardly longer
+/// than the call: each crate has been through the same with its own limits. LLVM's for size make a program a hundredth larger.
+const INLINE_LEAST: &str =
+    "-Cllvm-args=-inline-threshold=0 -inlinehint-threshold=10 -inlinecold-threshold=0";
 /// An archive without members.
 const EMPTY_ARCHIVE: &[u8] = b"!<arch>\n";
 

@@ -11,6 +11,7 @@ mod link;
 mod pack;
 mod report;
 pub mod symbolize;
+mod tables;
 mod unwind;
 
 use std::fs;
@@ -153,7 +154,9 @@ fn finish(built: &Path, service: &str, target: Target, output: &Path) -> Result<
         return Ok(Image { image: elf.clone(), elf, debug });
     }
     let mut program = fs::read(&elf).map_err(|error| Trouble::io("read", &elf, error))?;
-    unwind::cut(&mut program);
+    if !unwind::cut(&mut program) {
+        eprintln!("{base}: its unwind tables are of a kind that stays as the linker wrote it, and makes a larger image");
+    }
     fs::write(&elf, &program).map_err(|error| Trouble::io("write", &elf, error))?;
     if target == Target::Hosted {
         return Ok(Image { image: elf.clone(), elf, debug });

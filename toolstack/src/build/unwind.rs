@@ -2,14 +2,17 @@
 //!
 //! The compiler describes the frame at every instruction, as a debugger or a signal would want it. On a machine only a panic and
 //! a list of callers walk the stack, and they meet functions in the midst of calls alone. So of `.eh_frame` (DWARF 5, 6.4, as
-//! the System V ABI stores it) stay the rows that hold at a call, and nothing of functions that call none: half the bytes and
-//! half of what they pack to. Entries are sorted by address and name addresses instead of distances, so that code which moves
-//! changes its own entry only. An entry with a rule that is not understood stays as it is; a section that is not, too.
+//! the System V ABI stores it) stay the rows that hold at a call, and nothing of functions that call none. What is left goes with
+//! the clean-ups of `.gcc_except_table` into columns ([`tables`]), of which the kernel makes an entry when the unwinder asks. An
+//! entry with a rule or code that is not understood keeps its rules; a section that is not, all that it has.
+
+use std::ops::Range;
 
 use iced_x86::{Code, Decoder, DecoderOptions};
 
 use super::cfa::{Program, Row, write_advance, write_row};
-use super::elf::{Section, number, section};
+use super::tables::{self, Function, joined, sites};
+use super::elf::{self, number, section};
 
 /// A common part, which entries refer to.
 struct Common {
@@ -33,19 +36,29 @@ struct Entry {
     program: Vec<u8>,
 }
 
-/// Cuts down a program's tables where they are; what is left over becomes zero. Says whether it did.
+/// Cuts down a program's tables where they are; what is left over becomes zero, and no memory when it is the last of the program.
+/// Says whether it did.
 pub fn cut(program: &mut [u8]) -> bool {
-    let Some((frames, table)) = cut_tables(program) else { return false };
-    for (section, bytes) in [frames, table] {
-        program[section.file.clone()].fill(0);
-        program[section.file.start..section.file.start + bytes.len()].copy_from_slice(&bytes);
-    }
+    let Some(cut) = cut_tables(program) else { return false };
+    let end = cut.file.start + cut.bytes.len();
+    program[cut.file.start..end].copy_from_slice(&cut.bytes);
+    program[end..cut.file.end].fill(0);
+    program[cut.cleanups].fill(0);
+    elf::shorten_segment(program, cut.file.start, cut.bytes.len());
     true
 }
 
-type Rewritten = (Section, Vec<u8>);
+/// What is to be written.
+struct Cut {
+    /// Where there was the search table, and the entries behind it.
+    file: Range<usize>,
+    /// What comes there.
+    bytes: Vec<u8>,
+    /// Where there were clean-ups.
+    cleanups: Range<usize>,
+}
 
-fn cut_tables(program: &[u8]) -> Option<(Rewritten, Rewritten)> {
+fn cut_tables(program: &[u8]) -> Option<Cut> {
     let frames = section(program, ".eh_frame")?;
     let table = section(program, ".eh_frame_hdr")?;
     let text = section(program, ".text")?;
@@ -55,25 +68,35 @@ fn cut_tables(program: &[u8]) -> Option<(Rewritten, Rewritten)> {
         code.is_none_or(|code| shorten(entry, code, &commons[entry.common]))
     });
     entries.sort_by_key(|entry| entry.start);
-    let mut bytes = Vec::new();
-    let mut places = Vec::new();
-    for common in &commons {
-        places.push(bytes.len());
-        bytes.extend_from_slice(&common.bytes);
-    }
-    for entry in &entries {
-        write(entry, places[entry.common], &mut bytes);
-    }
-    bytes.extend_from_slice(&[0; 4]);
-    let head = head(&frames, &table)?;
-    (bytes.len() <= frames.file.len() && head.len() <= table.file.len())
-        .then_some(((frames, bytes), (table, head)))
+    let cleanups = section(program, ".gcc_except_table")?;
+    let functions = entries.iter().map(|entry| {
+        let sites = match entry.augmentation.first_chunk() {
+            None => None,
+            Some(address) if *address == [0; 4] => None,
+            Some(address) => {
+                let at = cleanups.at(u32::from_le_bytes(*address).into())?;
+                let sites = sites(&program[at..cleanups.file.end])?;
+                let code = text.at(entry.start.into()).and_then(|at| calls(program.get(at..at + entry.bytes as usize)?));
+                Some(code.and_then(|calls| joined(&sites, &calls)).unwrap_or(sites))
+            }
+        };
+        Some(Function { start: entry.start, bytes: entry.bytes, common: entry.common, program: &entry.program, sites })
+    });
+    let functions = functions.collect::<Option<Vec<_>>>()?;
+    let commons: Vec<_> = commons.iter().map(|common| common.bytes.clone()).collect();
+    // A version that no linker writes, and behind it how far ours are from there.
+    let mut bytes = vec![VERSION, 0, 0, 0, 4, 0, 0, 0];
+    bytes.extend(tables::write(&commons, &functions)?);
+    let file = table.file.start..frames.file.end;
+    let adjacent = (table.file.end..table.file.end + 16).contains(&frames.file.start);
+    (adjacent && bytes.len() <= file.len()).then_some(Cut { file, bytes, cleanups: cleanups.file })
 }
 
-/// Encodings of pointers (`DW_EH_PE_…`): four bytes, as they are; signed and relative to their own place; none.
+/// Encodings of pointers (`DW_EH_PE_…`): four bytes, as they are; signed and relative to their own place.
 const ABSOLUTE: u8 = 0x03;
 const FROM_PLACE: u8 = 0x1b;
-const OMITTED: u8 = 0xff;
+/// A linker writes 1.
+const VERSION: u8 = 2;
 
 fn read(section: &[u8], address: u64) -> Option<(Vec<Common>, Vec<Entry>)> {
     let (mut commons, mut entries) = (Vec::<Common>::new(), Vec::new());
@@ -189,29 +212,6 @@ fn calls(code: &[u8]) -> Option<Vec<usize>> {
     Some(calls)
 }
 
-fn write(entry: &Entry, common: usize, bytes: &mut Vec<u8>) {
-    let start = bytes.len();
-    bytes.extend_from_slice(&[0; 4]);
-    bytes.extend_from_slice(&((start + 4 - common) as u32).to_le_bytes());
-    bytes.extend_from_slice(&entry.start.to_le_bytes());
-    bytes.extend_from_slice(&entry.bytes.to_le_bytes());
-    bytes.push(entry.augmentation.len() as u8);
-    bytes.extend_from_slice(&entry.augmentation);
-    bytes.extend_from_slice(&entry.program);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    let length = (bytes.len() - start - 4) as u32;
-    bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
-}
-
-/// The table's head alone: where the entries are, and that none are listed. The kernel lists them at the first panic
-/// (kernel/src/c/unwind.rs).
-fn head(frames: &Section, table: &Section) -> Option<Vec<u8>> {
-    let mut bytes = vec![1, FROM_PLACE, OMITTED, OMITTED];
-    let distance = frames.address.cast_signed() - (table.address + 4).cast_signed();
-    bytes.extend_from_slice(&i32::try_from(distance).ok()?.to_le_bytes());
-    Some(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,17 +235,17 @@ mod tests {
         frames.extend_from_slice(program);
     }
 
-    /// A program of three sections and the one of their names.
+    /// A program of four sections and the one of their names.
     fn program(frames: &[u8]) -> Vec<u8> {
-        let names = b".text\0.eh_frame\0.eh_frame_hdr\0.shstrtab\0";
-        let sections: [(u32, u32, &[u8]); 4] =
-            [(0, TEXT, &CODE), (6, FRAMES, frames), (16, 0x20_0000, &[7; 40]), (30, 0, names)];
+        let names = b".text\0.eh_frame\0.eh_frame_hdr\0.gcc_except_table\0.shstrtab\0";
+        let sections: [(u32, u32, &[u8]); 5] =
+            [(0, TEXT, &CODE), (16, FRAMES - 40, &[7; 40]), (6, FRAMES, frames), (30, 0x20_1000, &[7; 4]), (48, 0, names)];
         let mut all = vec![0; 64];
         all[..6].copy_from_slice(b"\x7fELF\x02\x01");
         let mut headers = Vec::new();
         for (name, address, bytes) in sections {
             let mut header = [0; 64];
-            header[..4].copy_from_slice(&name.to_le_bytes());
+            header[..4].copy_from_slice(&u32::to_le_bytes(name));
             header[16..20].copy_from_slice(&address.to_le_bytes());
             header[24..28].copy_from_slice(&(all.len() as u32).to_le_bytes());
             header[32..36].copy_from_slice(&(bytes.len() as u32).to_le_bytes());
@@ -254,15 +254,27 @@ mod tests {
         }
         let table = (all.len() as u64).to_le_bytes();
         all[0x28..0x30].copy_from_slice(&table);
-        (all[0x3a], all[0x3c], all[0x3e]) = (64, 4, 3);
+        (all[0x3a], all[0x3c], all[0x3e]) = (64, 5, 4);
         [all, headers].concat()
     }
 
-    fn cut_frames(frames: &[u8]) -> (bool, Vec<u8>, Vec<u8>) {
+    /// What comes of the search table and the entries, and of the clean-ups.
+    fn cut_frames(frames: &[u8]) -> Option<[Vec<u8>; 2]> {
         let mut program = program(frames);
+        let before = program.clone();
         let done = cut(&mut program);
-        let bytes = |name| program[section(&program, name).unwrap().file].to_vec();
-        (done, bytes(".eh_frame"), bytes(".eh_frame_hdr"))
+        assert!(done || program == before);
+        let file = |name| section(&program, name).unwrap().file;
+        let tables = file(".eh_frame_hdr").start..file(".eh_frame").end;
+        done.then(|| [tables, file(".gcc_except_table")].map(|file| program[file].to_vec()))
+    }
+
+    /// What is to be left of one entry.
+    fn wanted(start: u32, bytes: u32, program: &[u8]) -> Vec<u8> {
+        let mut common = COMMON.to_vec();
+        common[16] = ABSOLUTE;
+        let function = Function { start: TEXT + start, bytes, common: 0, program, sites: None };
+        [vec![VERSION, 0, 0, 0, 4, 0, 0, 0], tables::write(&[common], &[function]).unwrap()].concat()
     }
 
     #[test]
@@ -270,19 +282,11 @@ mod tests {
         let mut frames = COMMON.to_vec();
         entry(&mut frames, 8, 1, &[]);
         entry(&mut frames, 0, 8, &ROWS);
-        frames.extend_from_slice(&[0; 4]);
-        let (done, cut, table) = cut_frames(&frames);
-        assert!(done);
-        let mut wanted = COMMON.to_vec();
-        wanted[16] = ABSOLUTE;
-        for number in [20, 28, TEXT, 8] {
-            wanted.extend_from_slice(&u32::to_le_bytes(number));
-        }
-        wanted.extend_from_slice(&[0, 0x0e, 16, 0x83, 2, 0, 0, 0]);
-        assert_eq!(cut[..wanted.len()], wanted);
-        assert!(cut[wanted.len()..].iter().all(|byte| *byte == 0));
-        assert_eq!(table[..8], [1, FROM_PLACE, OMITTED, OMITTED, 0xfc, 0xff, 0x0f, 0]);
-        assert_eq!(cut.len(), frames.len());
+        frames.extend_from_slice(&[0; 128]);
+        let [cut, cleanups] = cut_frames(&frames).unwrap();
+        let wanted = wanted(0, 8, &[0x0e, 16, 0x83, 2]);
+        assert_eq!((&cut[..wanted.len()], cut.len()), (&wanted[..], 40 + frames.len()));
+        assert!(cut[wanted.len()..].iter().chain(&cleanups).all(|byte| *byte == 0));
     }
 
     #[test]
@@ -291,16 +295,14 @@ mod tests {
         for (start, bytes, rules) in [(0, 8, &[0x16, 3, 1, 0x50][..]), (9, 1, &ROWS)] {
             let mut frames = COMMON.to_vec();
             entry(&mut frames, start, bytes, rules);
-            frames.extend_from_slice(&[0; 8]);
-            let (done, cut, _) = cut_frames(&frames);
-            assert!(done);
-            assert_eq!(cut[COMMON.len() + 17..][..rules.len()], *rules);
+            frames.extend_from_slice(&[0; 128]);
+            let [cut, ..] = cut_frames(&frames).unwrap();
+            assert!(cut.starts_with(&wanted(start, bytes, rules)));
         }
         let mut unknown = COMMON.to_vec();
         unknown[10] = b'S';
         entry(&mut unknown, 0, 8, &ROWS);
-        let (done, cut, _) = cut_frames(&unknown);
-        assert!(!done);
-        assert_eq!(cut, unknown);
+        unknown.extend_from_slice(&[0; 128]);
+        assert!(cut_frames(&unknown).is_none());
     }
 }

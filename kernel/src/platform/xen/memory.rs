@@ -11,6 +11,7 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use super::abi::{self, call};
 use super::hypercall::{Refused, hypercall};
 use super::start_info::StartInfo;
+use crate::image;
 use crate::platform::PAGE_BYTES;
 
 /// Pages of the grant table for which addresses are kept free: 512 grants each.
@@ -38,7 +39,7 @@ unsafe extern "C" {
     static __image_start: u8;
     static __code_start: u8;
     static __code_end: u8;
-    static __image_end: u8;
+    static __data_end: u8;
 }
 
 /// What [`take_over`] leaves to others.
@@ -143,7 +144,8 @@ impl Tree {
     /// Sets the rights of what the builder mapped.
     fn protect(&mut self, boot_stack_guard: usize, tables: core::ops::Range<usize>, frame_list: usize) {
         let (image, code) = (&raw const __image_start as usize, &raw const __code_start as usize);
-        let (code_end, image_end) = (&raw const __code_end as usize, &raw const __image_end as usize);
+        let (code_end, data_end) = (&raw const __code_end as usize, &raw const __data_end as usize);
+        let image_end = image::extent().1.next_multiple_of(PAGE_BYTES);
         let frame_list = frame_list..frame_list + PAGES.load(Ordering::Relaxed) * 8;
         let pages = PAGES.load(Ordering::Relaxed);
         for chunk in (0..).step_by(TABLE_BYTES) {
@@ -159,7 +161,8 @@ impl Tree {
                     nothing if nothing < image || nothing == boot_stack_guard => 0,
                     constant if constant < code => constant_entry(frame),
                     text if text < code_end => code_entry(frame),
-                    data if data < image_end => data_entry(frame),
+                    data if data < data_end => data_entry(frame),
+                    constant if constant < image_end => constant_entry(frame),
                     list if frame_list.contains(&list) => constant_entry(frame),
                     table if tables.contains(&table) => constant_entry(frame),
                     _ => data_entry(frame),
