@@ -246,7 +246,9 @@ mod tests {
         assert_eq!(length(*TABLES.first_chunk().unwrap()), TABLES.len());
         let mut wanted = Vec::new();
         wanted.extend([1, ABSOLUTE, ABSOLUTE, FROM_TABLE]);
-        let words = |words: [u32; 4], wanted: &mut Vec<u8>| wanted.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+        let words = |words: [u32; 4], wanted: &mut Vec<u8>| {
+            wanted.extend(words.iter().flat_map(|word| word.to_le_bytes()))
+        };
         words([AT + 20, 1, 0x40_1000 - AT, 32], &mut wanted);
         wanted.extend(b"12345678vzL\0");
         words([24, 16, 0x40_1000, 300], &mut wanted);
@@ -265,12 +267,15 @@ mod tests {
     fn a_function_without_clean_ups_has_none() {
         let entry = found(TABLES, 0x40_1136).unwrap();
         assert_eq!(entry[20..32], *b"12345678vzR\0");
-        assert_eq!(entry[32..56], [
-            [16, 0, 0, 0, 16, 0, 0, 0, 0x30, 0x11, 0x40, 0].as_slice(),
-            [7, 0, 0, 0, 0, 0, 0, 0].as_slice(),
-            [0; 4].as_slice()
-        ]
-        .concat());
+        assert_eq!(
+            entry[32..56],
+            [
+                [16, 0, 0, 0, 16, 0, 0, 0, 0x30, 0x11, 0x40, 0].as_slice(),
+                [7, 0, 0, 0, 0, 0, 0, 0].as_slice(),
+                [0; 4].as_slice()
+            ]
+            .concat()
+        );
     }
 
     #[test]

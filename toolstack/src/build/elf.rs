@@ -83,7 +83,8 @@ mod tests {
         let mut program = vec![0; 0x40 + 2 * 0x38];
         (program[0x20], program[0x36], program[0x38]) = (0x40, 0x38, 2);
         for (header, kind, start) in [(0x40, 4, 9), (0x78, 1, 9)] {
-            (program[header], program[header + 8], program[header + 0x21], program[header + 0x29]) = (kind, start, 7, 8);
+            (program[header], program[header + 8], program[header + 0x21], program[header + 0x29]) =
+                (kind, start, 7, 8);
         }
         let mut wanted = program.clone();
         shorten_segment(&mut program, 8, 5);

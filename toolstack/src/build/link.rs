@@ -19,9 +19,8 @@ const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 /// Libraries that rustc asks for and that the kernel stands in for.
 const LIBRARIES: [&str; 7] = ["c", "m", "pthread", "rt", "dl", "util", "gcc_s"];
 /// When all crates have become one program, only those calls still give way to what they call for which that is hardly longer
-/// than the call: each crate has been through the same with its own limits. LLVM's for size make a program a hundredth larger.
-const INLINE_LEAST: &str =
-    "-Cllvm-args=-inline-threshold=0 -inlinehint-threshold=10 -inlinecold-threshold=0";
+/// than the call: each crate has been through the same with its own limits.
+const INLINE_LEAST: &str = "-Cllvm-args=-inline-threshold=0 -inlinehint-threshold=10 -inlinecold-threshold=0";
 /// An archive without members.
 const EMPTY_ARCHIVE: &[u8] = b"!<arch>\n";
 
@@ -59,7 +58,7 @@ pub fn build(source: &Path, part: &Part<'_>, target: Target) -> Result<PathBuf, 
         cargo.args(["--no-default-features", "--features", &features]);
     }
     cargo.arg("--").args(link_arguments(source, &empty, &unwinder, target));
-    if target != Target::Unix && part.is_large() {
+    if target != Target::Unix && part.inlines_least {
         cargo.arg(INLINE_LEAST);
     }
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(source, target).join("\u{1f}"));

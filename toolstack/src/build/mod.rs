@@ -31,24 +31,19 @@ struct Part<'a> {
     package: &'a str,
     /// The crate's features that a machine has, besides what carries it.
     features: &'a [&'a str],
+    /// Whether it is smaller when the whole program is inlined least (docs/decisions/0304 has the figures).
+    inlines_least: bool,
 }
 
 /// The appliances as they are deployed.
 const APPLIANCES: [Part<'static>; 4] = [
-    Part { name: "mail", package: "mail", features: &[] },
-    Part { name: "contacts", package: "contacts", features: &[] },
-    Part { name: "calendar", package: "calendar", features: &[] },
+    Part { name: "mail", package: "mail", features: &[], inlines_least: false },
+    Part { name: "contacts", package: "contacts", features: &[], inlines_least: false },
+    Part { name: "calendar", package: "calendar", features: &[], inlines_least: false },
     // Without `suite` the same crate is the smallest machine, which serves one static zone from its command line:
     // `nymote build signpost-dns`.
-    Part { name: "signpost", package: "signpost-dns", features: &["suite"] },
+    Part { name: "signpost", package: "signpost-dns", features: &["suite"], inlines_least: true },
 ];
-
-impl Part<'_> {
-    /// Whether it is a whole appliance, of which size is the figure; the smallest machine's is its rate.
-    fn is_large(&self) -> bool {
-        APPLIANCES.iter().any(|appliance| appliance.name == self.name)
-    }
-}
 
 /// What carries an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -139,7 +134,7 @@ fn parts(service: Option<&str>) -> Vec<Part<'_>> {
         None => APPLIANCES.to_vec(),
         Some(name) => match APPLIANCES.iter().find(|part| part.name == name) {
             Some(part) => vec![*part],
-            None => vec![Part { name, package: name, features: &[] }],
+            None => vec![Part { name, package: name, features: &[], inlines_least: false }],
         },
     }
 }
@@ -155,7 +150,9 @@ fn finish(built: &Path, service: &str, target: Target, output: &Path) -> Result<
     }
     let mut program = fs::read(&elf).map_err(|error| Trouble::io("read", &elf, error))?;
     if !unwind::cut(&mut program) {
-        eprintln!("{base}: its unwind tables are of a kind that stays as the linker wrote it, and makes a larger image");
+        eprintln!(
+            "{base}: its unwind tables are of a kind that stays as the linker wrote it, and makes a larger image"
+        );
     }
     fs::write(&elf, &program).map_err(|error| Trouble::io("write", &elf, error))?;
     if target == Target::Hosted {

@@ -62,7 +62,8 @@ pub fn sites(table: &[u8]) -> Option<Vec<Site>> {
     let end = rest.left().checked_sub(bytes)?;
     let mut sites = Vec::new();
     while rest.left() > end {
-        let [start, bytes, pad, action] = [rest.unsigned()?, rest.unsigned()?, rest.unsigned()?, rest.unsigned()?];
+        let [start, bytes, pad, action] =
+            [rest.unsigned()?, rest.unsigned()?, rest.unsigned()?, rest.unsigned()?];
         sites.push(Site { start, bytes, pad, action });
     }
     (rest.left() == end).then_some(sites)
@@ -74,14 +75,17 @@ pub fn joined(sites: &[Site], calls: &[usize]) -> Option<Vec<Site>> {
     let mut joined: Vec<Site> = Vec::new();
     for site in sites {
         let end = joined.last().map_or(0, Site::end);
-        let up_to = |place: u64| calls.iter().map(|call| *call as u64).take_while(move |call| *call <= place).last();
+        let up_to =
+            |place: u64| calls.iter().map(|call| *call as u64).take_while(move |call| *call <= place).last();
         let (before, last) = (up_to(site.start).unwrap_or(0), up_to(site.end()).unwrap_or(0));
         let start = before.max(end);
         if last <= start {
             continue;
         }
         match joined.last_mut() {
-            Some(one) if start == end && (one.pad, one.action) == (site.pad, site.action) => one.bytes = last - one.start,
+            Some(one) if start == end && (one.pad, one.action) == (site.pad, site.action) => {
+                one.bytes = last - one.start
+            }
             _ => joined.push(Site { start, bytes: last - start, ..*site }),
         }
     }
@@ -142,20 +146,23 @@ fn write_sites(sites: &[Site], columns: &mut [Vec<u8>; COLUMNS]) -> Option<()> {
         end = site.start + site.bytes;
         // 0 is none; then how far from the one before, the sign in the lowest bit.
         let distance = site.pad.cast_signed() - pad.cast_signed();
-        write_unsigned(if site.pad == 0 { 0 } else { ((distance << 1) ^ (distance >> 63)).cast_unsigned() + 1 }, pads);
+        write_unsigned(
+            if site.pad == 0 { 0 } else { ((distance << 1) ^ (distance >> 63)).cast_unsigned() + 1 },
+            pads,
+        );
         pad = if site.pad == 0 { pad } else { site.pad };
         actions.push(u8::try_from(site.action.min(1)).ok()?);
     }
     (end < 2 << 20 && SITE_BYTES_MAX * sites.len() <= CLEANUPS_BYTES_MAX).then_some(())
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// Three call sites: a clean-up, none, and something that catches before the first's; then what follows them.
-    const CLEANUPS: &[u8] = b"\xff\x9b\x19\x01\x0d\x00\x05\x20\x00\x05\x03\x00\x00\x0a\xc8\x01\x1e\x01\x01\x00\0\0\0\0";
+    const CLEANUPS: &[u8] =
+        b"\xff\x9b\x19\x01\x0d\x00\x05\x20\x00\x05\x03\x00\x00\x0a\xc8\x01\x1e\x01\x01\x00\0\0\0\0";
 
     /// The same bytes are read by kernel/src/unwinding.rs's test.
     const WRITTEN: &[u8] = b"\x88\0\0\0\x02\0\0\0\x02\0\0\0\x54\0\0\0\
@@ -178,17 +185,25 @@ mod tests {
         let old = [site(3, 5, 0x20, 0), site(10, 6, 0x20, 0), site(20, 9, 0, 0), site(30, 5, 0x20, 1)];
         // Without a call between them the first two are one; what no call returns into goes; a call of none stays out.
         assert_eq!(joined(&old, &[8, 15, 33]).unwrap(), [site(0, 15, 0x20, 0), site(15, 18, 0x20, 1)]);
-        assert_eq!(joined(&old, &[8, 9, 15, 33]).unwrap(), [site(0, 8, 0x20, 0), site(9, 6, 0x20, 0), site(15, 18, 0x20, 1)]);
+        assert_eq!(
+            joined(&old, &[8, 9, 15, 33]).unwrap(),
+            [site(0, 8, 0x20, 0), site(9, 6, 0x20, 0), site(15, 18, 0x20, 1)]
+        );
         // Whoever overlaps is not told apart by order alone.
-        assert_eq!(joined(&[site(0, 9, 1, 0), site(5, 4, 2, 0), site(7, 1, 3, 0)], &[6, 8]), Some(vec![site(0, 8, 1, 0)]));
+        assert_eq!(
+            joined(&[site(0, 9, 1, 0), site(5, 4, 2, 0), site(7, 1, 3, 0)], &[6, 8]),
+            Some(vec![site(0, 8, 1, 0)])
+        );
     }
 
     #[test]
     fn functions_become_columns() {
-        let function = |start, bytes, common, program, sites| Function { start, bytes, common, program, sites };
+        let function =
+            |start, bytes, common, program, sites| Function { start, bytes, common, program, sites };
         let first = function(0x40_1000, 300, 1, &[0x0e, 16, 0x83, 2][..], sites(CLEANUPS));
         let second = function(0x40_1130, 7, 0, &[], None);
-        let written = write(&[b"12345678vzR\0".to_vec(), b"12345678vzL\0".to_vec()], &[first, second]).unwrap();
+        let written =
+            write(&[b"12345678vzR\0".to_vec(), b"12345678vzL\0".to_vec()], &[first, second]).unwrap();
         assert_eq!(written, WRITTEN);
     }
 }

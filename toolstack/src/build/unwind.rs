@@ -11,8 +11,8 @@ use std::ops::Range;
 use iced_x86::{Code, Decoder, DecoderOptions};
 
 use super::cfa::{Program, Row, write_advance, write_row};
-use super::tables::{self, Function, joined, sites};
 use super::elf::{self, number, section};
+use super::tables::{self, Function, joined, sites};
 
 /// A common part, which entries refer to.
 struct Common {
@@ -76,11 +76,19 @@ fn cut_tables(program: &[u8]) -> Option<Cut> {
             Some(address) => {
                 let at = cleanups.at(u32::from_le_bytes(*address).into())?;
                 let sites = sites(&program[at..cleanups.file.end])?;
-                let code = text.at(entry.start.into()).and_then(|at| calls(program.get(at..at + entry.bytes as usize)?));
+                let code = text
+                    .at(entry.start.into())
+                    .and_then(|at| calls(program.get(at..at + entry.bytes as usize)?));
                 Some(code.and_then(|calls| joined(&sites, &calls)).unwrap_or(sites))
             }
         };
-        Some(Function { start: entry.start, bytes: entry.bytes, common: entry.common, program: &entry.program, sites })
+        Some(Function {
+            start: entry.start,
+            bytes: entry.bytes,
+            common: entry.common,
+            program: &entry.program,
+            sites,
+        })
     });
     let functions = functions.collect::<Option<Vec<_>>>()?;
     let commons: Vec<_> = commons.iter().map(|common| common.bytes.clone()).collect();
@@ -238,8 +246,13 @@ mod tests {
     /// A program of four sections and the one of their names.
     fn program(frames: &[u8]) -> Vec<u8> {
         let names = b".text\0.eh_frame\0.eh_frame_hdr\0.gcc_except_table\0.shstrtab\0";
-        let sections: [(u32, u32, &[u8]); 5] =
-            [(0, TEXT, &CODE), (16, FRAMES - 40, &[7; 40]), (6, FRAMES, frames), (30, 0x20_1000, &[7; 4]), (48, 0, names)];
+        let sections: [(u32, u32, &[u8]); 5] = [
+            (0, TEXT, &CODE),
+            (16, FRAMES - 40, &[7; 40]),
+            (6, FRAMES, frames),
+            (30, 0x20_1000, &[7; 4]),
+            (48, 0, names),
+        ];
         let mut all = vec![0; 64];
         all[..6].copy_from_slice(b"\x7fELF\x02\x01");
         let mut headers = Vec::new();
