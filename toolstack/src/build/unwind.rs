@@ -62,33 +62,24 @@ fn cut_tables(program: &[u8]) -> Option<Cut> {
     let frames = section(program, ".eh_frame")?;
     let table = section(program, ".eh_frame_hdr")?;
     let text = section(program, ".text")?;
+    let cleanups = section(program, ".gcc_except_table")?;
+    let code = |start: u32, bytes: u32| program.get(text.at(start.into())?..)?.get(..bytes as usize);
     let (commons, mut entries) = read(&program[frames.file.clone()], frames.address)?;
     entries.retain_mut(|entry| {
-        let code = text.at(entry.start.into()).and_then(|at| program.get(at..at + entry.bytes as usize));
-        code.is_none_or(|code| shorten(entry, code, &commons[entry.common]))
+        code(entry.start, entry.bytes).is_none_or(|code| shorten(entry, code, &commons[entry.common]))
     });
     entries.sort_by_key(|entry| entry.start);
-    let cleanups = section(program, ".gcc_except_table")?;
     let functions = entries.iter().map(|entry| {
-        let sites = match entry.augmentation.first_chunk() {
-            None => None,
-            Some(address) if *address == [0; 4] => None,
+        let sites = match entry.augmentation.first_chunk().map(|address| u32::from_le_bytes(*address)) {
+            None | Some(0) => None,
             Some(address) => {
-                let at = cleanups.at(u32::from_le_bytes(*address).into())?;
-                let sites = sites(&program[at..cleanups.file.end])?;
-                let code = text
-                    .at(entry.start.into())
-                    .and_then(|at| calls(program.get(at..at + entry.bytes as usize)?));
-                Some(code.and_then(|calls| joined(&sites, &calls)).unwrap_or(sites))
+                let sites = sites(&program[cleanups.at(address.into())?..cleanups.file.end])?;
+                let calls = code(entry.start, entry.bytes).and_then(calls);
+                Some(calls.and_then(|calls| joined(&sites, &calls)).unwrap_or(sites))
             }
         };
-        Some(Function {
-            start: entry.start,
-            bytes: entry.bytes,
-            common: entry.common,
-            program: &entry.program,
-            sites,
-        })
+        let Entry { common, start, bytes, ref program, .. } = *entry;
+        Some(Function { start, bytes, common, program, sites })
     });
     let functions = functions.collect::<Option<Vec<_>>>()?;
     let commons: Vec<_> = commons.iter().map(|common| common.bytes.clone()).collect();
