@@ -176,7 +176,7 @@ fn write(room: &mut Room<'_>, address: u32, function: Function<'_>, sites: &mut 
         room.put(&[0])?;
     }
     room.put(function.program)?;
-    while room.length % 4 != 0 {
+    while !room.length.is_multiple_of(4) {
         room.put(&[0])?;
     }
     room.set_word(entry, (room.length - entry - 4) as u32)?;
