@@ -63,7 +63,7 @@ impl Environment {
 
 /// Where in `NAME=value` the value is, if this is the name.
 fn value_of(word: &CString, name: &[u8]) -> Option<*const c_char> {
-    let value = word.as_bytes().strip_prefix(name)?.strip_prefix(b"=")?;
+    let value = word.as_bytes_with_nul().strip_prefix(name)?.strip_prefix(b"=")?;
     Some(value.as_ptr().cast())
 }
 
