@@ -73,7 +73,7 @@ impl Object {
 
 #[test]
 fn objects_keep_apart_and_memory_comes_back_whole() {
-    let steps = if cfg!(miri) { 600 } else { 60_000 };
+    let steps = if cfg!(miri) { 150 } else { 60_000 };
     let mut arena = Arena::new(2 << 20);
     let whole = arena.heap.figures().free;
     let mut dice = Dice(7);
@@ -111,7 +111,7 @@ fn a_mail_servers_weeks_leave_no_crumbs() {
     let mut sessions: VecDeque<Vec<Object>> = VecDeque::new();
     let mut cache: Vec<Object> = Vec::new();
     let mut staying: Vec<Object> = Vec::new();
-    let steps = if cfg!(miri) { 30 } else { 12_000 };
+    let steps = if cfg!(miri) { 8 } else { 12_000 };
     let mut free_after_warm_up = 0;
     for step in 0..steps {
         let mut session = Vec::new();

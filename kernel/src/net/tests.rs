@@ -302,7 +302,7 @@ impl Pair {
 
 #[test]
 fn a_stream_of_super_frames_does_not_wait_for_each_acknowledgement() {
-    const BYTES: usize = if cfg!(miri) { 60_000 } else { 2_000_000 };
+    const BYTES: usize = if cfg!(miri) { 20_000 } else { 2_000_000 };
     let mut pair = Pair::new(&[("ip6", "off")]);
     let address: Address = "10.0.0.2:80".parse().unwrap();
     let (listener, _) = pair.ends[1].tcp_listen(None, 80, (true, false), 1, Options::default()).unwrap();
