@@ -22,6 +22,9 @@ pub mod platform;
 pub mod process;
 pub mod random;
 pub mod settings;
+pub mod streams;
+#[cfg(test)]
+mod streams_tests;
 pub mod unwinding;
 
 /// Everything that needs a carrier.

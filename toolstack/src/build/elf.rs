@@ -54,7 +54,7 @@ pub fn shorten_segment(program: &mut [u8], start: usize, bytes: usize) {
 }
 
 /// Where the program headers are, how long each, how many.
-fn program_headers(program: &[u8]) -> Option<(usize, usize, usize)> {
+pub fn program_headers(program: &[u8]) -> Option<(usize, usize, usize)> {
     let table = usize::try_from(word(program, 0x20)?).ok()?;
     Some((table, half(program, 0x36)?.into(), half(program, 0x38)?.into()))
 }

@@ -21,6 +21,9 @@ const LIBRARIES: [&str; 7] = ["c", "m", "pthread", "rt", "dl", "util", "gcc_s"];
 /// When all crates have become one program, only those calls still give way to what they call for which that is hardly longer
 /// than the call: each crate has been through the same with its own limits.
 const INLINE_LEAST: &str = "-Cllvm-args=-inline-threshold=0 -inlinehint-threshold=10 -inlinecold-threshold=0";
+/// What comes in the place of the profile's settings for speed.
+const SMALL_KERNEL: [&str; 2] =
+    ["profile.image.package.kernel.opt-level=\"z\"", "profile.image.package.smoltcp.opt-level=\"z\""];
 /// An archive without members.
 const EMPTY_ARCHIVE: &[u8] = b"!<arch>\n";
 
@@ -51,7 +54,11 @@ pub fn build(source: &Path, part: &Part<'_>, target: Target) -> Result<PathBuf, 
         TRIPLE,
         "--target-dir",
     ]);
-    cargo.arg(&directory).args(["--package", part.package, "--bin", part.package]);
+    cargo.arg(&directory);
+    if target != Target::Unix && part.small_kernel {
+        cargo.args(SMALL_KERNEL.iter().flat_map(|setting| ["--config", *setting]));
+    }
+    cargo.args(["--package", part.package, "--bin", part.package]);
     if target != Target::Unix {
         // An appliance's default features are Linux's ways of doing things.
         let features = [target.name()].iter().chain(part.features).copied().collect::<Vec<_>>().join(",");

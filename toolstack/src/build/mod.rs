@@ -10,9 +10,12 @@ mod layout;
 mod link;
 mod pack;
 mod report;
+mod segments;
+mod streams;
 pub mod symbolize;
 mod tables;
 mod unwind;
+mod xz;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,16 +36,24 @@ struct Part<'a> {
     features: &'a [&'a str],
     /// Whether it is smaller when the whole program is inlined least (docs/decisions/0304 has the figures).
     inlines_least: bool,
+    /// Whether its kernel is built for size, too: the smallest machine's is built for speed.
+    small_kernel: bool,
 }
 
 /// The appliances as they are deployed.
 const APPLIANCES: [Part<'static>; 4] = [
-    Part { name: "mail", package: "mail", features: &[], inlines_least: false },
-    Part { name: "contacts", package: "contacts", features: &[], inlines_least: false },
-    Part { name: "calendar", package: "calendar", features: &[], inlines_least: false },
+    Part { name: "mail", package: "mail", features: &[], inlines_least: false, small_kernel: true },
+    Part { name: "contacts", package: "contacts", features: &[], inlines_least: false, small_kernel: true },
+    Part { name: "calendar", package: "calendar", features: &[], inlines_least: true, small_kernel: true },
     // Without `suite` the same crate is the smallest machine, which serves one static zone from its command line:
     // `nymote build signpost-dns`.
-    Part { name: "signpost", package: "signpost-dns", features: &["suite"], inlines_least: true },
+    Part {
+        name: "signpost",
+        package: "signpost-dns",
+        features: &["suite"],
+        inlines_least: true,
+        small_kernel: true,
+    },
 ];
 
 /// What carries an image.
@@ -134,7 +145,9 @@ fn parts(service: Option<&str>) -> Vec<Part<'_>> {
         None => APPLIANCES.to_vec(),
         Some(name) => match APPLIANCES.iter().find(|part| part.name == name) {
             Some(part) => vec![*part],
-            None => vec![Part { name, package: name, features: &[], inlines_least: false }],
+            None => {
+                vec![Part { name, package: name, features: &[], inlines_least: false, small_kernel: false }]
+            }
         },
     }
 }
@@ -159,6 +172,11 @@ fn finish(built: &Path, service: &str, target: Target, output: &Path) -> Result<
         return Ok(Image { image: elf.clone(), elf, debug });
     }
     let packed = pack::pack(&program).map_err(|error| Trouble::io("pack", &elf, error))?;
+    if packed.is_whole {
+        eprintln!(
+            "{base}: its code calls, or is, something that the kernel cannot put together at boot, and makes a larger image"
+        );
+    }
     let image = output.join(format!("{base}.{}", packed.extension));
     fs::write(&image, packed.bytes).map_err(|error| Trouble::io("write", &image, error))?;
     // One that an earlier build packed the other way would be taken for this one.

@@ -10,6 +10,8 @@ use std::io::{self, Write};
 
 use lzma_rust2::{CheckType, FilterType, XzOptions, XzWriter};
 
+use super::{segments, xz};
+
 /// The endings of packed programs' names.
 pub const EXTENSIONS: [&str; 2] = [GZIP, BZIMAGE];
 const GZIP: &str = "gz";
@@ -25,6 +27,8 @@ pub struct Packed {
     pub bytes: Vec<u8>,
     /// What its file's name ends with.
     pub extension: &'static str,
+    /// Whether it is long and its code is not in streams.
+    pub is_whole: bool,
 }
 
 /// Packs a program.
@@ -34,9 +38,14 @@ pub fn pack(program: &[u8]) -> io::Result<Packed> {
         let options =
             zopfli::Options { maximum_block_splits: BLOCK_SPLITS_MAX, ..zopfli::Options::default() };
         zopfli::compress(options, zopfli::Format::Gzip, program, &mut bytes)?;
-        return Ok(Packed { bytes, extension: GZIP });
+        return Ok(Packed { bytes, extension: GZIP, is_whole: false });
     }
-    Ok(Packed { bytes: contained(&compressed(program)?, program.len())?, extension: BZIMAGE })
+    let cut = segments::cut(program);
+    let (stream, bytes) = match &cut {
+        Some(cut) => (xz::pack(&cut.file, &cut.parts)?, cut.file.len()),
+        None => (compressed(program)?, program.len()),
+    };
+    Ok(Packed { bytes: contained(&stream, bytes)?, extension: BZIMAGE, is_whole: cut.is_none() })
 }
 
 fn compressed(program: &[u8]) -> io::Result<Vec<u8>> {

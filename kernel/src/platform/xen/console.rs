@@ -10,12 +10,12 @@ use super::start_info::StartInfo;
 use super::{abi, clock, event, hypercall};
 
 const IN_BYTES: u32 = 1024;
-const OUT_BYTES: u32 = 2048;
-const OUT_AT: usize = 1024;
+pub const OUT_BYTES: u32 = 2048;
+pub const OUT_AT: usize = 1024;
 const IN_CONSUMED: usize = 3072;
 const IN_PRODUCED: usize = 3076;
 const OUT_CONSUMED: usize = 3080;
-const OUT_PRODUCED: usize = 3084;
+pub const OUT_PRODUCED: usize = 3084;
 /// How long a writer waits for a daemon that does not read.
 const PATIENCE_NS: u64 = 1_000_000_000;
 

@@ -3,7 +3,7 @@
 use core::arch::global_asm;
 use core::ptr::NonNull;
 
-use super::{clock, console, event, memory, start_info::StartInfo, trap};
+use super::{clock, console, event, memory, restore, start_info::StartInfo, trap};
 use crate::platform::Boot;
 
 /// Bytes of the stack on which the machine starts.
@@ -30,7 +30,7 @@ global_asm!(
 );
 
 // The start info's address comes in RSI. The stack of the builder is one page; ours stands above a page that
-// `memory::protect` unmaps.
+// `memory::protect` unmaps. Code may lie in streams still: `restore` comes first.
 global_asm!(
     ".pushsection .text.xen_entry, \"ax\", @progbits",
     ".globl xen_entry",
@@ -38,7 +38,10 @@ global_asm!(
     "    cld",
     "    lea rsp, [rip + xen_boot_stack + {stack_bytes} + 4096]",
     "    xor ebp, ebp",
+    "    mov rbx, rsi",
     "    mov rdi, rsi",
+    "    call {restore}",
+    "    mov rdi, rbx",
     "    call {first}",
     "    ud2",
     ".popsection",
@@ -47,6 +50,7 @@ global_asm!(
     "xen_boot_stack: .skip {stack_bytes} + 4096",
     ".popsection",
     stack_bytes = const STACK_BYTES,
+    restore = sym restore::restore,
     first = sym first,
 );
 

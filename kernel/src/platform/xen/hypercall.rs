@@ -17,6 +17,7 @@ pub struct Refused(pub isize);
 /// # Safety
 /// The call must be one whose effects on this domain's memory and mappings the caller answers for; pointers among the
 /// arguments must be valid for what the call does with them.
+#[inline(always)]
 pub unsafe fn hypercall(number: usize, arguments: [usize; 4]) -> Result<isize, Refused> {
     let result: isize;
     // SAFETY: SYSCALL enters Xen, which returns to the next instruction with all registers kept but the three named
@@ -38,6 +39,7 @@ pub unsafe fn hypercall(number: usize, arguments: [usize; 4]) -> Result<isize, R
 }
 
 /// Signals the other end of event channel `port`.
+#[inline(always)]
 pub fn notify(port: u32) {
     // SAFETY: the argument outlives the call; signalling changes nothing of ours. A port that died is ignored: the
     // state of its device says so by other means.
@@ -78,6 +80,7 @@ pub fn poll(ports: &[u32], deadline_ns: u64) {
 }
 
 /// Ends the domain.
+#[inline(always)]
 pub fn shut_down(reason: u32) -> ! {
     loop {
         // SAFETY: the argument outlives the call, which does not return.

@@ -43,6 +43,8 @@ mod memory;
 #[cfg(feature = "xen")]
 mod netfront;
 #[cfg(feature = "xen")]
+mod restore;
+#[cfg(feature = "xen")]
 mod start_info;
 #[cfg(feature = "xen")]
 mod trap;

@@ -37,6 +37,7 @@ impl StartInfo {
     }
 
     /// The address of the page behind machine frame `frame`, which must be one of the domain's own.
+    #[inline(always)]
     pub fn address_of(frame: u64) -> usize {
         let entry = (abi::MACHINE_TO_PHYSICAL + frame as usize * 8) as *const u64;
         // SAFETY: Xen maps the table for all machine frames, read-only.
