@@ -46,11 +46,20 @@ pub fn run(args: Args) -> Result<(), Trouble> {
             (Ok(keys), Ok(certificates)) => {
                 keys.iter().chain(&certificates).for_each(|line| println!("{line}"))
             }
-            _ => println!(
-                "; The keys of DKIM and of the certificate are the mail appliance's: while `nymote up` runs, they stand here."
-            ),
+            _ => println!("{}", keys_without_mail(&household)?),
         }
         Ok(())
+    })
+}
+
+/// What is known of mail's keys while it is stopped.
+fn keys_without_mail(household: &Household) -> Result<String, Trouble> {
+    let last = publish::last_keys(household)?;
+    Ok(match last.trim_end() {
+        "" => {
+            "; The keys of DKIM and of the certificate are the mail appliance's: they stand here once `nymote up` has run.".to_owned()
+        }
+        last => format!("; Mail is stopped; its keys as they were published last:\n{last}"),
     })
 }
 

@@ -88,6 +88,15 @@ pub fn published(household: &Household) -> Result<Vec<Record>, Trouble> {
     records(&Memory::read(&household.dir)?.published, &name(&household.settings.domain)?)
 }
 
+/// The keys of DKIM and of mail's certificate, as they were published last, as lines of a master file.
+pub fn last_keys(household: &Household) -> Result<String, Trouble> {
+    let published = published(household)?;
+    let is_key = |record: &&Record| {
+        record.rtype == RecordType::TLSA || record.name.to_string().contains("._domainkey.")
+    };
+    Ok(zonefile::print(published.iter().filter(is_key)))
+}
+
 /// Brings the zone up to date, and mail to the certificate that waited for that; says how many sets changed.
 pub async fn round(household: &Household, endpoints: &BTreeMap<String, String>) -> Result<usize, Trouble> {
     let _turn = turn(household).await?;

@@ -22,7 +22,7 @@ pub const NAV: &[NavItem] = &[
     NavItem { path: "/", title: "Mail" },
     NavItem { path: "/compose", title: "Write" },
     NavItem { path: "/history", title: "History" },
-    NavItem { path: "/setup", title: "Set-up" },
+    NavItem { path: "/setup", title: "Set up" },
     NavItem { path: "/dns", title: "DNS" },
     NavItem { path: "/devices", title: "Devices" },
 ];

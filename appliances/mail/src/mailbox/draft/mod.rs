@@ -110,7 +110,7 @@ impl<'a> Draft<'a> {
         let message = match self.what.as_slice() {
             [] => "nothing".to_owned(),
             [one] => one.clone(),
-            many => format!("{} changes\n\n{}", many.len(), many.join("\n")),
+            [first, more @ ..] => format!("{first}, and {} more\n\n{}", more.len(), self.what.join("\n")),
         };
         Ok(Finished { tx: self.tx, state: self.state, message, left: self.left })
     }
