@@ -1,4 +1,4 @@
-//! Datagrams on Linux: a thread for each core with a socket of its own, many datagrams a system call.
+//! Datagrams on Linux: a thread for each core, a socket for some of them, many datagrams a system call.
 
 use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
@@ -17,18 +17,15 @@ use crate::rrl::Limiter;
 
 /// Datagrams taken by one system call.
 const BATCH: usize = 64;
-/// Datagrams at once that are many: after them a thread finds its queue empty only because the sender has not had the
-/// processor: it gives way before it looks, and looks some times more, before it sleeps; to wake a sleeping thread costs a
-/// sender more. So many come at once only where the processors have no rest.
-const MANY: usize = 8;
-/// How often it looks.
-const LOOKS: u32 = 20;
+/// Threads that share a socket: whichever rests takes what comes, and no question waits for a thread whose core is busy while
+/// another is free. More of them would wait for each other at the socket's lock.
+pub const SHARERS: usize = 4;
 /// Slices of the processor that a thread asks for, in nanoseconds. Linux takes `sched_yield` for a whole slice used (since
 /// 6.18), and lets the thread wait that much longer when it is woken next; and who asks for short ones goes before a sender
 /// that runs long ones.
 const SLICE_NS: u64 = 500_000;
 
-/// Opens a socket that shares its address with the other threads' (SO_REUSEPORT).
+/// Opens a socket that shares its address with the others (SO_REUSEPORT).
 ///
 /// # Errors
 /// What the system says.
@@ -57,22 +54,52 @@ pub fn serve(engine: &Engine, socket: &Arc<UdpSocket>, limiter: Limiter) -> ! {
     // Where Linux knows no slices it answers a little later.
     let _ = kernel::process::ask_for_slices_of(SLICE_NS);
     let mut station = Station::new(engine, socket, limiter);
-    let mut looks = 0_u32;
+    let mut pace = Pace::default();
     loop {
-        let waits = if looks > 0 { MsgFlags::MSG_DONTWAIT } else { MsgFlags::MSG_WAITFORONE };
-        let came = station.take(waits);
-        if came == 0 {
-            looks = looks.saturating_sub(1);
-            std::thread::yield_now();
-            continue;
+        let came =
+            station.take(if pace.looks > 0 { MsgFlags::MSG_DONTWAIT } else { MsgFlags::MSG_WAITFORONE });
+        if came > 0 {
+            station.answer();
+            station.begin_errands();
         }
-        looks = if came >= MANY { LOOKS } else { 0 };
-        station.answer();
-        station.begin_errands();
-        if looks > 0 {
+        pace.took(came);
+        if pace.looks > 0 {
             // More are on the way: what is taken with them costs less, and who waits for these can read them.
             std::thread::yield_now();
         }
+    }
+}
+
+/// Whether a thread sleeps when it has answered, or gives way and looks again. Where the processors have no rest it finds
+/// its queue empty only because the sender has not had one, and to wake a sleeping thread costs a sender more than to find
+/// it awake; where they have, looking takes from who waits for the answers.
+#[derive(Default)]
+struct Pace {
+    /// How many datagrams came at once of late, in parts of [`Pace::ONE`]: a mean over some 256 batches, in which one large
+    /// batch counts little, since any pause of a processor makes one.
+    mean: usize,
+    /// How often it looks before it sleeps.
+    looks: u32,
+}
+
+impl Pace {
+    const ONE: usize = 1 << 16;
+    /// Datagrams at once that are many.
+    const MANY: usize = 8;
+    /// More than this at once in the mean, and the processors have no rest: 1.6 come at half of what they can answer, 3 to 5
+    /// where they can no more and the threads sleep each time.
+    const BUSY: usize = 5 * Pace::ONE / 2;
+    /// How often a thread looks, after many.
+    const LOOKS: u32 = 20;
+
+    /// A batch was taken, or nothing was found.
+    fn took(&mut self, came: usize) {
+        if came == 0 {
+            self.looks = self.looks.saturating_sub(1);
+            return;
+        }
+        self.mean = self.mean - self.mean / 256 + came.min(2 * Pace::MANY) * Pace::ONE / 256;
+        self.looks = if came >= Pace::MANY && self.mean > Pace::BUSY { Pace::LOOKS } else { 0 };
     }
 }
 
@@ -158,4 +185,28 @@ fn asker(way: Way) -> Asker {
 fn address_of(storage: &SockaddrStorage) -> Option<SocketAddr> {
     let four = storage.as_sockaddr_in().map(|four| SocketAddr::new(four.ip().into(), four.port()));
     four.or_else(|| storage.as_sockaddr_in6().map(|six| SocketAddr::from(*six)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_where_many_come_again_and_again_a_thread_looks() {
+        let mut pace = Pace::default();
+        for _ in 0..10 {
+            // A pause of the processor, and the rest of the second.
+            pace.took(BATCH);
+            assert_eq!(pace.looks, 0);
+            (0..200).for_each(|one| pace.took(1 + one % 2));
+        }
+        (0..2000).for_each(|one| pace.took(2 + one % 9));
+        pace.took(Pace::MANY);
+        assert_eq!(pace.looks, Pace::LOOKS);
+        (0..Pace::LOOKS).for_each(|_| pace.took(0));
+        assert_eq!(pace.looks, 0, "it sleeps where nothing comes");
+        (0..2000).for_each(|_| pace.took(1));
+        pace.took(BATCH);
+        assert_eq!(pace.looks, 0, "a rush that is over leaves nothing behind");
+    }
 }

@@ -68,11 +68,13 @@ async fn bind_pair(
 /// # Errors
 /// What the system says about the address.
 pub async fn datagrams(engine: &Arc<Engine>, bound: SocketAddr, manner: Manner) -> io::Result<()> {
-    let sockets: io::Result<Vec<_>> = (0..manner.threads.max(1)).map(|_| batch::bind(bound)).collect();
-    for socket in sockets? {
-        let engine = engine.clone();
+    let threads = manner.threads.max(1);
+    let sockets: io::Result<Vec<_>> =
+        (0..threads.div_ceil(batch::SHARERS)).map(|_| batch::bind(bound).map(Arc::new)).collect();
+    for socket in sockets?.iter().cycle().take(threads) {
+        let (engine, socket) = (engine.clone(), socket.clone());
         std::thread::Builder::new().name("datagrams".to_string()).spawn(move || {
-            batch::serve(&engine, &Arc::new(socket), Limiter::new(manner.limiter_rows));
+            batch::serve(&engine, &socket, Limiter::new(manner.limiter_rows));
         })?;
     }
     Ok(())
