@@ -15,6 +15,8 @@ pub mod call {
     pub const UPDATE_VA_MAPPING: usize = 14;
     /// Grant table operations.
     pub const GRANT_TABLE_OP: usize = 20;
+    /// Operations on a virtual CPU.
+    pub const VCPU_OP: usize = 24;
     /// Sets the base of FS or GS.
     pub const SET_SEGMENT_BASE: usize = 25;
     /// Scheduling: block, poll, shut down.
@@ -37,8 +39,20 @@ pub mod schedule {
     pub const REASON_CRASH: u32 = 3;
 }
 
+/// `VCPUOP_…` (`vcpu.h`).
+pub mod vcpu {
+    /// Ends the ticks that a virtual CPU gets while it runs.
+    pub const STOP_PERIODIC_TIMER: usize = 7;
+    /// Sets the timer that comes once.
+    pub const SET_SINGLESHOT_TIMER: usize = 8;
+}
+
 /// `EVTCHNOP_…` (`event_channel.h`).
 pub mod event {
+    /// Makes a port of one of Xen's own events.
+    pub const BIND_VIRQ: usize = 1;
+    /// What [`BIND_VIRQ`] calls the virtual CPU's timers.
+    pub const VIRQ_TIMER: u32 = 0;
     /// Closes a port.
     pub const CLOSE: usize = 3;
     /// Signals the other end of a port.

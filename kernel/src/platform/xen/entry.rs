@@ -67,6 +67,7 @@ extern "C" fn first(start_info: usize) -> ! {
     let heap = memory::take_over(&start, &raw const xen_boot_stack as usize);
     clock::attach(heap.shared_info);
     event::attach(heap.shared_info, &start);
+    super::timer::attach();
     super::xenstore::attach(&start);
     super::grant::attach(heap.grant_window);
     crate::start::machine(Boot {

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::abi::{self, shared};
 use super::start_info::StartInfo;
-use super::{clock, console, hypercall};
+use super::{clock, console, hypercall, timer};
 
 /// Event channels that a machine listens to: console, xenstore, and one or two a device.
 pub const PORTS_MAX: usize = 48;
@@ -53,15 +53,24 @@ const SLEEP_NS_MAX: u64 = 86_400_000_000_000;
 /// Blocks until an event of ours is pending or the system time reaches `deadline_ns`.
 pub fn wait(deadline_ns: Option<u64>) {
     console::tell();
-    let mut ports = [0; PORTS_MAX];
+    let mut ports = [0; PORTS_MAX + 1];
     let mut count = 0;
-    for port in PORTS.iter().map(|entry| entry.load(Ordering::Relaxed)).filter(|&port| port != 0) {
+    let listened_to = PORTS.iter().map(|entry| entry.load(Ordering::Relaxed)).filter(|&port| port != 0);
+    for port in listened_to.chain(timer::port()) {
         ports[count] = port;
         count += 1;
     }
     // Xen takes 0 as "no deadline"; the time zero is past anyway.
     let longest = clock::latest_ns().saturating_add(SLEEP_NS_MAX);
-    hypercall::poll(&ports[..count], deadline_ns.map_or(0, |deadline| deadline.clamp(1, longest)));
+    let deadline_ns = deadline_ns.map(|deadline| deadline.clamp(1, longest));
+    loop {
+        let poll_until_ns = deadline_ns.filter(|&deadline| !timer::set(deadline)).unwrap_or(0);
+        hypercall::poll(&ports[..count], poll_until_ns);
+        // The timer may have been set for an earlier sleep.
+        if !timer::take() || is_any_pending() || timer::is_over(deadline_ns) {
+            return;
+        }
+    }
 }
 
 /// Clears the pending bits of our ports; true when there was one.

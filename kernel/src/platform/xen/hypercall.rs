@@ -6,7 +6,7 @@
 
 use core::arch::asm;
 
-use super::abi::{call, event, schedule};
+use super::abi::{call, event, schedule, vcpu};
 
 /// Why a hypercall failed: Xen's errno, positive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +77,40 @@ pub fn poll(ports: &[u32], deadline_ns: u64) {
     let request = Poll { ports: ports.as_ptr(), count: ports.len() as u32, timeout: deadline_ns };
     // SAFETY: `ports` and the request outlive the call; Xen only reads them.
     let _ = unsafe { hypercall(call::SCHED_OP, [schedule::POLL, &raw const request as usize, 0, 0]) };
+}
+
+/// A new port for the events of the virtual CPU's timers.
+pub fn bind_timer() -> Result<u32, Refused> {
+    #[repr(C)]
+    struct BindVirq {
+        virq: u32,
+        vcpu: u32,
+        port: u32,
+    }
+    let mut request = BindVirq { virq: event::VIRQ_TIMER, vcpu: 0, port: 0 };
+    // SAFETY: the structure is the one EVTCHNOP_bind_virq wants, and Xen writes its last field.
+    unsafe { hypercall(call::EVENT_CHANNEL_OP, [event::BIND_VIRQ, &raw mut request as usize, 0, 0])? };
+    Ok(request.port)
+}
+
+/// Ends the ticks of the virtual CPU.
+pub fn stop_ticks() {
+    // SAFETY: it takes nothing and writes nothing of ours. Where there are no ticks there is nothing to end.
+    let _ = unsafe { hypercall(call::VCPU_OP, [vcpu::STOP_PERIODIC_TIMER, 0, 0, 0]) };
+}
+
+/// Has the timer's event come when Xen's system time reaches `deadline_ns`, and not when it was set for before.
+pub fn set_timer(deadline_ns: u64) -> Result<(), Refused> {
+    #[repr(C)]
+    struct SetSingleshotTimer {
+        timeout_abs_ns: u64,
+        flags: u32,
+    }
+    let request = SetSingleshotTimer { timeout_abs_ns: deadline_ns, flags: 0 };
+    let words = [vcpu::SET_SINGLESHOT_TIMER, 0, &raw const request as usize, 0];
+    // SAFETY: the structure is the one VCPUOP_set_singleshot_timer wants; Xen only reads it.
+    unsafe { hypercall(call::VCPU_OP, words)? };
+    Ok(())
 }
 
 /// Ends the domain.

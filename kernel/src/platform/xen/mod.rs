@@ -47,6 +47,8 @@ mod restore;
 #[cfg(feature = "xen")]
 mod start_info;
 #[cfg(feature = "xen")]
+mod timer;
+#[cfg(feature = "xen")]
 mod trap;
 #[cfg(feature = "xen")]
 mod tripwire;
