@@ -60,6 +60,8 @@ struct Link {
     /// Kept so that they outlive the rings above, which are on them.
     _rings: GrantedPages,
     moderation: Moderation,
+    /// Pieces of long frames that were taken since the network last said whom it heard.
+    long_pieces: usize,
     /// Somebody was told that there is no room to send.
     full: bool,
 }
@@ -200,6 +202,7 @@ impl Netfront {
             receive_pages,
             _rings: rings,
             moderation: Moderation::default(),
+            long_pieces: 0,
             full: false,
         })
     }
@@ -306,6 +309,7 @@ impl Link {
                 core::ptr::copy_nonoverlapping(from, memory.add(stretch.start), piece.length);
             }
         }
+        self.long_pieces += packet.pages().len();
         let loan = Loan::InPlace { pages: self.receive_pages.clone(), packet: core::mem::take(packet) };
         Some((frame, loan))
     }
@@ -520,7 +524,8 @@ impl NetworkCard for NetCard {
 
     fn heard(&mut self, parties: usize) {
         if let Some(link) = self.0.borrow_mut().link.as_mut() {
-            link.moderation.heard(parties, clock::latest_ns());
+            let pieces = core::mem::take(&mut link.long_pieces);
+            link.moderation.heard(parties, pieces, clock::latest_ns());
         }
     }
 
