@@ -24,6 +24,8 @@ pub const MAGIC: u32 = 0x3153_594e;
 pub const HEAD_WORDS: usize = 8;
 /// The table of powers of five; numbers below are tables of CRC-32.
 pub const POWERS: usize = 256;
+/// Numbers from here on are as many words of eight bytes, big-endian, as they are more: each was stored as what it is more than the one before.
+pub const SUMS: usize = 1 << 16;
 /// The lowest and the highest power in it, by which std reads numbers with a point (core::num::dec2flt).
 const LOWEST: usize = 342;
 const HIGHEST: usize = 308;
@@ -152,11 +154,13 @@ impl<'a> Column<'a> {
     }
 }
 
-/// Copies as much as both hold.
+/// Copies as much as both hold. A loop by hand, as what std offers may become a function elsewhere.
 #[inline(always)]
 fn copy(to: &mut [u8], from: &[u8]) {
-    for (to, from) in to.iter_mut().zip(from) {
+    let mut at = 0;
+    while let (Some(to), Some(from)) = (to.get_mut(at), from.get(at)) {
         *to = *from;
+        at += 1;
     }
 }
 
@@ -205,32 +209,67 @@ impl<'a> Entries<'a> {
         word_at(self.shapes, shape.into()).map(Shape)
     }
 
-    /// An instruction's shape and bytes.
+    /// An instruction's shape, and what its bytes are the first of.
     #[inline(always)]
     fn next(self, columns: &mut [Column<'a>; STREAMS]) -> Option<(Shape, &'a [u8])> {
         let name: [u8; 2] = columns[NAMES].array()?;
         if name[0] == RARE {
             let [shape] = columns[RARE_SHAPES].array()?;
-            let shape = self.shape(shape)?;
-            return Some((shape, columns[RARE_BYTES].take(shape.bytes()?)?));
+            let (shape, bytes) = (self.shape(shape)?, columns[RARE_BYTES].0);
+            columns[RARE_BYTES].take(shape.bytes()?)?;
+            return Some((shape, bytes));
         }
         let number = self.number(name)?;
         let shape = self.shape(*self.shape_of.get(number)?)?;
-        let start = word_at(self.starts, number)? as usize;
-        Some((shape, self.bytes.get(start..)?.get(..shape.bytes()?)?))
+        Some((shape, self.bytes.get(word_at(self.starts, number)? as usize..)?))
+    }
+
+    /// How long each instruction is.
+    #[inline(always)]
+    fn measure(self, columns: &[Column<'a>; STREAMS], lengths: &mut [u8]) -> Option<()> {
+        let (mut names, mut rare) = (columns[NAMES], columns[RARE_SHAPES]);
+        for length in lengths {
+            let name: [u8; 2] = names.array()?;
+            let shape = if name[0] == RARE {
+                rare.array::<1>()?[0]
+            } else {
+                *self.shape_of.get(self.number(name)?)?
+            };
+            *length = self.shape(shape)?.length() as u8;
+        }
+        Some(())
     }
 }
 
 /// Bytes of a table.
 #[inline(always)]
 pub fn table_bytes(which: usize) -> usize {
-    if which == POWERS { 16 * (LOWEST + 1 + HIGHEST) } else { 1024 }
+    match which {
+        SUMS.. => 8 * (which - SUMS),
+        POWERS => 16 * (LOWEST + 1 + HIGHEST),
+        _ => 1024,
+    }
 }
 
-/// Fills a table that nothing packs, and a loop makes.
+/// Fills a table that nothing packs, or packs better otherwise, and a loop makes.
 #[inline(always)]
 pub fn table(which: usize, table: &mut [u8]) -> Option<()> {
-    if which == POWERS { powers_of_five(table) } else { checksum_table(which, table) }
+    match which {
+        SUMS.. => sum_up(table),
+        POWERS => powers_of_five(table)?,
+        _ => checksum_table(which, table)?,
+    }
+    Some(())
+}
+
+#[inline(always)]
+fn sum_up(words: &mut [u8]) {
+    let (mut sum, mut at) = (0_u64, 0);
+    while let Some(word) = words.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
+        sum = sum.wrapping_add(u64::from_be_bytes(*word));
+        *word = sum.to_be_bytes();
+        at += 8;
+    }
 }
 
 /// By which CRC-32 takes a byte that so many others follow.
@@ -257,16 +296,11 @@ type Number = [u32; 36];
 #[inline(always)]
 fn powers_of_five(table: &mut [u8]) -> Option<()> {
     const ROUNDED: usize = 27;
-    let mut put = |index: usize, words: [u64; 2]| {
-        *table.get_mut(16 * index..)?.first_chunk_mut()? = words[0].to_le_bytes();
-        *table.get_mut(16 * index + 8..)?.first_chunk_mut()? = words[1].to_le_bytes();
-        Some(())
-    };
     let mut number: Number = [0; 36];
     number[4] = 1;
     let mut power = 0;
     while power <= HIGHEST {
-        put(LOWEST + power, highest(&number)?)?;
+        set_pair(table, LOWEST + power, highest(&number)?)?;
         let mut carry = 0;
         for digit in &mut number {
             carry += u64::from(*digit) * 5;
@@ -287,10 +321,22 @@ fn powers_of_five(table: &mut [u8]) -> Option<()> {
         }
         let [high, low] = highest(&number)?;
         let (low, carry) = low.overflowing_add((power <= ROUNDED).into());
-        put(LOWEST - power, [high.wrapping_add(carry.into()), low])?;
+        set_pair(table, LOWEST - power, [high.wrapping_add(carry.into()), low])?;
         power += 1;
     }
     Some(())
+}
+
+#[inline(always)]
+fn set_pair(table: &mut [u8], index: usize, words: [u64; 2]) -> Option<()> {
+    *table.get_mut(16 * index..)?.first_chunk_mut()? = words[0].to_le_bytes();
+    *table.get_mut(16 * index + 8..)?.first_chunk_mut()? = words[1].to_le_bytes();
+    Some(())
+}
+
+#[inline(always)]
+fn digit(number: &Number, place: usize) -> Option<u64> {
+    number.get(place).map(|digit| u64::from(*digit))
 }
 
 /// The highest 128 bits from the highest that is set, by halves: shifting 128 bits is a function elsewhere.
@@ -300,10 +346,11 @@ fn highest(number: &Number) -> Option<[u64; 2]> {
     while top > 4 && *number.get(top)? == 0 {
         top -= 1;
     }
-    let digit = |below: usize| number.get(top.wrapping_sub(below)).map(|digit| u64::from(*digit));
-    let (high, low) = (digit(0)? << 32 | digit(1)?, digit(2)? << 32 | digit(3)?);
+    let bottom = top.checked_sub(4)?;
+    let high = digit(number, top)? << 32 | digit(number, bottom + 3)?;
+    let low = digit(number, bottom + 2)? << 32 | digit(number, bottom + 1)?;
     let zeros = high.leading_zeros() & 31;
-    Some([high << zeros | low >> 1 >> (63 - zeros), low << zeros | digit(4)? >> (32 - zeros)])
+    Some([high << zeros | low >> 1 >> (63 - zeros), low << zeros | digit(number, bottom)? >> (32 - zeros)])
 }
 
 /// Makes code, which begins at the address `base`, of the streams whose head is at `at` in it and which end where it ends. `free` is
@@ -390,58 +437,72 @@ fn assemble<'a>(
     mut columns: [Column<'a>; STREAMS],
     lengths: &mut [u8],
 ) -> Option<usize> {
-    let mut ahead = columns;
-    for length in &mut *lengths {
-        *length = known.next(&mut ahead)?.0.length() as u8;
-    }
+    known.measure(&columns, lengths)?;
     let (mut index, mut place) = (0, 0_usize);
     while index < lengths.len() {
         let (shape, bytes) = known.next(&mut columns)?;
-        let (mut bytes, mut at) = (Column(bytes), 0);
         let end = place.checked_add(shape.length())?;
-        let here = out.get_mut(place..end)?;
         let next = base.wrapping_add(end as u32);
-        let mut operand = 0;
+        let (mut at, mut used, mut operand) = (place, 0, 0);
         while operand < shape.operands() {
             let (offset, kind) = shape.operand(operand);
-            copy(here.get_mut(at..offset)?, bytes.take(offset.checked_sub(at)?)?);
-            at = offset + width(kind);
-            let to = here.get_mut(offset..at)?;
+            let to = place + offset;
+            let length = to.checked_sub(at)?;
+            put(out, at, bytes.get(used..)?, length)?;
+            used += length;
             let column = columns.get_mut(OPERANDS + kind)?;
-            match kind {
+            let word = match kind {
                 CALL => {
                     let number = u16::from_be_bytes(column.array()?);
-                    let target = word_at(known.functions, number.into())?;
-                    copy(to, &target.wrapping_sub(next).to_le_bytes());
+                    word_at(known.functions, number.into())?.wrapping_sub(next)
                 }
-                NEAR => {
-                    let distance = match i16::from_be_bytes(column.array()?) {
-                        BEYOND => u32::from_be_bytes(columns.get_mut(FAR)?.array()?)
-                            .wrapping_sub(next)
-                            .cast_signed(),
-                        instructions => distance(lengths, index, instructions)?,
-                    };
-                    copy(to, &distance.to_le_bytes());
-                }
+                NEAR => match i16::from_be_bytes(column.array()?) {
+                    BEYOND => u32::from_be_bytes(columns.get_mut(FAR)?.array()?).wrapping_sub(next),
+                    instructions => distance(lengths, index, instructions)?.cast_unsigned(),
+                },
                 SHORT => {
                     let [instructions] = column.array()?;
                     let distance = distance(lengths, index, instructions.cast_signed().into())?;
                     if i32::from(distance as i8) != distance {
                         return None;
                     }
-                    copy(to, &[distance as u8]);
+                    distance.cast_unsigned()
                 }
-                PLACE => copy(to, &u32::from_be_bytes(column.array()?).wrapping_sub(next).to_le_bytes()),
-                NUMBER | OFFSET | LOADED => copy(to, &u32::from_be_bytes(column.array()?).to_le_bytes()),
-                _ => copy(to, column.take(width(kind))?),
+                PLACE => u32::from_be_bytes(column.array()?).wrapping_sub(next),
+                NUMBER | OFFSET | LOADED => u32::from_be_bytes(column.array()?),
+                _ => 0,
+            };
+            let room = out.get_mut(to..)?;
+            at = to + width(kind);
+            match width(kind) {
+                4 => *room.first_chunk_mut()? = word.to_le_bytes(),
+                1 if kind == SHORT => *room.first_mut()? = word as u8,
+                1 => [*room.first_mut()?] = column_of(&mut columns, kind)?.array()?,
+                length => copy(room.get_mut(..length)?, column_of(&mut columns, kind)?.take(length)?),
             }
             operand += 1;
         }
-        copy(here.get_mut(at..)?, bytes.0);
+        put(out, at, bytes.get(used..)?, end.checked_sub(at)?)?;
         place = end;
         index += 1;
     }
     columns.iter().all(|column| column.0.is_empty()).then_some(place)
+}
+
+#[inline(always)]
+fn column_of<'b, 'a>(columns: &'b mut [Column<'a>; STREAMS], kind: usize) -> Option<&'b mut Column<'a>> {
+    columns.get_mut(OPERANDS + kind)
+}
+
+/// Copies a few bytes to a place, by the sixteen where there are as many: what comes behind them is not written yet.
+#[inline(always)]
+fn put(out: &mut [u8], at: usize, from: &[u8], length: usize) -> Option<()> {
+    let to = out.get_mut(at..)?;
+    match (to.first_chunk_mut::<16>(), from.first_chunk::<16>()) {
+        (Some(to), Some(from)) if length <= 16 => *to = *from,
+        _ => copy(out.get_mut(at..)?.get_mut(..length)?, from.get(..length)?),
+    }
+    Some(())
 }
 
 /// How far the end of the instruction `index` is from the beginning of the one so many `instructions` further on.

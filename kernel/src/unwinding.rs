@@ -19,7 +19,7 @@
 //! 8. whether it ends there: 0 for a clean-up that goes on, 1 for what catches.
 
 /// Functions in a group.
-const GROUP: usize = 32;
+const GROUP: usize = 128;
 const COLUMNS: usize = 8;
 /// Bytes of the head, and of what stands for a group.
 const HEAD_BYTES: usize = 4 * (4 + COLUMNS);

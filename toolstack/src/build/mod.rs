@@ -44,7 +44,7 @@ struct Part<'a> {
 const APPLIANCES: [Part<'static>; 4] = [
     Part { name: "mail", package: "mail", features: &[], inlines_least: false, small_kernel: true },
     Part { name: "contacts", package: "contacts", features: &[], inlines_least: false, small_kernel: true },
-    Part { name: "calendar", package: "calendar", features: &[], inlines_least: true, small_kernel: true },
+    Part { name: "calendar", package: "calendar", features: &[], inlines_least: false, small_kernel: true },
     // Without `suite` the same crate is the smallest machine, which serves one static zone from its command line:
     // `nymote build signpost-dns`.
     Part {

@@ -96,10 +96,10 @@ pub fn cut(program: &[u8]) -> Option<Segments> {
     let streams = streams::cut(cut, base, &tables)?;
 
     let mut program = program.to_vec();
-    for (address, which) in tables {
-        let header = before().rfind(|header| header.address <= address.into())?;
-        let place = header.offset + usize::try_from(u64::from(address) - header.address).ok()?;
-        program[place..place + form::table_bytes(which as usize)].fill(0);
+    for table in tables {
+        let header = before().rfind(|header| header.address <= table.address.into())?;
+        let place = header.offset + usize::try_from(u64::from(table.address) - header.address).ok()?;
+        program.get_mut(place..place + table.stored.len())?.copy_from_slice(&table.stored);
     }
     let head = u64::from(base) + (cut.len() - streams.bytes()) as u64;
     program[note + 8..note + 16].copy_from_slice(&head.to_le_bytes());

@@ -109,8 +109,16 @@ impl Entry {
     }
 }
 
-/// A table that is left out: its address, and which it is.
-pub type Table = (u32, u32);
+/// A table that is left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// Its address.
+    pub address: u32,
+    /// Which it is, as the form numbers it.
+    pub which: usize,
+    /// What stands in its place.
+    pub stored: Vec<u8>,
+}
 
 fn is_prefix(byte: u8) -> bool {
     matches!(byte, 0x66 | 0xf2 | 0xf3 | 0x40..0x50)
@@ -121,7 +129,7 @@ pub fn cut(code: &[u8], base: u32, tables: &[Table]) -> Option<Cut> {
     let read = read(code, base);
     CHUNK_BYTES.iter().find_map(|bytes| {
         let cut = write(read.iter(), base, tables, *bytes)?;
-        is_undone(&cut, code, base, tables.len()).then_some(cut)
+        is_undone(&cut, code, base, tables).then_some(cut)
     })
 }
 
@@ -135,26 +143,74 @@ pub fn tables(constants: &[u8], address: u64) -> Vec<Table> {
             form::table(which, &mut table).map(|()| (which, table))
         })
         .collect();
-    let (mut found, mut at) = (Vec::new(), 0);
+    let mut found: Vec<(usize, usize, Vec<u8>)> = Vec::new();
+    let mut at = 0;
     while at < constants.len() {
         match known.iter().find(|(_, table)| constants[at..].starts_with(table)) {
             Some((which, table)) => {
-                found.extend(u32::try_from(address + at as u64).ok().map(|address| (address, *which as u32)));
+                found.push((at, *which, vec![0; table.len()]));
                 at += table.len();
             }
             None => at += 4,
         }
     }
+    found.extend(transitions(constants).filter_map(|times| {
+        let (words, _) = constants.get(times.clone())?.as_chunks();
+        let mut before = 0;
+        let stored = words.iter().flat_map(|word| {
+            let time = u64::from_be_bytes(*word);
+            std::mem::replace(&mut before, time).wrapping_neg().wrapping_add(time).to_be_bytes()
+        });
+        Some((times.start, form::SUMS + words.len(), stored.collect()))
+    }));
     found
+        .into_iter()
+        .filter(|(at, which, stored)| {
+            // What is made of it is what was there, or it stays.
+            let mut made = stored.clone();
+            form::table(*which, &mut made).is_some() && constants[*at..].starts_with(&made)
+        })
+        .filter_map(|(at, which, stored)| {
+            Some(Table { address: u32::try_from(address + at as u64).ok()?, which, stored })
+        })
+        .collect()
+}
+
+/// Where the times stand at which time zones change their clocks (RFC 9636, version 2 and later), eight bytes each.
+fn transitions(constants: &[u8]) -> impl Iterator<Item = std::ops::Range<usize>> {
+    const MAGIC: &[u8] = b"TZif";
+    const HEAD: usize = 44;
+    let head = move |at: usize| {
+        let head = constants.get(at..at.checked_add(HEAD)?)?.strip_prefix(MAGIC)?;
+        let (counts, _) = head[16..].as_chunks();
+        Some(counts.iter().map(|count| u32::from_be_bytes(*count) as usize).collect::<Vec<_>>())
+    };
+    let starts = (0..constants.len()).filter(move |at| constants[*at..].starts_with(MAGIC));
+    starts.filter_map(move |at| {
+        // The first half, for readers of version 1, is as long as its counts say: of universal and of standard times, leap seconds,
+        // changes, kinds of time, letters of their names.
+        let [universal, standard, leaps, changes, kinds, letters] = head(at)?[..] else { return None };
+        let parts = [
+            universal,
+            standard,
+            leaps.checked_mul(8)?,
+            changes.checked_mul(5)?,
+            kinds.checked_mul(6)?,
+            letters,
+        ];
+        let second = parts.iter().try_fold(at + HEAD, |sum, part| sum.checked_add(*part))?;
+        let times = second.checked_add(HEAD)?;
+        Some(times..times.checked_add(head(second)?[3].checked_mul(8)?)?)
+    })
 }
 
 /// Whether the kernel makes the same code of it.
-fn is_undone(cut: &Cut, code: &[u8], base: u32, tables: usize) -> bool {
+fn is_undone(cut: &Cut, code: &[u8], base: u32, tables: &[Table]) -> bool {
     let Some(at) = code.len().checked_sub(cut.bytes()) else { return false };
     let mut made = vec![0; at];
     made.extend_from_slice(&cut.head);
     cut.chunks.iter().flatten().for_each(|stream| made.extend_from_slice(stream));
-    let mut rooms = vec![vec![0; form::table_bytes(form::POWERS)]; tables];
+    let mut rooms: Vec<_> = tables.iter().map(|table| table.stored.clone()).collect();
     let mut rooms = rooms.iter_mut();
     let constants = |_, bytes| rooms.next()?.get_mut(..bytes);
     form::restore(&mut made, base, at, &mut vec![0; FREE_BYTES], constants).is_some() && made == code
@@ -255,7 +311,7 @@ fn write<'a>(
         table.push(chunk.len() as u32);
         table.extend(streams.iter().map(|stream| stream.len() as u32));
     }
-    table.extend(tables.iter().flat_map(|(address, following)| [*address, *following]));
+    table.extend(tables.iter().flat_map(|table| [table.address, table.which as u32]));
     let mut behind: Vec<u8> = table.iter().flat_map(|word| word.to_le_bytes()).collect();
     behind.extend(dictionary.shapes.iter().flat_map(|shape| shape.to_le_bytes()));
     behind.extend(dictionary.pages.iter().flat_map(|first| first.to_le_bytes()));
@@ -493,7 +549,24 @@ mod tests {
         form::table(15, &mut table).unwrap();
         constants.extend_from_slice(&table);
         constants.extend_from_slice(&table[..1020]);
-        assert_eq!(tables(&constants, 0x2000), [(0x2064, 0), (0x2464, 15)]);
+        let table = |address, which| Table { address, which, stored: vec![0; 1024] };
+        assert_eq!(tables(&constants, 0x2000), [table(0x2064, 0), table(0x2464, 15)]);
+    }
+
+    #[test]
+    fn changes_of_clocks_are_stored_as_differences() {
+        let head = |changes: u32| {
+            let counts = [1, 1, 0, changes, 1, 4].map(u32::to_be_bytes).concat();
+            [&b"TZif2"[..], &[0; 15], &counts].concat()
+        };
+        let times = [-5_i64, 100, 90].map(i64::to_be_bytes).concat();
+        let mut constants = [b"abc".to_vec(), head(2), vec![7; 2 * 5 + 6 + 4 + 2], head(3)].concat();
+        let place = constants.len();
+        constants.extend([times, vec![1; 30]].concat());
+        let stored = [-5_i64, 105, -10].map(i64::to_be_bytes).concat();
+        let table = Table { address: 0x2000 + place as u32, which: form::SUMS + 3, stored };
+        assert_eq!(tables(&constants, 0x2000), [table]);
+        assert_eq!(tables(&constants[..place + 20], 0x2000), []);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use super::cfa::{Program, write_unsigned};
 
 /// Functions in a group; the groups' heads are searched, and a group is read from its beginning.
-const GROUP: usize = 32;
+const GROUP: usize = 128;
 /// The columns.
 const COLUMNS: usize = 8;
 /// Longest table of clean-ups that the kernel makes room for.

@@ -44,12 +44,10 @@ pub extern "C" fn restore(start_info: usize) {
     if head == 0 {
         return;
     }
-    // SAFETY: Xen passed this address, and the page stays mapped and is ours; all that is read lies within it, aligned. `StartInfo` has
-    // words for a page that is too short, which are elsewhere.
-    let word = |at: usize| unsafe { ((start_info + at) as *const usize).read() };
     // Behind the page tables the builder has one page of stack, which we left.
-    let free = word(abi::start::PAGE_TABLES) + (word(abi::start::PAGE_TABLE_PAGES) + 1) * PAGE_BYTES;
-    let bytes = (word(abi::start::PAGES) * PAGE_BYTES).saturating_sub(free).min(FREE_BYTES);
+    let free = word(start_info, abi::start::PAGE_TABLES)
+        + (word(start_info, abi::start::PAGE_TABLE_PAGES) + 1) * PAGE_BYTES;
+    let bytes = (word(start_info, abi::start::PAGES) * PAGE_BYTES).saturating_sub(free).min(FREE_BYTES);
     // SAFETY: the build gives the bounds of the code behind this one, which nobody runs yet; the builder mapped it writable, and
     // the free memory too, which nobody uses.
     let (code, free) = unsafe {
@@ -65,13 +63,20 @@ pub extern "C" fn restore(start_info: usize) {
         within.then(|| unsafe { core::slice::from_raw_parts_mut(address as *mut u8, bytes) })
     };
     if streams::restore(code, from as u32, head.wrapping_sub(from), free, constants).is_none() {
-        let console = StartInfo::address_of(word(abi::start::CONSOLE_FRAME) as u64);
+        let console = StartInfo::address_of(word(start_info, abi::start::CONSOLE_FRAME) as u64);
         fail(
             console,
-            word(abi::start::CONSOLE_PORT) as u32,
+            word(start_info, abi::start::CONSOLE_PORT) as u32,
             b"kernel: the image is damaged: its code cannot be put together; build or copy it anew\n",
         );
     }
+}
+
+/// A word of the start info page. `StartInfo` has words, elsewhere, for a page that is too short.
+#[inline(always)]
+fn word(start_info: usize, at: usize) -> usize {
+    // SAFETY: Xen passed this address, and the page stays mapped and is ours; all that is read lies within it, aligned.
+    unsafe { ((start_info + at) as *const usize).read() }
 }
 
 /// Says a line by hand, for the console's code is not there, and ends the domain as crashed.
