@@ -261,6 +261,7 @@ mod tests {
             ("a A 1.2.3.4\n", 1),
             ("  A 1.2.3.4\n", 1),
             ("a \"\" A 1.2.3.4\n", 1),
+            ("a 5 NSEC3 1 0 0 - \"\" A\n", 1),
         ] {
             assert_eq!(parse(text, &origin(), None).map_err(|error| error.line), Err(line), "{text:?}");
         }

@@ -60,7 +60,11 @@ fn extent(field: Field, rest: &[u8]) -> Result<usize, Malformed> {
         Field::Ipv6 => exactly(16),
         Field::Node64 | Field::Eui64 => exactly(8),
         Field::Eui48 => exactly(6),
-        Field::Chars | Field::Salt | Field::Hash32 => counted(),
+        Field::Chars | Field::Salt => counted(),
+        // RFC 5155 section 3.1.7: a hash has one octet at least, and as text none could not be told.
+        Field::Hash32 => {
+            counted().and_then(|octets| if octets > 1 { Ok(octets) } else { Err(Malformed::Data) })
+        }
         Field::CharsRest => {
             let mut at = 0;
             while at < rest.len() {
