@@ -3,13 +3,9 @@
 //! A machine that is woken by each question answers each by itself: an event, an interrupt and a hypercall or two in the
 //! backend's domain, which has to do them instead of what asks. As a card's moderation of interrupts does, this lets
 //! frames gather while several parties are being answered: until as many are there as lately came, or until no more come,
-//! and never long. Whoever is alone waits once in a thousand times, in case there are others (decision 0106). Of a stream
-//! that comes in super-frames the pieces gather likewise, four frames of 64 KiB at most: they are acknowledged together
-//! (decision 0107).
+//! and never long. Whoever is alone waits once in a thousand times, in case there are others (decision 0106).
 
-use super::netif::PACKET_SLOTS_MAX;
-
-/// The most frames, or pieces of super-frames, that are waited for.
+/// The most frames that are waited for.
 const EXPECTED_MAX: u32 = 64;
 /// For how long no frame may come before those that are there are looked at, and how long the first of them may wait, in
 /// multiples of the least work for a party: what a wake-up costs grows with how slow the machine is, not with what its
@@ -30,21 +26,11 @@ pub struct Plan {
     pub until_ns: Option<u64>,
 }
 
-/// What was taken since the last sleep.
-#[derive(Debug, Clone, Copy)]
-struct Heard {
-    parties: u32,
-    /// Of super-frames.
-    pieces: u32,
-    /// When the first was taken.
-    since_ns: u64,
-}
-
 /// What a card has seen lately.
 #[derive(Debug, Clone, Copy)]
 pub struct Moderation {
-    /// `None` when no frame came.
-    heard: Option<Heard>,
+    /// Parties heard since the last sleep, and when the first was; `None` when no frame came.
+    heard: Option<(u32, u64)>,
     /// So many are expected at once; one means no moderation.
     expected: u32,
     /// More are expected than came the last time, to see whether there are more.
@@ -77,32 +63,26 @@ impl Default for Moderation {
 
 impl Moderation {
     /// Notes that frames of so many parties were taken at a moment: connections, or datagrams. A connection that is heard
-    /// again and again is no new party; of super-frames their pieces count.
-    pub fn heard(&mut self, parties: usize, pieces: usize, now_ns: u64) {
-        let before = self.heard.unwrap_or(Heard { parties: 0, pieces: 0, since_ns: now_ns });
-        let more = |count: u32, by: usize| count.saturating_add(u32::try_from(by).unwrap_or(u32::MAX));
-        let (parties, pieces) = (more(before.parties, parties), more(before.pieces, pieces));
-        self.heard = Some(Heard { parties, pieces, ..before });
+    /// again and again is no new party.
+    pub fn heard(&mut self, parties: usize, now_ns: u64) {
+        let (before, since_ns) = self.heard.unwrap_or((0, now_ns));
+        self.heard = Some((before.saturating_add(u32::try_from(parties).unwrap_or(u32::MAX)), since_ns));
     }
 
     /// Plans the sleep that begins now, with so many buffers at the backend. What was heard is forgotten.
     pub fn plan(&mut self, now_ns: u64, buffers: u32) -> Plan {
         self.gathered = None;
         let cut = core::mem::take(&mut self.cut);
-        // The others are for what comes while the machine is being woken; the backend keeps what finds none.
-        let mut most = EXPECTED_MAX.min(buffers / 4 * 3);
-        if let Some(Heard { parties, pieces, since_ns }) = self.heard.take() {
-            self.expect(parties, pieces, cut);
+        if let Some((parties, since_ns)) = self.heard.take() {
+            self.expect(parties, cut);
             let work_ns = now_ns.saturating_sub(since_ns);
-            if pieces > 0 {
-                // A super-frame comes whole or not at all.
-                most = most.min(buffers.saturating_sub(PACKET_SLOTS_MAX as u32));
-            } else if parties > 0 && work_ns > 0 {
-                // The clock stands within a turn: no time means that nobody ran.
+            // The clock stands within a turn: no time means that nobody ran.
+            if parties > 0 && work_ns > 0 {
                 self.least_ns = self.least_ns.min(work_ns / u64::from(parties)).max(*WORK_NS.start());
             }
         }
-        self.expected = self.expected.min(most).max(1);
+        // The others are for what comes while the machine is being woken; the backend keeps what finds none.
+        self.expected = self.expected.min(EXPECTED_MAX).min(buffers / 4 * 3).max(1);
         self.wait_for(self.expected, now_ns)
     }
 
@@ -124,27 +104,24 @@ impl Moderation {
         (!self.cut).then(|| self.wait_for(self.expected, now_ns))
     }
 
-    /// Learns from how many came how many may come at once: parties, and pieces of super-frames.
-    fn expect(&mut self, parties: u32, pieces: u32, cut: bool) {
-        let (came, streamed) = (parties.saturating_add(pieces), pieces > 0);
+    /// Learns from how many came how many may come at once.
+    fn expect(&mut self, parties: u32, cut: bool) {
         let tried = core::mem::take(&mut self.trying);
-        if came < self.expected {
+        if parties < self.expected {
             // They may have been more, had there been time.
             if !cut {
-                self.expected = came.max(1);
-                // A sender whose window is used up waits as long as we do: that it sent more before counts little.
-                let pause = if tried || streamed { self.pause * 2 } else { 1 };
-                self.pause = pause.min(PAUSE_MAX);
+                self.expected = parties.max(1);
+                self.pause = if tried { (self.pause * 2).min(PAUSE_MAX) } else { 1 };
                 self.left = self.pause;
             }
             return;
         }
         if tried {
-            (self.pause, self.left) = (if streamed { (self.pause * 3 / 4).max(1) } else { 1 }, 0);
+            (self.pause, self.left) = (1, 0);
         }
         self.left = self.left.saturating_sub(1);
-        if came / 2 >= self.expected && (self.left == 0 || !streamed) {
-            self.expected = came;
+        if parties / 2 >= self.expected {
+            self.expected = parties;
         } else if self.left == 0 {
             self.expected *= 2;
             self.trying = true;
@@ -182,16 +159,8 @@ mod tests {
 
         /// Works for so many parties and plans the sleep.
         fn works(&mut self, parties: usize) -> Plan {
-            self.moderation.heard(parties, 0, self.now_ns);
+            self.moderation.heard(parties, self.now_ns);
             self.now_ns += WORK * parties.max(1) as u64;
-            self.plan = self.moderation.plan(self.now_ns, 256);
-            self.plan
-        }
-
-        /// Takes super-frames of so many pieces together and plans the sleep.
-        fn takes(&mut self, pieces: usize) -> Plan {
-            self.moderation.heard(0, pieces, self.now_ns);
-            self.now_ns += WORK * 4;
             self.plan = self.moderation.plan(self.now_ns, 256);
             self.plan
         }
@@ -257,59 +226,6 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_s_super_frames_gather() {
-        let mut card = Card::new();
-        card.takes(17);
-        let mut most = 0;
-        for _ in 0..12 {
-            let (pieces, _) = card.sleeps(10_000, 3000);
-            most = most.max(pieces);
-            card.takes(pieces as usize);
-        }
-        assert_eq!(most, EXPECTED_MAX);
-    }
-
-    #[test]
-    fn a_sender_that_waits_for_the_acknowledgement_of_two_is_seldom_kept_waiting() {
-        let mut card = Card::new();
-        card.takes(34);
-        let mut late = 0;
-        for _ in 0..if cfg!(miri) { 300 } else { 2000 } {
-            let (pieces, took_ns) = card.sleeps(34, 100);
-            assert_eq!(pieces, 34);
-            late += u32::from(took_ns > 3400);
-            card.takes(34);
-        }
-        assert!(late < 16, "{late} times it waited for a third");
-    }
-
-    #[test]
-    fn nor_is_one_that_may_send_two_and_four_by_turns() {
-        let mut card = Card::new();
-        let mut late = 0;
-        for turn in 0..if cfg!(miri) { 300 } else { 2000 } {
-            let may = 34 << (turn & 1);
-            let (pieces, took_ns) = card.sleeps(may, 100);
-            late += u32::from(pieces == may && took_ns > u64::from(may) * 100);
-            card.takes(pieces as usize);
-            // What it sent since, before it has to wait.
-            if pieces < may {
-                card.takes((may - pieces) as usize);
-            }
-        }
-        assert!(late < 40, "{late} times it waited");
-    }
-
-    #[test]
-    fn the_next_super_frame_finds_its_buffers() {
-        let mut moderation = Moderation::default();
-        moderation.heard(0, 34, 0);
-        assert_eq!(moderation.plan(1, 32).frames, 32 - PACKET_SLOTS_MAX as u32);
-        moderation.heard(0, 34, 0);
-        assert_eq!(moderation.plan(1, 16), Plan { frames: 1, until_ns: None });
-    }
-
-    #[test]
     fn as_many_are_waited_for_as_there_are() {
         let mut card = Card::new();
         card.works(8);
@@ -337,13 +253,13 @@ mod tests {
     #[test]
     fn some_buffers_stay_and_slow_programs_make_nobody_wait_longer() {
         let mut moderation = Moderation::default();
-        moderation.heard(50, 0, 0);
+        moderation.heard(50, 0);
         let plan = moderation.plan(1_000_000_000, 32);
         let longest = WORK_NS.end() * SILENCE_TIMES_THE_WORK;
         assert_eq!(plan, Plan { frames: 24, until_ns: Some(1_000_000_000 + longest) });
-        moderation.heard(50, 0, 0);
+        moderation.heard(50, 0);
         assert_eq!(moderation.plan(0, 0), Plan { frames: 1, until_ns: None });
-        moderation.heard(2, 0, 0);
+        moderation.heard(2, 0);
         assert_eq!(moderation.plan(1, 256).until_ns, Some(1 + WORK_NS.start() * SILENCE_TIMES_THE_WORK));
     }
 }

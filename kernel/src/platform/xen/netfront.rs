@@ -60,8 +60,6 @@ struct Link {
     /// Kept so that they outlive the rings above, which are on them.
     _rings: GrantedPages,
     moderation: Moderation,
-    /// Pieces of long frames that were taken since the network last said whom it heard.
-    long_pieces: usize,
     /// Somebody was told that there is no room to send.
     full: bool,
 }
@@ -202,7 +200,6 @@ impl Netfront {
             receive_pages,
             _rings: rings,
             moderation: Moderation::default(),
-            long_pieces: 0,
             full: false,
         })
     }
@@ -309,7 +306,6 @@ impl Link {
                 core::ptr::copy_nonoverlapping(from, memory.add(stretch.start), piece.length);
             }
         }
-        self.long_pieces += packet.pages().len();
         let loan = Loan::InPlace { pages: self.receive_pages.clone(), packet: core::mem::take(packet) };
         Some((frame, loan))
     }
@@ -524,8 +520,7 @@ impl NetworkCard for NetCard {
 
     fn heard(&mut self, parties: usize) {
         if let Some(link) = self.0.borrow_mut().link.as_mut() {
-            let pieces = core::mem::take(&mut link.long_pieces);
-            link.moderation.heard(parties, pieces, clock::latest_ns());
+            link.moderation.heard(parties, clock::latest_ns());
         }
     }
 
